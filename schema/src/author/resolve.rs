@@ -1,0 +1,130 @@
+//! From the authored manifest and what was measured of its files to the manifest that is signed. Pure: the caller
+//! reads the files.
+
+use std::collections::BTreeMap;
+
+use super::{AuthoredArtifact, AuthoredManifest};
+use crate::canonical::CanonicalError;
+use crate::digest::Sha256;
+use crate::document::Document;
+use crate::lock::Lock;
+use crate::manifest::{Artifact, ArtifactType, LockRef, PolicyRef, Release, SegmentsRef, Spec, StateManifest};
+use crate::path::{Mode, Name, RelPath};
+use crate::reason::Reason;
+use crate::segments::Measured;
+use crate::{Blake3, oci, set};
+
+/// What was measured of the files that a manifest names.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// One entry per artifact of type `file`, by name.
+    pub artifacts: BTreeMap<Name, Measured>,
+    /// The bundle.
+    pub policy: BuiltPolicy,
+    /// The lock.
+    pub lock: BuiltLock,
+}
+
+/// The bundle's bytes as they will be pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltPolicy {
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub digest: Sha256,
+}
+
+/// The lock and its bytes as they will be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltLock {
+    /// The document.
+    pub lock: Lock,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A manifest cannot be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The rules that bind values together are broken.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Reason>),
+    /// A digest could not be computed.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+}
+
+/// Pins `authored` to `inputs`, and checks the result as every reader will.
+pub fn resolve(authored: &AuthoredManifest, inputs: &Inputs) -> Result<StateManifest, ResolveError> {
+    let spec = &authored.spec;
+    let artifacts: Vec<Artifact> = spec.artifacts.iter().map(|artifact| pin(artifact, inputs)).collect();
+    let agent = artifacts.iter().find(|artifact| artifact.name.as_str() == "agent").and_then(Artifact::file);
+    let artifact_ref = match (&spec.release.artifact_ref, agent) {
+        (Some(reference), Some(agent)) => {
+            Some(oci::pinned_reference(reference, oci::ARTIFACT_TYPE, agent.digest, agent.size)?)
+        }
+        (reference, _) => reference.clone(),
+    };
+    let policy = &inputs.policy;
+    let policy_ref = spec.release.policy_ref.as_ref();
+    let policy_ref = policy_ref
+        .map(|reference| oci::pinned_reference(reference, oci::POLICY_TYPE, policy.digest, policy.size))
+        .transpose()?;
+    let lock = &inputs.lock;
+    let manifest = StateManifest {
+        api_version: authored.api_version,
+        kind: authored.kind,
+        metadata: authored.metadata.clone(),
+        spec: Spec {
+            scope: spec.scope.clone(),
+            release: Release {
+                version: spec.release.version.clone(),
+                target_lock_fingerprint: lock.lock.behavioral_fingerprint,
+                artifact_ref,
+                policy_ref,
+            },
+            lock: LockRef {
+                path: RelPath::fixed(set::LOCK),
+                size: lock.bytes.len() as u64,
+                digest: Sha256::of(&lock.bytes),
+                fingerprint: lock.lock.behavioral_fingerprint,
+            },
+            artifacts,
+            policy: PolicyRef {
+                path: RelPath::fixed(set::POLICY),
+                size: policy.size,
+                digest: policy.digest,
+                default: spec.policy.default,
+            },
+            services: spec.services.clone(),
+            relay: spec.relay.clone(),
+            preconditions: spec.preconditions.clone(),
+            precheck: spec.precheck.clone(),
+            reconstruction: spec.reconstruction.clone(),
+            health: spec.health.clone(),
+            confirm: spec.confirm.clone(),
+            window: spec.window.clone(),
+            revoked: spec.revoked.clone(),
+        },
+    };
+    let reasons = manifest.validate();
+    if reasons.is_empty() { Ok(manifest) } else { Err(ResolveError::Invalid(reasons)) }
+}
+
+/// An artifact with the pins of its measured file; a tree stays without, and a plan blocks on it.
+fn pin(artifact: &AuthoredArtifact, inputs: &Inputs) -> Artifact {
+    let file = inputs.artifacts.get(&artifact.name).filter(|_| artifact.kind == ArtifactType::File);
+    let segments =
+        |m: &Measured| SegmentsRef { index: Blake3::of(&m.index), count: m.count(), size: m.index.len() as u64 };
+    Artifact {
+        name: artifact.name.clone(),
+        kind: artifact.kind,
+        path: artifact.path.clone(),
+        mode: file.map(|_| artifact.mode.unwrap_or(Mode::FILE)),
+        size: file.map(|m| m.size),
+        digest: file.map(|m| m.sha256),
+        blake3: file.map(|m| m.blake3),
+        segments: file.map(segments),
+        index: None,
+    }
+}

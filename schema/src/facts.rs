@@ -1,0 +1,278 @@
+//! What a node knows of itself. Bound facts are fingerprinted and tie a plan to the node's state; observed facts
+//! are tested again at every use. Neither holds file content, environment or secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{self, CanonicalError};
+use crate::digest::Blake3;
+use crate::document::Document;
+use crate::floors::StreamFloor;
+use crate::manifest::is_default;
+use crate::path::{Mode, Name, RelPath};
+use crate::time::Time;
+use crate::version::{ApiVersion, Kind};
+
+/// Bound and observed facts of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Facts {
+    /// `autonomy/v1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: ApiVersion,
+    /// `Facts`.
+    pub kind: Kind,
+    /// Fingerprinted.
+    pub bound: BoundFacts,
+    /// Not fingerprinted.
+    pub observed: ObservedFacts,
+}
+
+/// Facts that a plan is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BoundFacts {
+    /// Who the node is.
+    pub node: NodeFacts,
+    /// What it runs on.
+    pub os: OsFacts,
+    /// The pinned trust root.
+    pub trust: TrustFacts,
+    /// The floors.
+    pub floors: FloorFacts,
+    /// The active generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<GenerationFacts>,
+    /// The last known good generation's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lkg: Option<Name>,
+    /// What differs from the active manifest, sorted by path.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drift: Vec<Drift>,
+    /// Manifests that wait for the relay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outbox: BTreeSet<Blake3>,
+    /// Manifests that failed here and are not tried again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pinned: BTreeSet<Blake3>,
+    /// Whether an apply was cut off and waits for recovery.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unfinished: bool,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFacts {
+    /// Node id.
+    pub id: Name,
+    /// Fleet.
+    pub fleet: Name,
+    /// Hardware class.
+    pub hardware: Name,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What the node runs on. Empty where the platform does not say.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OsFacts {
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// `ID` of os-release.
+    pub id: String,
+    /// `VERSION_ID` of os-release.
+    pub version_id: String,
+}
+
+/// The pinned trust root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustFacts {
+    /// Its version.
+    pub root_version: u64,
+    /// BLAKE3 of its bytes.
+    pub root: Blake3,
+}
+
+/// The floors, save the time mark, which is observed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FloorFacts {
+    /// Whether a last known good generation ever existed.
+    pub promoted: bool,
+    /// The stream that the node follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Name>,
+    /// Floors per stream.
+    #[serde(skip_serializing_if = "is_default")]
+    pub streams: BTreeMap<Name, StreamFloor>,
+    /// Number of the newest revocation list.
+    pub revocation_number: u64,
+}
+
+/// The active generation, as its manifest says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationFacts {
+    /// Folder below `generations/`.
+    pub generation: Name,
+    /// Fingerprint of its manifest.
+    pub manifest: Blake3,
+    /// Its stream.
+    pub stream: Name,
+    /// Its serial.
+    pub serial: u64,
+    /// Its release version.
+    pub release: String,
+    /// BLAKE3 of its lock's behaviour.
+    pub lock: Blake3,
+    /// SHA-256 of its policy bundle.
+    pub policy: crate::digest::Sha256,
+    /// BLAKE3 of its `edge.toml`.
+    pub edge: Blake3,
+    /// Its artifacts, sorted by path.
+    pub artifacts: Vec<ArtifactFact>,
+}
+
+/// One artifact of the active generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactFact {
+    /// Path below `artifacts/`.
+    pub path: RelPath,
+    /// Permission bits.
+    pub mode: Mode,
+    /// Size in bytes.
+    pub size: u64,
+    /// BLAKE3.
+    pub blake3: Blake3,
+}
+
+/// How a file of the active generation differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftKind {
+    /// Other bytes.
+    Content,
+    /// Other permission bits.
+    Mode,
+    /// Gone.
+    Missing,
+    /// Not part of the manifest.
+    Extra,
+    /// Not a regular file.
+    Type,
+}
+
+impl DriftKind {
+    /// The text in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DriftKind::Content => "content",
+            DriftKind::Mode => "mode",
+            DriftKind::Missing => "missing",
+            DriftKind::Extra => "extra",
+            DriftKind::Type => "type",
+        }
+    }
+}
+
+/// One difference between the active generation and its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Path below the generation.
+    pub path: RelPath,
+    /// How it differs.
+    pub kind: DriftKind,
+    /// What the manifest says: a digest or a mode.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub expected: String,
+    /// What is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub actual: String,
+}
+
+/// Facts that are tested again at every use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedFacts {
+    /// The clock.
+    pub clock: Time,
+    /// The time mark of the floors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_mark: Option<Time>,
+    /// Free bytes on the state root's file system.
+    pub free_bytes: u64,
+    /// Bytes that the state root holds.
+    pub used_bytes: u64,
+}
+
+impl BoundFacts {
+    /// The fingerprint that plans are bound to.
+    pub fn fingerprint(&self) -> Result<Blake3, CanonicalError> {
+        canonical::fingerprint(self)
+    }
+
+    /// The facts by name, as preconditions and stale plans name them. Long lists are one digest each.
+    pub fn named(&self) -> Result<BTreeMap<String, String>, CanonicalError> {
+        let mut named = BTreeMap::from([
+            ("node.id".to_owned(), self.node.id.to_string()),
+            ("node.fleet".to_owned(), self.node.fleet.to_string()),
+            ("node.hardware".to_owned(), self.node.hardware.to_string()),
+            ("os.kernel".to_owned(), self.os.kernel.clone()),
+            ("os.machine".to_owned(), self.os.machine.clone()),
+            ("os.id".to_owned(), self.os.id.clone()),
+            ("os.versionId".to_owned(), self.os.version_id.clone()),
+            ("trust.rootVersion".to_owned(), self.trust.root_version.to_string()),
+            ("trust.root".to_owned(), self.trust.root.to_string()),
+            ("floors.promoted".to_owned(), self.floors.promoted.to_string()),
+            ("floors.revocationNumber".to_owned(), self.floors.revocation_number.to_string()),
+            ("apply.unfinished".to_owned(), self.unfinished.to_string()),
+        ]);
+        let mut put = |name: String, value: String| named.insert(name, value);
+        for (key, value) in &self.node.labels {
+            put(format!("node.label.{key}"), value.clone());
+        }
+        if let Some(stream) = &self.floors.stream {
+            put("floors.stream".to_owned(), stream.to_string());
+        }
+        for (stream, floor) in &self.floors.streams {
+            put(format!("floors.serial.{stream}"), floor.serial.to_string());
+            put(format!("floors.manifest.{stream}"), floor.manifest.to_string());
+        }
+        if let Some(current) = &self.current {
+            put("current.generation".to_owned(), current.generation.to_string());
+            put("current.manifest".to_owned(), current.manifest.to_string());
+            put("current.serial".to_owned(), current.serial.to_string());
+            put("current.release".to_owned(), current.release.clone());
+            put("current.policy".to_owned(), current.policy.to_string());
+            put("current.edge".to_owned(), current.edge.to_string());
+            put("current.artifacts".to_owned(), canonical::fingerprint(&current.artifacts)?.to_string());
+        }
+        if let Some(lkg) = &self.lkg {
+            put("lkg.generation".to_owned(), lkg.to_string());
+        }
+        for drift in &self.drift {
+            let found = if drift.actual.is_empty() { String::new() } else { format!(" {}", drift.actual) };
+            put(format!("drift.{}", drift.path), format!("{}{found}", drift.kind.as_str()));
+        }
+        for manifest in &self.outbox {
+            put(format!("outbox.{}", manifest.short()), "waiting".to_owned());
+        }
+        for manifest in &self.pinned {
+            put(format!("pinned.{}", manifest.short()), "failed here".to_owned());
+        }
+        Ok(named)
+    }
+}
+
+impl Document for Facts {
+    const KIND: Kind = Kind::Facts;
+}

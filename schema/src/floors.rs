@@ -1,0 +1,90 @@
+//! Floors: what a node has seen and will not go below. Raised durably before activation, never lowered.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Blake3;
+use crate::document::Document;
+use crate::manifest::{Revoked, is_default};
+use crate::path::Name;
+use crate::time::Time;
+use crate::version::{ApiVersion, Kind};
+
+/// `trust/floors.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Floors {
+    /// `autonomy/v1`.
+    pub api_version: ApiVersion,
+    /// `Floors`.
+    pub kind: Kind,
+    /// Whether a generation was ever promoted to last known good. Until then the node is in first activation.
+    pub promoted: bool,
+    /// The stream that the node follows, from its first activation on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Name>,
+    /// Highest serial per stream, and the manifest that had it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub streams: BTreeMap<Name, StreamFloor>,
+    /// The newest revocation list.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub revoked: Revoked,
+    /// The newest admitted `issuedAt`; never from the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_mark: Option<Time>,
+    /// Highest trust root version seen.
+    pub root_version: u64,
+}
+
+/// The floor of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamFloor {
+    /// Highest serial.
+    pub serial: u64,
+    /// Fingerprint of the manifest that had it.
+    pub manifest: Blake3,
+}
+
+impl Default for Floors {
+    fn default() -> Self {
+        Self {
+            api_version: ApiVersion::default(),
+            kind: Kind::Floors,
+            promoted: false,
+            stream: None,
+            streams: BTreeMap::new(),
+            revoked: Revoked::default(),
+            time_mark: None,
+            root_version: 0,
+        }
+    }
+}
+
+impl Floors {
+    /// These floors after a manifest was admitted; no value is ever lowered.
+    #[must_use]
+    pub fn raised_by(&self, manifest: &crate::manifest::StateManifest, fingerprint: Blake3) -> Self {
+        let mut floors = self.clone();
+        let metadata = &manifest.metadata;
+        floors.stream.get_or_insert_with(|| metadata.name.clone());
+        let floor = floors
+            .streams
+            .entry(metadata.name.clone())
+            .or_insert(StreamFloor { serial: metadata.serial, manifest: fingerprint });
+        if metadata.serial > floor.serial {
+            *floor = StreamFloor { serial: metadata.serial, manifest: fingerprint };
+        }
+        if manifest.spec.revoked.number > floors.revoked.number {
+            floors.revoked = manifest.spec.revoked.clone();
+        }
+        floors.time_mark = floors.time_mark.max(Some(metadata.issued_at));
+        floors
+    }
+}
+
+impl Document for Floors {
+    const KIND: Kind = Kind::Floors;
+}

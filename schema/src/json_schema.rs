@@ -1,0 +1,27 @@
+//! The JSON Schema (draft 2020-12) of each kind, for editors and `golden/`.
+
+use schemars::Schema;
+
+use crate::facts::Facts;
+use crate::floors::Floors;
+use crate::journal::Journal;
+use crate::lock::Lock;
+use crate::manifest::StateManifest;
+use crate::node::Node;
+use crate::plan_doc::PlanDoc;
+use crate::root::TrustRoot;
+use crate::version::Kind;
+
+/// The schema of a kind, the same on every machine.
+pub fn json_schema(kind: Kind) -> Schema {
+    match kind {
+        Kind::StateManifest => schemars::schema_for!(StateManifest),
+        Kind::Lock => schemars::schema_for!(Lock),
+        Kind::TrustRoot => schemars::schema_for!(TrustRoot),
+        Kind::Facts => schemars::schema_for!(Facts),
+        Kind::Plan => schemars::schema_for!(PlanDoc),
+        Kind::Journal => schemars::schema_for!(Journal),
+        Kind::Floors => schemars::schema_for!(Floors),
+        Kind::Node => schemars::schema_for!(Node),
+    }
+}

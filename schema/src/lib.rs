@@ -1,0 +1,43 @@
+//! The words of Autonomy: authored YAML and signed JSON in, typed documents or every reason against them out.
+//!
+//! Floor 0: imports nothing of ours, touches no disk, clock or network. Invariants and the tests that guard them:
+//!
+//! - one digest per meaning: bytes that are not canonical are refused (`tests/documents.rs`);
+//! - a path from outside cannot escape ([`path::RelPath`], `path::tests`);
+//! - the cut points of segments never move (`segments::tests::the_cut_points_are_pinned`);
+//! - bad documents are refused with the right code (`tests/invalid/<code>…/`).
+//!
+//! Deliberately absent: reading files (callers hand bytes in), verification (crate `trust`), defaults that depend on
+//! the machine.
+//!
+//! Start with [`manifest::StateManifest`], then [`document::parse`] and [`author`].
+
+pub mod author;
+pub mod bundle;
+pub mod canonical;
+pub mod digest;
+pub mod document;
+pub mod facts;
+pub mod floors;
+pub mod journal;
+pub mod json_schema;
+pub mod lock;
+pub mod manifest;
+pub mod node;
+pub mod oci;
+pub mod path;
+pub mod plan_doc;
+pub mod reason;
+pub mod relay;
+pub mod root;
+pub mod segments;
+pub mod set;
+pub mod time;
+pub mod version;
+
+pub use digest::{Blake3, Sha256};
+pub use document::Document;
+pub use manifest::StateManifest;
+pub use path::{Mode, Name, RelPath};
+pub use reason::{Code, Reason, Reasons};
+pub use time::{Duration, Time};

@@ -1,0 +1,175 @@
+//! Rules that bind the values of a manifest together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Artifact, ArtifactType, Precondition, Service, StateManifest};
+use crate::reason::{Code, Reason};
+use crate::segments::ENTRY_BYTES;
+
+/// Most artifacts in one manifest; the document cap is reached first when entries are long.
+pub const MAX_ARTIFACTS: usize = 20_000;
+/// Most entries of any other list.
+pub const MAX_LIST: usize = 1_000;
+/// Most bytes of one argument vector.
+pub const MAX_COMMAND_BYTES: usize = 16_384;
+
+pub(super) fn validate(manifest: &StateManifest) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let mut bad = |message: String| reasons.push(Reason::new(Code::BadValue, message));
+    let (metadata, spec) = (&manifest.metadata, &manifest.spec);
+    if metadata.serial == 0 {
+        bad("`metadata.serial` is 0; serials start at 1".to_owned());
+    }
+    if metadata.expires_at <= metadata.issued_at {
+        bad(format!(
+            "`metadata.expiresAt` {} is not later than `issuedAt` {}",
+            metadata.expires_at, metadata.issued_at
+        ));
+    }
+    if spec.lock.path.as_str() != "autonomy.lock.json" {
+        bad(format!("`spec.lock.path` is `{}`; expected `autonomy.lock.json`", spec.lock.path));
+    }
+    if spec.lock.fingerprint != spec.release.target_lock_fingerprint {
+        bad("`spec.lock.fingerprint` differs from `spec.release.targetLockFingerprint`".to_owned());
+    }
+    if spec.policy.path.as_str() != "policy.tar.gz" {
+        bad(format!("`spec.policy.path` is `{}`; expected `policy.tar.gz`", spec.policy.path));
+    }
+    let lists = [
+        ("metadata.critical", metadata.critical.len(), MAX_LIST),
+        ("spec.artifacts", spec.artifacts.len(), MAX_ARTIFACTS),
+        ("spec.services", spec.services.len(), MAX_LIST),
+        ("spec.preconditions", spec.preconditions.len(), MAX_LIST),
+        ("spec.scope.nodes", spec.scope.nodes.len(), MAX_ARTIFACTS),
+        ("spec.scope.hardware", spec.scope.hardware.len(), MAX_LIST),
+        ("spec.scope.matchLabels", spec.scope.match_labels.len(), MAX_LIST),
+        ("spec.reconstruction.steps", spec.reconstruction.steps.len(), MAX_LIST),
+        ("spec.relay.peers", spec.relay.peers.len(), MAX_LIST),
+        ("spec.revoked.manifests", spec.revoked.manifests.len(), MAX_ARTIFACTS),
+        ("spec.revoked.keys", spec.revoked.keys.len(), MAX_ARTIFACTS),
+    ];
+    for (name, len, most) in lists {
+        if len > most {
+            reasons.push(Reason::new(Code::LimitExceeded, format!("`{name}` has {len} entries; at most {most}")));
+        }
+    }
+    for (at, service) in spec.services.iter().enumerate() {
+        check_service(at, service, &mut reasons);
+    }
+    for (at, condition) in spec.preconditions.iter().enumerate() {
+        check_precondition(at, condition, &mut reasons);
+    }
+    for (at, step) in spec.reconstruction.steps.iter().enumerate() {
+        if step.count() != 1 {
+            let message =
+                format!("`spec.reconstruction.steps.{at}` sets {} step kinds; exactly one is right", step.count());
+            reasons.push(Reason::new(Code::BadValue, message));
+        }
+    }
+    if let Some(health) = &spec.health {
+        check_command("spec.health.command", &health.command, &mut reasons);
+    }
+    check_artifacts(&spec.artifacts, &mut reasons);
+    reasons.extend(spec.relay.validate());
+    reasons
+}
+
+fn check_service(at: usize, service: &Service, reasons: &mut Vec<Reason>) {
+    let place = format!("spec.services.{at}");
+    match (&service.unit, service.action, service.command.is_empty()) {
+        (Some(_), Some(_), true) => {}
+        (None, None, false) => check_command(&format!("{place}.command"), &service.command, reasons),
+        _ => reasons
+            .push(Reason::new(Code::BadValue, format!("`{place}` must have either `unit` and `action`, or `command`"))),
+    }
+}
+
+/// An argument vector: a program and bounded arguments without NUL.
+fn check_command(place: &str, command: &[String], reasons: &mut Vec<Reason>) {
+    let bytes: usize = command.iter().map(|argument| argument.len() + 1).sum();
+    let problem = if command.first().is_none_or(String::is_empty) {
+        "names no program"
+    } else if bytes > MAX_COMMAND_BYTES {
+        "is longer than 16384 bytes"
+    } else if command.iter().any(|argument| argument.contains('\0')) {
+        "holds a NUL character"
+    } else if !command[0].starts_with('/') && command[0].parse::<crate::path::RelPath>().is_err() {
+        "starts a program by an unsafe path; expected an absolute one or a path below `artifacts/`"
+    } else {
+        return;
+    };
+    reasons.push(Reason::new(Code::BadValue, format!("`{place}` {problem}")));
+}
+
+fn check_precondition(at: usize, condition: &Precondition, reasons: &mut Vec<Reason>) {
+    let set = [&condition.equals, &condition.at_least, &condition.at_most]
+        .into_iter()
+        .filter(|bound| bound.is_some())
+        .count();
+    if set != 1 {
+        let message =
+            format!("`spec.preconditions.{at}` sets {set} of `equals`, `atLeast`, `atMost`; exactly one is right");
+        reasons.push(Reason::new(Code::BadValue, message));
+    }
+}
+
+fn check_artifacts(artifacts: &[Artifact], reasons: &mut Vec<Reason>) {
+    let mut names = BTreeMap::new();
+    let mut paths = BTreeMap::new();
+    for artifact in artifacts {
+        check_pins(artifact, reasons);
+        // Index files are named after artifacts, so names collide as paths do.
+        if let Some(first) = names.insert(artifact.name.as_str().to_lowercase(), artifact.name.as_str()) {
+            let code = if first == artifact.name.as_str() { Code::BadValue } else { Code::CaseCollision };
+            reasons.push(Reason::new(code, format!("two artifacts are named `{first}` and `{}`", artifact.name)));
+        }
+        if let Some(first) = paths.insert(artifact.path.as_str().to_lowercase(), artifact.path.as_str()) {
+            let code = if first == artifact.path.as_str() { Code::BadValue } else { Code::CaseCollision };
+            reasons.push(Reason::new(code, format!("two artifacts lie at `{first}` and `{}`", artifact.path)));
+        }
+    }
+    let folders: BTreeSet<String> = artifacts.iter().flat_map(|artifact| ancestors(artifact.path.as_str())).collect();
+    for (folded, path) in &paths {
+        if folders.contains(folded) {
+            reasons.push(Reason::new(
+                Code::UnsafePath,
+                format!("`{path}` is an artifact and also a folder of another artifact"),
+            ));
+        }
+    }
+}
+
+fn ancestors(path: &str) -> impl Iterator<Item = String> {
+    let folded = path.to_lowercase();
+    let cuts: Vec<usize> = folded.match_indices('/').map(|(at, _)| at).collect();
+    cuts.into_iter().map(move |at| folded[..at].to_owned())
+}
+
+fn check_pins(artifact: &Artifact, reasons: &mut Vec<Reason>) {
+    let name = &artifact.name;
+    match artifact.kind {
+        ArtifactType::File => match artifact.file() {
+            None => reasons.push(Reason::new(
+                Code::MissingField,
+                format!("artifact `{name}` lacks one of `mode`, `size`, `digest`, `blake3`, `segments`"),
+            )),
+            Some(pins) if pins.segments.count.checked_mul(ENTRY_BYTES) != Some(pins.segments.size) => {
+                reasons.push(Reason::new(
+                    Code::BadValue,
+                    format!(
+                        "artifact `{name}`: {} segments need an index of {ENTRY_BYTES} bytes each, not {}",
+                        pins.segments.count, pins.segments.size
+                    ),
+                ));
+            }
+            Some(_) if artifact.index.is_some() => {
+                reasons.push(Reason::new(Code::BadValue, format!("artifact `{name}` is a file and has an `index`")));
+            }
+            Some(_) => {}
+        },
+        ArtifactType::Tree if artifact.index.is_none() => {
+            reasons.push(Reason::new(Code::MissingField, format!("artifact `{name}` is a tree and lacks `index`")));
+        }
+        ArtifactType::Tree => {}
+    }
+}

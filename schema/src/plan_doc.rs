@@ -1,0 +1,214 @@
+//! The plan as it is shown, saved and bound (Plan JSON). Field names are snake case, as scripts know them.
+//!
+//! Only crate `plan` makes one that can be applied; this is its form.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Blake3;
+use crate::document::Document;
+use crate::facts::Drift;
+use crate::manifest::is_default;
+use crate::path::Name;
+use crate::version::{ApiVersion, Kind};
+
+/// The version of this form: readers refuse another major.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanDoc {
+    /// `autonomy/v1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: ApiVersion,
+    /// `Plan`.
+    pub kind: Kind,
+    /// [`FORMAT_VERSION`].
+    pub format_version: String,
+    /// The tool that made it.
+    pub tool_version: String,
+    /// BLAKE3 over the canonical JSON of `tool_version`, `manifest`, `facts_fingerprint`, `drift` and `steps`.
+    pub plan_id: Blake3,
+    /// Where the set came from, when that is no absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The manifest.
+    pub manifest: PlannedManifest,
+    /// The facts that it is bound to, by name.
+    pub bound_facts: BTreeMap<String, String>,
+    /// Fingerprint of the bound facts.
+    pub facts_fingerprint: Blake3,
+    /// What differs from the active manifest.
+    pub drift: Vec<Drift>,
+    /// What would be done, in the order of execution.
+    pub steps: Vec<Step>,
+    /// What policy and platform say now.
+    #[serde(default)]
+    pub verdicts: Verdicts,
+    /// What it will cost.
+    pub forecast: Forecast,
+    /// Counts per action.
+    pub summary: Summary,
+}
+
+/// The manifest of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedManifest {
+    /// BLAKE3 of the signed bytes.
+    pub fingerprint: Blake3,
+    /// Serial.
+    pub serial: u64,
+    /// Channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Name>,
+    /// Stream.
+    pub name: Name,
+    /// Release version.
+    pub release: String,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// `+`
+    Create,
+    /// `~`
+    Update,
+    /// `-/+`
+    Replace,
+    /// `-`
+    Remove,
+    /// `!`
+    Blocked,
+    /// `>`
+    Relay,
+}
+
+impl Action {
+    /// The mark in text.
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Action::Create => "+",
+            Action::Update => "~",
+            Action::Replace => "-/+",
+            Action::Remove => "-",
+            Action::Blocked => "!",
+            Action::Relay => ">",
+        }
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// What it does.
+    pub action: Action,
+    /// What it does it to: `artifact.bin/agent`, `policy`, `lock`, `edge.toml`, `generation`, `service.agent.service`,
+    /// `relay.node-b`, `spec.confirm` …
+    pub address: String,
+    /// Why.
+    pub reason: StepReason,
+    /// What is there, by field.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub before: BTreeMap<String, String>,
+    /// What will be there, by field.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: BTreeMap<String, String>,
+}
+
+/// Why a step is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepReason {
+    /// Stable code; that of the registry for a blocked step.
+    pub code: String,
+    /// The sentence.
+    pub text: String,
+    /// The fact behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<String>,
+    /// What would unblock it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Findings of platform and policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Verdicts {
+    /// The platform's.
+    pub precheck: Vec<Verdict>,
+    /// The policy's.
+    pub policy: Vec<Verdict>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// What was asked: a reason code, or `ok`.
+    pub code: String,
+    /// Whether it lets the plan pass.
+    pub ok: bool,
+    /// The sentence.
+    pub message: String,
+    /// What would mend it; empty when nothing must be.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub remedy: String,
+}
+
+/// What the plan will cost.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Forecast {
+    /// Bytes that staging writes anew.
+    pub disk_new_bytes: u64,
+    /// Bytes that are hard-linked from what is there.
+    pub disk_reused_bytes: u64,
+    /// Services that restart or reload.
+    pub restarts: u64,
+    /// `new`, `changed` or `unchanged`.
+    pub policy: String,
+}
+
+/// Counts of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Summary {
+    /// `+`
+    pub add: u64,
+    /// `~`
+    pub change: u64,
+    /// `-`
+    pub remove: u64,
+    /// `-/+`
+    pub replace: u64,
+    /// `!`
+    pub blocked: u64,
+    /// `>`
+    pub relay: u64,
+}
+
+impl Summary {
+    /// Counts the steps.
+    pub fn of(steps: &[Step]) -> Self {
+        let mut summary = Self::default();
+        for step in steps {
+            let counter = match step.action {
+                Action::Create => &mut summary.add,
+                Action::Update => &mut summary.change,
+                Action::Remove => &mut summary.remove,
+                Action::Replace => &mut summary.replace,
+                Action::Blocked => &mut summary.blocked,
+                Action::Relay => &mut summary.relay,
+            };
+            *counter += 1;
+        }
+        summary
+    }
+}
+
+impl Document for PlanDoc {
+    const KIND: Kind = Kind::Plan;
+}

@@ -1,0 +1,286 @@
+//! The registry of reason codes. A refusal is a sorted list of [`Reason`]s; a code is a contract (DESIGN §12):
+//! it is never renamed, and it decides the exit code.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $exit:literal $explain:literal $remedy:literal;)*) => {
+        /// Why something was refused. `docs/formats/reasons.md` lists all of them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $explain] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the registry.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The stable text of the code.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// The exit code of `autonomy` when this is the gravest reason.
+            pub const fn exit(self) -> u8 {
+                match self { $(Code::$variant => $exit,)* }
+            }
+
+            /// What the code means, for `autonomy explain`.
+            pub const fn explain(self) -> &'static str {
+                match self { $(Code::$variant => $explain,)* }
+            }
+
+            /// What usually mends it.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Code::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
+    BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
+    BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
+    BadName "bad_name" 3 "A name holds characters that are not safe as a file name." "use letters, digits, `.`, `_` and `-`";
+    BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes." "sign again with `autonomy sign`, or take the file from the signer again";
+    BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
+    BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
+    BelowThreshold "below_threshold" 3 "Fewer distinct pinned keys signed than the trust root demands for this role. One key counts once, however often it signed." "collect the missing signatures with `autonomy sign`";
+    CaseCollision "case_collision" 3 "Two paths differ only in case, so they would be one file on some systems." "rename one of them";
+    CeilingExceeded "ceiling_exceeded" 5 "The write would lift the state root above `storage.diskCeilingBytes`." "run `autonomy gc`, or raise the ceiling in the manifest";
+    ConsentMissing "consent_missing" 64 "The verb changes the node and nobody can be asked, as there is no terminal." "add `--auto-approve` after reading the plan";
+    CorruptState "corrupt_state" 11 "A file of the state root does not parse or does not hash to its name." "run `autonomy fsck`; restore the file from a backup or a signed set";
+    DestinationRefused "destination_refused" 5 "A reconstruction step writes outside the allowed destinations." "choose a destination below an allowed folder, or widen the list in `node.yaml`";
+    DigestMismatch "digest_mismatch" 3 "Bytes do not hash to the digest that the signed manifest pins." "take the set again from its source; if it repeats, the source is damaged or hostile";
+    DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
+    DocumentTooLarge "document_too_large" 3 "A document is larger than its cap. Nothing beyond the cap was read." "a manifest is at most 4 MiB; split the release";
+    DuplicateKey "duplicate_key" 3 "A key occurs twice in one mapping." "remove one of the two";
+    Expired "expired" 3 "The document's `expiresAt` is not later than the clock or the time mark. The running release goes on." "sign a newer manifest or trust root";
+    ExtraneousFile "extraneous_file" 3 "The set holds a file that the signed manifest does not name." "remove it, or take the set again";
+    FloorsUnreadable "floors_unreadable" 11 "`trust/floors.json` is missing or damaged although the node has generations. Without floors a rollback could pass unseen." "restore it from a backup with `autonomy restore`";
+    HealthFailed "health_failed" 8 "The health command failed after the switch; the last known good generation is active again." "read the command's output, mend the release, sign a new one";
+    IoError "io_error" 1 "The operating system refused a read or a write." "see the message for the path and the cause";
+    IssuedInFuture "issued_in_future" 3 "`issuedAt` lies further ahead than the trust root's largest time step allows, measured from the clock, the time mark and the build time." "check the signer's clock and the node's clock";
+    LimitExceeded "limit_exceeded" 3 "The document holds more nesting, aliases or entries than any honest one." "write the document without anchors, or split it";
+    Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
+    MissingField "missing_field" 3 "A required field is absent." "add it";
+    MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
+    NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
+    NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
+    NotInitialized "not_initialized" 1 "The folder is not a state root yet." "run `autonomy init`";
+    NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
+    OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
+    Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
+    PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
+    PolicyDenied "policy_denied" 4 "The node's policy refused the update: a `deny` message, or no `allow`." "read the messages; change the release or the policy";
+    PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
+    PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
+    RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
+    RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";
+    Revoked "revoked" 3 "The manifest or a key that signed it is revoked." "sign a new manifest with valid keys";
+    RoleMismatch "role_mismatch" 3 "The document's `kind` is not the one expected here, so signatures for it prove nothing here." "check which file is which";
+    RootForked "root_forked" 3 "Two trust roots claim the same version with different bytes." "find out which one is real before anything else";
+    RootGap "root_gap" 3 "A trust root version between the pinned one and the needed one is missing." "import every root in between with `autonomy trust import`";
+    RootSignature "root_signature" 3 "A trust root is not signed by a threshold of its own and of its predecessor's root keys." "collect the missing root signatures";
+    ScopeMismatch "scope_mismatch" 3 "The manifest is for another fleet, node, hardware class or label." "send this node a manifest whose scope names it";
+    SerialConflict "serial_conflict" 3 "A manifest with this serial but other bytes was seen before. Somebody signed twice: both are kept, the second in `quarantine/`." "find out who signed the second one; sign a new one with a higher serial";
+    SerialStep "serial_step" 3 "The serial is further ahead than the trust root's largest serial step." "check the serial; a typing error here would block every later release";
+    SerialTooLow "serial_too_low" 3 "The serial is below one that this node has accepted already." "sign a manifest with a higher serial";
+    ServiceFailed "service_failed" 8 "A service did not start after the switch; the last known good generation is active again." "read the service's log, mend the release, sign a new one";
+    SizeMismatch "size_mismatch" 3 "A file is longer or shorter than signed." "take the set again from its source";
+    SourceNotFound "source_not_found" 1 "The named source does not exist." "check the path";
+    StalePlan "stale_plan" 7 "A fact that the plan was made from has changed since." "plan again";
+    StateRootUnsafe "state_root_unsafe" 5 "The state root is not on a local file system, or others may write to it (INV-01)." "move it to a local disk, mode 0700, owned by the user that runs autonomy";
+    Suspended "suspended" 10 "The node is suspended." "run `autonomy resume`";
+    SymlinkRefused "symlink_refused" 3 "A symbolic link or special file stands where a regular file must be." "replace it with the file itself";
+    Syntax "syntax" 3 "The document is not well-formed YAML or JSON." "see the message for the place";
+    ToolTooOld "tool_too_old" 3 "The manifest demands a newer version of this tool." "update autonomy on this node";
+    UnknownCritical "unknown_critical" 3 "A field named in `critical` is not understood by this version, so the document must not be acted on." "update autonomy on this node";
+    UnknownField "unknown_field" 3 "A field is not part of the format. A misspelt field must not be ignored." "check the spelling against `autonomy schema`";
+    UnknownGeneration "unknown_generation" 1 "No generation of that name exists." "list them with `autonomy generations`";
+    UnknownVersion "unknown_version" 3 "The document's `apiVersion` has a major version that this tool does not know." "update autonomy, or write `apiVersion: autonomy/v1`";
+    UnsafePath "unsafe_path" 3 "A path is absolute, climbs with `..`, or holds characters that are not safe." "write a plain relative path";
+    WrongKey "wrong_key" 1 "A key file cannot be read: not a key, a wrong password, or readable by others." "check the file, its mode (0600) and COSIGN_PASSWORD";
+    WrongStream "wrong_stream" 3 "The node follows another stream (`metadata.name`)." "send the manifest of the node's stream";
+    WrongType "wrong_type" 3 "A value has another type than the format says." "see the message for what was expected";
+}
+
+impl Ord for Code {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Code {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text is not a reason code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a reason code; `autonomy explain` lists them")]
+pub struct UnknownCode(String);
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Code::ALL.iter().copied().find(|code| code.as_str() == text).ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Code {
+    fn schema_name() -> Cow<'static, str> {
+        "Code".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9_]+$" })
+    }
+}
+
+/// One reason of a refusal: a stable code, a sentence that names the object, and what would mend it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// The stable code.
+    pub code: Code,
+    /// What was wrong, where.
+    pub message: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+impl Reason {
+    /// A reason with the registry's own remedy.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), remedy: code.remedy().to_owned() }
+    }
+
+    /// The same with a remedy that fits this case better.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// A refusal: at least one reason, sorted, without repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reasons(Vec<Reason>);
+
+impl Reasons {
+    /// Sorts `reasons`; `None` when there is nothing to refuse.
+    pub fn new(mut reasons: Vec<Reason>) -> Option<Self> {
+        reasons.sort();
+        reasons.dedup();
+        (!reasons.is_empty()).then_some(Self(reasons))
+    }
+
+    /// `Ok` when `reasons` is empty, else the refusal.
+    pub fn check(reasons: Vec<Reason>) -> Result<(), Self> {
+        Self::new(reasons).map_or(Ok(()), Err)
+    }
+
+    /// The sorted reasons.
+    pub fn as_slice(&self) -> &[Reason] {
+        &self.0
+    }
+
+    /// The sorted reasons, owned.
+    pub fn into_vec(self) -> Vec<Reason> {
+        self.0
+    }
+
+    /// The exit code: the lowest among the reasons' own.
+    pub fn exit(&self) -> u8 {
+        self.0.iter().map(|reason| reason.code.exit()).min().unwrap_or(1)
+    }
+
+    /// Whether one of the reasons has this code.
+    pub fn has(&self, code: Code) -> bool {
+        self.0.iter().any(|reason| reason.code == code)
+    }
+}
+
+impl From<Reason> for Reasons {
+    fn from(reason: Reason) -> Self {
+        Self(vec![reason])
+    }
+}
+
+impl fmt::Display for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, reason) in self.0.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Reasons {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_is_sorted_and_documented() {
+        let texts: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert!(texts.is_sorted(), "keep the registry in order");
+        let page = include_str!("../../docs/formats/reasons.md");
+        for code in Code::ALL {
+            assert!(
+                page.contains(&format!("| `{code}` | {} |", code.exit())),
+                "docs/formats/reasons.md lacks `{code}`"
+            );
+            assert_eq!(code.as_str().parse(), Ok(*code));
+        }
+    }
+
+    #[test]
+    fn reasons_are_sorted_and_the_lowest_exit_code_wins() {
+        let reasons = Reasons::new(vec![
+            Reason::new(Code::MissingFile, "b"),
+            Reason::new(Code::DigestMismatch, "a"),
+            Reason::new(Code::MissingFile, "b"),
+        ]);
+        let reasons = reasons.expect("not empty");
+        assert_eq!(reasons.to_string(), "digest_mismatch: a\nmissing_file: b");
+        assert_eq!(reasons.exit(), 3);
+    }
+}

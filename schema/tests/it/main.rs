@@ -1,0 +1,3 @@
+//! Formats, documents and the corpus of invalid documents.
+
+mod formats;
