@@ -69,7 +69,6 @@ impl Floors {
     pub fn raised_by(&self, manifest: &crate::manifest::StateManifest, fingerprint: Blake3) -> Self {
         let mut floors = self.clone();
         let metadata = &manifest.metadata;
-        floors.stream.get_or_insert_with(|| metadata.name.clone());
         let floor = floors
             .streams
             .entry(metadata.name.clone())
@@ -81,6 +80,16 @@ impl Floors {
             floors.revoked = manifest.spec.revoked.clone();
         }
         floors.time_mark = floors.time_mark.max(Some(metadata.issued_at));
+        floors
+    }
+
+    /// These floors after a generation of `stream` became the last known good one. The first one decides which stream
+    /// the node follows.
+    #[must_use]
+    pub fn promoted_by(&self, stream: &Name) -> Self {
+        let mut floors = self.clone();
+        floors.promoted = true;
+        floors.stream.get_or_insert_with(|| stream.clone());
         floors
     }
 }
