@@ -1,0 +1,63 @@
+//! What this version reads but cannot carry out yet, and manifests that failed here before: steps that block.
+
+use autonomy_schema::facts::BoundFacts;
+use autonomy_schema::manifest::{ArtifactType, Durability};
+use autonomy_schema::plan_doc::{Action, Step, StepReason};
+use autonomy_schema::reason::{Code, Reason};
+
+use crate::planner::Desired;
+use crate::steps::{ARTIFACT, Fields};
+
+fn block(address: String, code: Code, text: String, fact: Option<String>) -> Step {
+    Step {
+        action: Action::Blocked,
+        address,
+        reason: StepReason { code: code.as_str().to_owned(), text, fact, remedy: Some(code.remedy().to_owned()) },
+        before: Fields::new(),
+        after: Fields::new(),
+    }
+}
+
+/// The blocked steps of a plan that would do something.
+pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
+    let spec = &desired.manifest.spec;
+    let not_built = [
+        (spec.confirm.is_some(), "spec.confirm", "the return to the last known good generation unless confirmed"),
+        (spec.health.is_some(), "spec.health", "the health command after the switch"),
+        (!spec.reconstruction.steps.is_empty(), "spec.reconstruction", "reconstruction outside the state root"),
+        (spec.window.is_some(), "spec.window", "the maintenance window"),
+        (spec.precheck.durability == Durability::High, "spec.precheck.durability", "high durability"),
+    ];
+    let mut blocked = Vec::new();
+    if bound.pinned.contains(&desired.fingerprint) {
+        let fact = format!("pinned.{}", desired.fingerprint.short());
+        let text = "this manifest failed on this node before".to_owned();
+        blocked.push(block("manifest".to_owned(), Code::Pinned, text, Some(fact)));
+    }
+    for (present, address, what) in not_built {
+        if present {
+            let text = format!("this version cannot carry out {what}");
+            blocked.push(block(address.to_owned(), Code::NotBuilt, text, None));
+        }
+    }
+    let mut trees: Vec<_> = spec.artifacts.iter().filter(|artifact| artifact.kind == ArtifactType::Tree).collect();
+    trees.sort_by(|a, b| a.path.cmp(&b.path));
+    blocked.extend(trees.into_iter().map(|tree| {
+        let text = "this version cannot carry out artifacts of type `tree`".to_owned();
+        block(format!("{ARTIFACT}{}", tree.path), Code::NotBuilt, text, None)
+    }));
+    blocked
+}
+
+/// The reasons of blocked steps, sorted.
+pub(crate) fn reasons(steps: &[Step]) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = steps
+        .iter()
+        .map(|step| {
+            let code = step.reason.code.parse().unwrap_or(Code::NotBuilt);
+            Reason::new(code, format!("`{}`: {}", step.address, step.reason.text))
+        })
+        .collect();
+    reasons.sort();
+    reasons
+}

@@ -1,0 +1,29 @@
+//! Desired state and facts in, an immutable plan out; a plan and verdicts in, a report out, as text, Markdown or JSON.
+//!
+//! Floor 2: imports `schema` alone, touches nothing. Invariants and the tests that guard them:
+//!
+//! - same inputs, same bytes (`tests/laws.rs`, `planning_twice_gives_the_same_bytes`);
+//! - a plan against the facts that its own success would leave is empty (`tests/laws.rs`,
+//!   `success_leaves_nothing_to_do`);
+//! - what cannot be carried out yet is a blocked step, never ignored (`steps::tests::what_is_not_built_blocks`);
+//! - no shown value reaches the terminal with control characters in it (`render::escape::tests`);
+//! - no clock, environment, disk, network or process (`clippy.toml` of this crate).
+//!
+//! Deliberately absent: verification (crate `trust`), policy (crate `policy`), a way to make a [`Plan`] from a saved
+//! file: a saved plan is compared with ([`check_binding`]), then planned anew.
+//!
+//! Start with [`plan()`], then `steps`.
+
+mod binding;
+mod blocked;
+mod forecast;
+mod planner;
+mod precheck;
+pub mod render;
+mod report;
+mod steps;
+
+pub use binding::check_binding;
+pub use planner::{Desired, Plan, PlanError, plan};
+pub use precheck::prechecks;
+pub use report::{report, verdict_reasons};

@@ -1,0 +1,188 @@
+//! `plan(desired, facts) -> Plan`.
+
+use autonomy_schema::canonical::{self, CanonicalError};
+use autonomy_schema::digest::Blake3;
+use autonomy_schema::facts::{BoundFacts, Drift, Facts, GenerationFacts};
+use autonomy_schema::manifest::{Service, StateManifest};
+use autonomy_schema::path::RelPath;
+use autonomy_schema::plan_doc::{Action, FORMAT_VERSION, PlanDoc, PlannedManifest, Step, Summary, Verdicts};
+use autonomy_schema::reason::Reason;
+use autonomy_schema::version::{ApiVersion, Kind, TOOL_VERSION};
+use serde::Serialize;
+
+use crate::{blocked, forecast, steps};
+
+/// What the node shall have.
+#[derive(Debug, Clone, Copy)]
+pub struct Desired<'a> {
+    /// The manifest. A draft can be planned; only a verified one can be admitted.
+    pub manifest: &'a StateManifest,
+    /// BLAKE3 of its bytes.
+    pub fingerprint: Blake3,
+    /// Version of its policy bundle, as the lock says it.
+    pub policy_semver: Option<&'a str>,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A fact or a step cannot be written as canonical JSON.
+    #[error("the plan cannot be fingerprinted")]
+    Canonical(#[from] CanonicalError),
+    /// The manifest did not come through the parser, which demands the pins of every file.
+    #[error("artifact `{0}` lacks pins")]
+    Unpinned(RelPath),
+}
+
+/// A plan. Only [`plan()`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    doc: PlanDoc,
+    services: Vec<Service>,
+    blocked: Vec<Reason>,
+}
+
+impl Plan {
+    /// The plan as it is shown and saved, without verdicts and source.
+    pub fn doc(&self) -> &PlanDoc {
+        &self.doc
+    }
+
+    /// BLAKE3 over what the plan decides.
+    pub fn id(&self) -> Blake3 {
+        self.doc.plan_id
+    }
+
+    /// Whether anything would be done, or is blocked.
+    pub fn has_changes(&self) -> bool {
+        !self.doc.steps.is_empty()
+    }
+
+    /// Why the plan cannot be carried out, sorted; empty when it can.
+    pub fn blocked(&self) -> Vec<Reason> {
+        self.blocked.clone()
+    }
+
+    /// What runs after the switch, in order; empty when nothing is switched.
+    pub fn services(&self) -> Vec<Service> {
+        self.services.clone()
+    }
+
+    /// Whether a generation is staged and activated.
+    pub fn switches(&self) -> bool {
+        self.doc.steps.iter().any(|step| step.address == steps::GENERATION)
+    }
+
+    /// Whether the manifest goes on to peers.
+    pub fn relays(&self) -> bool {
+        self.doc.steps.iter().any(|step| step.action == Action::Relay)
+    }
+}
+
+/// What kind of change it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'a> {
+    /// No generation is active.
+    First,
+    /// Another manifest is active.
+    Update(&'a GenerationFacts),
+    /// This manifest is active, and the generation differs from it.
+    Repair(&'a GenerationFacts),
+    /// This manifest is active.
+    Same,
+}
+
+impl<'a> Change<'a> {
+    fn of(desired: &Desired<'_>, bound: &'a BoundFacts) -> Self {
+        match &bound.current {
+            None => Change::First,
+            Some(current) if current.manifest != desired.fingerprint => Change::Update(current),
+            Some(_) if bound.drift.is_empty() => Change::Same,
+            Some(current) => Change::Repair(current),
+        }
+    }
+
+    /// The generation that is replaced.
+    pub(crate) fn current(self) -> Option<&'a GenerationFacts> {
+        match self {
+            Change::Update(current) | Change::Repair(current) => Some(current),
+            Change::First | Change::Same => None,
+        }
+    }
+}
+
+/// Decides what is to be done. The manifest is expected to be parsed by `schema`, which has checked its limits.
+pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
+    let bound = &facts.bound;
+    let change = Change::of(desired, bound);
+    let manifest = desired.manifest;
+    let switches = !matches!(change, Change::Same);
+    let mut drift = bound.drift.clone();
+    drift.sort();
+
+    let mut work = Vec::new();
+    if switches {
+        steps::artifacts(manifest, change, &drift, &mut work)?;
+        steps::parts(desired, change, &drift, &mut work);
+        work.push(steps::generation(desired, change));
+        steps::services(manifest, change, &mut work);
+    }
+    steps::relay(desired, bound, &mut work);
+
+    // A node that has nothing to do is not bothered with what could not be done.
+    let mut all = if work.is_empty() { Vec::new() } else { blocked::steps(desired, bound) };
+    let blocked = blocked::reasons(&all);
+    all.append(&mut work);
+
+    let doc = PlanDoc {
+        api_version: ApiVersion::default(),
+        kind: Kind::Plan,
+        format_version: FORMAT_VERSION.to_owned(),
+        tool_version: TOOL_VERSION.to_owned(),
+        plan_id: Blake3::from_bytes([0; 32]),
+        source: None,
+        manifest: planned_manifest(desired),
+        bound_facts: bound.named()?,
+        facts_fingerprint: bound.fingerprint()?,
+        drift,
+        summary: Summary::of(&all),
+        steps: all,
+        verdicts: Verdicts::default(),
+        forecast: forecast::of(desired, bound, change)?,
+    };
+    let doc = PlanDoc { plan_id: plan_id(&doc)?, ..doc };
+    let services = if switches { steps::running(manifest).cloned().collect() } else { Vec::new() };
+    Ok(Plan { doc, services, blocked })
+}
+
+fn planned_manifest(desired: &Desired<'_>) -> PlannedManifest {
+    let (metadata, spec) = (&desired.manifest.metadata, &desired.manifest.spec);
+    PlannedManifest {
+        fingerprint: desired.fingerprint,
+        serial: metadata.serial,
+        channel: metadata.channel.clone(),
+        name: metadata.name.clone(),
+        release: spec.release.version.to_string(),
+    }
+}
+
+/// What [`PlanDoc::plan_id`] is taken over.
+#[derive(Serialize)]
+struct Identity<'a> {
+    tool_version: &'a str,
+    manifest: &'a PlannedManifest,
+    facts_fingerprint: Blake3,
+    drift: &'a [Drift],
+    steps: &'a [Step],
+}
+
+/// The id that the fields of a plan give.
+pub(crate) fn plan_id(doc: &PlanDoc) -> Result<Blake3, CanonicalError> {
+    canonical::fingerprint(&Identity {
+        tool_version: &doc.tool_version,
+        manifest: &doc.manifest,
+        facts_fingerprint: doc.facts_fingerprint,
+        drift: &doc.drift,
+        steps: &doc.steps,
+    })
+}

@@ -1,0 +1,126 @@
+//! What the platform says to a plan: preconditions, free space, ceiling. Tested again at every use.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use autonomy_schema::facts::Facts;
+use autonomy_schema::manifest::{Precondition, StateManifest};
+use autonomy_schema::plan_doc::Verdict;
+use autonomy_schema::reason::Code;
+
+use crate::planner::Plan;
+
+/// The platform's findings, sorted. A plan without changes has none.
+pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if !plan.has_changes() {
+        return verdicts;
+    }
+    match named(facts) {
+        Ok(named) => {
+            verdicts.extend(manifest.spec.preconditions.iter().map(|condition| precondition(condition, &named)));
+        }
+        Err(message) => verdicts.push(failed(Code::PreconditionFailed, message)),
+    }
+    if plan.switches() {
+        verdicts.push(free_space(manifest, plan, facts));
+        verdicts.extend(ceiling(manifest, plan, facts));
+    }
+    verdicts.sort();
+    verdicts
+}
+
+/// Bound facts by name, and the observed ones as `observed.<name>`.
+fn named(facts: &Facts) -> Result<BTreeMap<String, String>, String> {
+    let mut named = facts.bound.named().map_err(|error| error.to_string())?;
+    let observed = &facts.observed;
+    named.insert("observed.clock".to_owned(), observed.clock.to_string());
+    named.insert("observed.freeBytes".to_owned(), observed.free_bytes.to_string());
+    named.insert("observed.usedBytes".to_owned(), observed.used_bytes.to_string());
+    if let Some(mark) = observed.time_mark {
+        named.insert("observed.timeMark".to_owned(), mark.to_string());
+    }
+    Ok(named)
+}
+
+fn passed(message: String) -> Verdict {
+    Verdict { code: "ok".to_owned(), ok: true, message, remedy: String::new() }
+}
+
+fn failed(code: Code, message: String) -> Verdict {
+    Verdict { code: code.as_str().to_owned(), ok: false, message, remedy: code.remedy().to_owned() }
+}
+
+/// One predicate. A fact that the node does not have fails: an unanswered question is a no.
+fn precondition(condition: &Precondition, named: &BTreeMap<String, String>) -> Verdict {
+    let fact = &condition.fact;
+    let Some(actual) = named.get(fact) else {
+        return failed(Code::PreconditionFailed, format!("the node has no fact `{fact}`"));
+    };
+    let (held, demand) = match (&condition.equals, &condition.at_least, &condition.at_most) {
+        (Some(wanted), None, None) => (actual == wanted, format!("`{wanted}`")),
+        (None, Some(least), None) => {
+            (compare(actual, least).is_some_and(Ordering::is_ge), format!("at least `{least}`"))
+        }
+        (None, None, Some(most)) => (compare(actual, most).is_some_and(Ordering::is_le), format!("at most `{most}`")),
+        _ => (false, "exactly one of `equals`, `atLeast`, `atMost`".to_owned()),
+    };
+    if held {
+        passed(format!("`{fact}` is `{actual}`; wanted {demand}"))
+    } else {
+        failed(Code::PreconditionFailed, format!("`{fact}` is `{actual}`; wanted {demand}"))
+    }
+}
+
+/// Compares the leading dotted numbers of two texts; what follows them (`-91-generic`) does not count, and absent
+/// components are 0. `None` when one of them does not begin with a number.
+fn compare(left: &str, right: &str) -> Option<Ordering> {
+    let (left, right) = (components(left)?, components(right)?);
+    let count = left.len().max(right.len());
+    let at = |list: &[&str], index: usize| list.get(index).copied().unwrap_or("").to_owned();
+    for index in 0..count {
+        let (l, r) = (at(&left, index), at(&right, index));
+        // Without leading zeros, the longer of two numbers is the larger, however many digits there are.
+        let order = l.len().cmp(&r.len()).then_with(|| l.cmp(&r));
+        if order.is_ne() {
+            return Some(order);
+        }
+    }
+    Some(Ordering::Equal)
+}
+
+fn components(text: &str) -> Option<Vec<&str>> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let dotted = text[..end].trim_end_matches('.');
+    let parts: Vec<&str> = dotted.split('.').collect();
+    let sound = parts.iter().all(|part| !part.is_empty());
+    sound.then(|| parts.into_iter().map(|part| part.trim_start_matches('0')).collect())
+}
+
+fn free_space(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Verdict {
+    let new = plan.doc().forecast.disk_new_bytes;
+    let keep = manifest.spec.precheck.min_free_bytes;
+    let free = facts.observed.free_bytes;
+    let message = format!("{free} bytes are free; the change writes {new} and {keep} stay free");
+    if new.checked_add(keep).is_some_and(|needed| needed <= free) {
+        passed(message)
+    } else {
+        failed(Code::DiskFull, message)
+    }
+}
+
+/// INV-04, as a forecast; 0 is no ceiling.
+fn ceiling(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Option<Verdict> {
+    let ceiling = manifest.spec.relay.storage.disk_ceiling_bytes;
+    if ceiling == 0 {
+        return None;
+    }
+    let new = plan.doc().forecast.disk_new_bytes;
+    let used = facts.observed.used_bytes;
+    let message = format!("the state root holds {used} bytes and the change writes {new}; the ceiling is {ceiling}");
+    Some(if used.checked_add(new).is_some_and(|total| total <= ceiling) {
+        passed(message)
+    } else {
+        failed(Code::CeilingExceeded, message)
+    })
+}

@@ -1,0 +1,192 @@
+//! The sentences that text and Markdown share.
+
+use autonomy_schema::plan_doc::{Action, PlanDoc, Step, Summary, Verdict};
+
+use super::escape::safe;
+
+/// Every mark with its word, in the order of the legend.
+pub(super) const LEGEND: [(Action, &str); 6] = [
+    (Action::Create, "create"),
+    (Action::Update, "update"),
+    (Action::Replace, "replace"),
+    (Action::Remove, "remove"),
+    (Action::Blocked, "blocked"),
+    (Action::Relay, "relay onward"),
+];
+
+/// A size for people: `812 B`, `1.0 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let Some((unit, size)) = UNITS.into_iter().find(|(_, size)| count >= *size) else { return format!("{count} B") };
+    let tenths = count / size * 10 + (count % size) * 10 / size;
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+/// A count with its noun.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// `Plan: 2 to add, 1 to change, 0 to remove, 1 blocked, 2 peers to relay.`, or `No changes. …`
+pub fn summary_line(doc: &PlanDoc) -> String {
+    let manifest = &doc.manifest;
+    if doc.steps.is_empty() {
+        return format!(
+            "No changes. The node runs {} serial {} (release {}) and nothing differs from it.",
+            safe(manifest.name.as_str()),
+            manifest.serial,
+            safe(&manifest.release)
+        );
+    }
+    format!("Plan: {}.", counts(&doc.summary))
+}
+
+/// The counts of a summary, as the plan line has them.
+fn counts(summary: &Summary) -> String {
+    let mut parts = vec![
+        format!("{} to add", summary.add),
+        format!("{} to change", summary.change),
+        format!("{} to remove", summary.remove),
+    ];
+    if summary.replace > 0 {
+        parts.push(format!("{} to replace", summary.replace));
+    }
+    if summary.blocked > 0 {
+        parts.push(format!("{} blocked", summary.blocked));
+    }
+    if summary.relay > 0 {
+        parts.push(format!("{} to relay", counted(summary.relay, "peer", "peers")));
+    }
+    parts.join(", ")
+}
+
+/// Which artifact steps are not shown; `None` when all are.
+pub(super) fn hidden_line(hidden: &Summary) -> Option<String> {
+    let total = hidden.add + hidden.change + hidden.remove + hidden.replace;
+    (total > 0).then(|| {
+        format!(
+            "… and {} ({}); `--output json` lists them all",
+            counted(total, "more artifact", "more artifacts"),
+            counts(hidden)
+        )
+    })
+}
+
+/// A digest shortened to what people compare; a size with its unit; anything else as it is.
+pub(super) fn value(field: &str, text: &str) -> String {
+    if let Some((algorithm, hex)) = text.split_once(':')
+        && matches!(algorithm, "blake3" | "sha256")
+        && hex.len() == 64
+        && hex.is_ascii()
+    {
+        return format!("{algorithm}:{}", &hex[..12]);
+    }
+    match text.parse() {
+        Ok(count) if field == "size" && count >= 1024 => format!("{} ({text} B)", bytes(count)),
+        Ok(_) if field == "size" => format!("{text} B"),
+        _ => safe(text).into_owned(),
+    }
+}
+
+/// The fields of a step that tell something: all of a new or removed thing, those that differ of a changed one.
+pub(super) fn changed(step: &Step) -> Vec<(&str, Option<&str>, Option<&str>)> {
+    let names: std::collections::BTreeSet<&String> = step.before.keys().chain(step.after.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| {
+            (name.as_str(), step.before.get(name).map(String::as_str), step.after.get(name).map(String::as_str))
+        })
+        .filter(|(_, before, after)| before != after)
+        .collect()
+}
+
+/// The lines of the forecast: a name and a sentence.
+pub(super) fn forecast(doc: &PlanDoc) -> Vec<(&'static str, String)> {
+    let forecast = &doc.forecast;
+    let reused = match forecast.disk_reused_bytes {
+        0 => String::new(),
+        count => format!(", {} reused by hard link", bytes(count)),
+    };
+    vec![
+        ("disk", format!("{} new{reused}", bytes(forecast.disk_new_bytes))),
+        ("services", format!("{} after the switch", counted(forecast.restarts, "step", "steps"))),
+        ("policy", safe(&forecast.policy).into_owned()),
+    ]
+}
+
+/// Whether an apply was cut off.
+pub(super) fn unfinished(doc: &PlanDoc) -> bool {
+    doc.bound_facts.get("apply.unfinished").is_some_and(|text| text == "true")
+}
+
+/// A note for a node whose last apply was cut off.
+pub(super) const UNFINISHED: &str =
+    "An apply was cut off here. The next `autonomy apply` first recovers, so this plan may change.";
+
+/// The verdicts that refuse, platform first.
+fn refusals(doc: &PlanDoc) -> Vec<&Verdict> {
+    doc.verdicts.precheck.iter().chain(&doc.verdicts.policy).filter(|verdict| !verdict.ok).collect()
+}
+
+/// What to run next, one sentence each.
+pub fn next_steps(doc: &PlanDoc) -> Vec<String> {
+    if doc.steps.is_empty() {
+        return Vec::new();
+    }
+    let mut next = Vec::new();
+    let mut codes: Vec<&str> = doc
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Blocked)
+        .map(|step| step.reason.code.as_str())
+        .chain(refusals(doc).into_iter().map(|verdict| verdict.code.as_str()))
+        .collect();
+    codes.sort_unstable();
+    codes.dedup();
+    if codes.is_empty() {
+        let source = doc.source.as_deref().map_or("SET".to_owned(), |source| safe(source).into_owned());
+        next.push(format!("`autonomy apply {source}` carries this out; it shows the plan again and asks first."));
+    } else {
+        next.push("Nothing was changed, and this plan cannot be applied as it stands.".to_owned());
+        next.extend(
+            codes.into_iter().map(|code| format!("`autonomy explain {}` tells what to do about it.", safe(code))),
+        );
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_down() {
+        for (count, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+    }
+
+    #[test]
+    fn values_are_short_and_safe() {
+        assert_eq!(value("blake3", &format!("blake3:{}", "ab".repeat(32))), "blake3:abababababab");
+        assert_eq!(value("size", "1048576"), "1.0 MiB (1048576 B)");
+        assert_eq!(value("size", "12"), "12 B");
+        assert_eq!(value("serial", "42"), "42");
+        assert_eq!(value("x", "a\u{1b}"), "a\\u{1b}");
+    }
+
+    #[test]
+    fn replacements_are_told_only_when_there_are_some() {
+        let mut summary = Summary { add: 2, change: 1, blocked: 1, relay: 2, ..Summary::default() };
+        assert_eq!(counts(&summary), "2 to add, 1 to change, 0 to remove, 1 blocked, 2 peers to relay");
+        summary = Summary { replace: 1, relay: 1, ..Summary::default() };
+        assert_eq!(counts(&summary), "0 to add, 0 to change, 0 to remove, 1 to replace, 1 peer to relay");
+    }
+}

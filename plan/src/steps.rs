@@ -1,0 +1,311 @@
+//! The steps of a plan, in the order of execution: artifacts, lock, policy, `edge.toml`, other repaired files, the
+//! generation (the switch), services, relay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use autonomy_schema::digest::Blake3;
+use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind};
+use autonomy_schema::manifest::{Artifact, Service, ServiceAction, StateManifest};
+use autonomy_schema::path::Mode;
+use autonomy_schema::plan_doc::{Action, Step, StepReason};
+use autonomy_schema::{relay, set};
+
+use crate::planner::{Change, Desired, PlanError};
+
+/// Address of the switch.
+pub(crate) const GENERATION: &str = "generation";
+/// Address prefix of artifacts.
+pub(crate) const ARTIFACT: &str = "artifact.";
+
+/// File name of the edge configuration below a generation.
+pub(crate) const EDGE: &str = "edge.toml";
+
+pub(crate) type Fields = BTreeMap<String, String>;
+
+fn fields<const N: usize>(pairs: [(&str, String); N]) -> Fields {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn reason(code: &str, text: impl Into<String>, fact: Option<String>) -> StepReason {
+    StepReason { code: code.to_owned(), text: text.into(), fact, remedy: None }
+}
+
+/// The step that ends one difference.
+fn repair(address: String, drift: &Drift) -> Step {
+    let (action, text) = match drift.kind {
+        DriftKind::Content => (Action::Update, "its content was changed outside the manifest"),
+        DriftKind::Mode => (Action::Update, "its mode was changed outside the manifest"),
+        DriftKind::Missing => (Action::Create, "it was removed outside the manifest"),
+        DriftKind::Extra => (Action::Remove, "the manifest does not name it"),
+        DriftKind::Type => (Action::Replace, "something that is no regular file stands in its place"),
+    };
+    let field = match drift.kind {
+        DriftKind::Mode => "mode",
+        DriftKind::Type => "type",
+        DriftKind::Content | DriftKind::Missing | DriftKind::Extra => "digest",
+    };
+    let shown = |value: &str| if value.is_empty() { Fields::new() } else { fields([(field, value.to_owned())]) };
+    Step {
+        action,
+        address,
+        reason: reason(&format!("drift_{}", drift.kind.as_str()), text, Some(format!("drift.{}", drift.path))),
+        before: shown(&drift.actual),
+        after: shown(&drift.expected),
+    }
+}
+
+/// What one artifact is, as fields.
+fn artifact_fields(mode: Mode, size: u64, blake3: Blake3) -> Fields {
+    fields([("blake3", blake3.to_string()), ("mode", mode.to_string()), ("size", size.to_string())])
+}
+
+/// Artifacts by path: what comes, changes, goes, or is repaired. Trees are blocked elsewhere.
+pub(crate) fn artifacts(
+    manifest: &StateManifest,
+    change: Change<'_>,
+    drift: &[Drift],
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
+    let there: BTreeMap<&str, &ArtifactFact> = change
+        .current()
+        .map(|current| current.artifacts.iter().map(|fact| (fact.path.as_str(), fact)).collect())
+        .unwrap_or_default();
+    let wanted: BTreeMap<&str, &Artifact> =
+        manifest.spec.artifacts.iter().map(|artifact| (artifact.path.as_str(), artifact)).collect();
+    let drifted = drifted_artifacts(drift);
+    let paths: BTreeSet<&str> = there.keys().chain(wanted.keys()).chain(drifted.keys()).copied().collect();
+    for path in paths {
+        let step = match (there.get(path), wanted.get(path)) {
+            (_, Some(artifact)) if artifact.file().is_none() => match artifact.index {
+                Some(_) => None,
+                None => return Err(PlanError::Unpinned(artifact.path.clone())),
+            },
+            (before, Some(artifact)) => artifact_step(artifact, before.copied(), change)
+                .or_else(|| drifted.get(path).map(|drift| repair(format!("{ARTIFACT}{path}"), drift))),
+            (Some(fact), None) => Some(removal(fact)),
+            (None, None) => drifted.get(path).map(|drift| repair(format!("{ARTIFACT}{path}"), drift)),
+        };
+        steps.extend(step);
+    }
+    Ok(())
+}
+
+/// Differences below `artifacts/`, by path below it.
+pub(crate) fn drifted_artifacts(drift: &[Drift]) -> BTreeMap<&str, &Drift> {
+    drift.iter().filter_map(|drift| Some((artifact_path(drift)?, drift))).collect()
+}
+
+fn artifact_path(drift: &Drift) -> Option<&str> {
+    drift.path.as_str().strip_prefix(set::ARTIFACTS)?.strip_prefix('/')
+}
+
+fn removal(fact: &ArtifactFact) -> Step {
+    Step {
+        action: Action::Remove,
+        address: format!("{ARTIFACT}{}", fact.path),
+        reason: reason("removed", "the manifest no longer lists it", Some("current.artifacts".to_owned())),
+        before: artifact_fields(fact.mode, fact.size, fact.blake3),
+        after: Fields::new(),
+    }
+}
+
+/// The step of an artifact that the manifest and the active generation see differently.
+fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Change<'_>) -> Option<Step> {
+    let pins = artifact.file()?;
+    let after = artifact_fields(pins.mode, pins.size, pins.blake3);
+    let address = format!("{ARTIFACT}{}", artifact.path);
+    let Some(fact) = before else {
+        let (text, fact) = match change {
+            Change::First => ("no generation is active yet", "current.generation"),
+            Change::Update(_) | Change::Repair(_) | Change::Same => {
+                ("the active generation does not have it", "current.artifacts")
+            }
+        };
+        let reason = reason("added", text, Some(fact.to_owned()));
+        return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after });
+    };
+    let (code, text) = if fact.blake3 != pins.blake3 || fact.size != pins.size {
+        ("content_changed", "the manifest pins other content")
+    } else if fact.mode != pins.mode {
+        ("mode_changed", "the manifest pins another mode")
+    } else {
+        return None;
+    };
+    let reason = reason(code, text, Some("current.artifacts".to_owned()));
+    Some(Step {
+        action: Action::Update,
+        address,
+        reason,
+        before: artifact_fields(fact.mode, fact.size, fact.blake3),
+        after,
+    })
+}
+
+/// Lock, policy and `edge.toml`, then the other files of a generation that is repaired.
+pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], steps: &mut Vec<Step>) {
+    let spec = &desired.manifest.spec;
+    let by_path: BTreeMap<&str, &Drift> = drift.iter().map(|drift| (drift.path.as_str(), drift)).collect();
+    let current = change.current();
+    let mut policy = fields([("digest", spec.policy.digest.to_string())]);
+    if let Some(version) = desired.policy_semver {
+        policy.insert("version".to_owned(), version.to_owned());
+    }
+    let parts = [
+        Part {
+            address: "lock",
+            path: set::LOCK,
+            code: "lock_changed",
+            text: "what the agent is made of changed",
+            fact: "current.manifest",
+            before: current.map(|current| ("fingerprint", current.lock.to_string())),
+            after: fields([("fingerprint", spec.lock.fingerprint.to_string())]),
+        },
+        Part {
+            address: "policy",
+            path: set::POLICY,
+            code: "policy_changed",
+            text: "the manifest pins another policy bundle",
+            fact: "current.policy",
+            before: current.map(|current| ("digest", current.policy.to_string())),
+            after: policy,
+        },
+        Part {
+            address: EDGE,
+            path: EDGE,
+            code: "relay_changed",
+            text: "`spec.relay` changed",
+            fact: "current.edge",
+            before: current.map(|current| ("blake3", current.edge.to_string())),
+            after: fields([("blake3", edge_digest(&spec.relay).to_string())]),
+        },
+    ];
+    for part in parts {
+        let drifted = by_path.get(part.path).copied();
+        steps.extend(part.step(drifted));
+    }
+    // A new manifest brings these files anew; only a repair puts them right one by one.
+    if matches!(change, Change::Repair(_)) {
+        let others = drift.iter().filter(|drift| {
+            artifact_path(drift).is_none() && ![set::LOCK, set::POLICY, EDGE].contains(&drift.path.as_str())
+        });
+        steps.extend(others.map(|drift| repair(format!("file.{}", drift.path), drift)));
+    }
+}
+
+fn edge_digest(relay: &relay::Relay) -> Blake3 {
+    Blake3::of(relay.edge_toml().as_bytes())
+}
+
+/// A file of the generation beside the artifacts.
+struct Part {
+    address: &'static str,
+    path: &'static str,
+    code: &'static str,
+    text: &'static str,
+    fact: &'static str,
+    before: Option<(&'static str, String)>,
+    after: Fields,
+}
+
+impl Part {
+    fn step(self, drifted: Option<&Drift>) -> Option<Step> {
+        let address = self.address.to_owned();
+        let Some((field, before)) = self.before else {
+            let reason = reason("added", "no generation is active yet", Some("current.generation".to_owned()));
+            return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after: self.after });
+        };
+        if self.after.get(field) == Some(&before) {
+            return drifted.map(|drift| repair(address, drift));
+        }
+        let reason = reason(self.code, self.text, Some(self.fact.to_owned()));
+        let before = fields([(field, before)]);
+        Some(Step { action: Action::Update, address, reason, before, after: self.after })
+    }
+}
+
+/// The switch: the one step that makes the others count.
+pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
+    let (metadata, spec) = (&desired.manifest.metadata, &desired.manifest.spec);
+    let before = change.current().map_or_else(Fields::new, |current| {
+        fields([
+            ("generation", current.generation.to_string()),
+            ("manifest", current.manifest.to_string()),
+            ("release", current.release.clone()),
+            ("serial", current.serial.to_string()),
+        ])
+    });
+    let after = fields([
+        ("generation", format!("{}-{}-<n>", metadata.serial, desired.fingerprint.short())),
+        ("manifest", desired.fingerprint.to_string()),
+        ("release", spec.release.version.to_string()),
+        ("serial", metadata.serial.to_string()),
+    ]);
+    let (action, code, mut text) = match change {
+        Change::First => (Action::Create, "first_activation", "no generation is active yet".to_owned()),
+        Change::Repair(_) | Change::Same => {
+            (Action::Replace, "repair", "a fresh generation of the same manifest takes its place".to_owned())
+        }
+        Change::Update(_) => (Action::Update, "manifest_changed", "another manifest is active".to_owned()),
+    };
+    if let Some(target) = metadata.rollback_of {
+        text = format!("{text}; it steps back to {} on purpose", target.short());
+    }
+    if let (Some(parent), Change::Update(current)) = (metadata.parent, change)
+        && parent != current.manifest
+    {
+        text = format!("{text}; its parent {} is not the active one", parent.short());
+    }
+    let fact = if matches!(change, Change::First) { "current.generation" } else { "current.manifest" };
+    let reason = reason(code, text, Some(fact.to_owned()));
+    Step { action, address: GENERATION.to_owned(), reason, before, after }
+}
+
+/// The services that something is done to.
+pub(crate) fn running(manifest: &StateManifest) -> impl Iterator<Item = &Service> {
+    manifest.spec.services.iter().filter(|service| service.action != Some(ServiceAction::None))
+}
+
+/// Services, in the order of the manifest. One that is named twice has its number in the address.
+pub(crate) fn services(manifest: &StateManifest, change: Change<'_>, steps: &mut Vec<Step>) {
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for service in running(manifest) {
+        let count = seen.entry(service.label()).or_default();
+        *count += 1;
+        let number = if *count == 1 { String::new() } else { format!("#{count}") };
+        let verb = match service.action {
+            Some(ServiceAction::Reload) => "reload",
+            Some(ServiceAction::Restart | ServiceAction::None) => "restart",
+            None => "run",
+        };
+        let mut after = fields([("action", verb.to_owned())]);
+        if !service.command.is_empty() {
+            // JSON would quote twice; a list is enough to read.
+            after.insert("command".to_owned(), service.command.join(" "));
+        }
+        let fact = if matches!(change, Change::First) { "current.generation" } else { "current.manifest" };
+        steps.push(Step {
+            action: Action::Update,
+            address: format!("service.{}{number}", service.label()),
+            reason: reason("after_switch", "it takes up the new generation", Some(fact.to_owned())),
+            before: Fields::new(),
+            after,
+        });
+    }
+}
+
+/// Peers, in the order of the manifest, unless the manifest waits for the relay already. A node that finds itself
+/// among the peers skips itself, so that one list serves a whole fleet.
+pub(crate) fn relay(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<Step>) {
+    if bound.outbox.contains(&desired.fingerprint) {
+        return;
+    }
+    let fact = format!("outbox.{}", desired.fingerprint.short());
+    let peers = desired.manifest.spec.relay.peers.iter().filter(|peer| peer.id != bound.node.id);
+    steps.extend(peers.map(|peer| Step {
+        action: Action::Relay,
+        address: format!("relay.{}", peer.id),
+        reason: reason("not_in_outbox", "the signed set goes on to this peer", Some(fact.clone())),
+        before: Fields::new(),
+        after: fields([("address", peer.address.clone())]),
+    }));
+}
