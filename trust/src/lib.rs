@@ -1,0 +1,36 @@
+//! Bytes, a pinned trust root, floors and a purpose in; [`Verified`] documents or a sorted list of reasons out.
+//!
+//! Floor 1: imports `schema` alone. Pure: no file, clock, randomness, environment or network; time is an argument.
+//! Invariants and the tests that guard them (`tests/attacks/`, one named test for each attack):
+//!
+//! - signatures are checked over the raw bytes before these are parsed (`parsing::unsigned_bytes_are_never_parsed`);
+//! - a threshold counts distinct public keys, never lines (`signatures::one_key_signing_twice_counts_once`);
+//! - a hint is for look-up alone (`signatures::a_wrong_hint_does_not_matter`);
+//! - kind and role are arguments, never taken from the document (`parsing::a_lock_signed_as_manifest_is_refused`);
+//! - recovery does not fail on the floor that the same change raised (`floors::recovery_passes_its_own_raised_floor`);
+//! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
+//! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
+//!
+//! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
+//! the caps of `schema`), transparency logs, certificates and time stamps (a node without a network cannot judge them),
+//! and any way to get a [`Verified`] without verification.
+//!
+//! Start with [`verify_manifest`], then `threshold` (who signed) and `rules` (what the purpose binds).
+//! The formats are drawn in `docs/formats/signatures.md` and `docs/formats/trust-root.md`.
+
+mod attest;
+pub mod bundle;
+mod key;
+mod lock;
+mod manifest;
+mod root;
+mod rules;
+mod threshold;
+mod verified;
+
+pub use attest::{AttestError, AttestKey};
+pub use key::{KeyError, PublicKey, key_id};
+pub use lock::verify_lock;
+pub use manifest::verify_manifest;
+pub use root::PinnedRoot;
+pub use verified::{Context, Purpose, Signed, Verified};

@@ -1,0 +1,197 @@
+//! What a purpose binds, once the signatures hold:
+//!
+//! | rule | Change | Relay | Rollback | Recover |
+//! | --- | --- | --- | --- | --- |
+//! | expiry of manifest and root, `issuedAt` | x | x | | |
+//! | serial too low, serial conflict | x | x | | |
+//! | serial step | x | | | |
+//! | revocation number | x | x | | |
+//! | root version; revoked manifest, revoked keys; fleet | x | x | x | |
+//! | stream, nodes, hardware, labels, `minTool` | x | | x | |
+//!
+//! Recovery binds none of them: the node admitted these bytes before it raised the floors, and an interrupted change
+//! that could be neither finished nor undone would leave the node with nothing.
+
+use std::collections::BTreeSet;
+
+use autonomy_schema::manifest::{Revoked, semver_text::Version};
+use autonomy_schema::version::TOOL_VERSION;
+use autonomy_schema::{Blake3, Code, Name, Reason, Sha256, StateManifest, Time};
+
+use crate::verified::{Context, Purpose};
+
+/// Every reason against `manifest`.
+pub(crate) fn judge(manifest: &StateManifest, fingerprint: Blake3, context: &Context<'_>) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let (fresh, acted_on) = match context.purpose {
+        Purpose::Recover => return reasons,
+        Purpose::Change => (true, true),
+        Purpose::Relay => (true, false),
+        Purpose::Rollback => (false, true),
+    };
+    if fresh {
+        reasons.extend(expiry(manifest, context));
+        reasons.extend(issued_in_future(manifest, context));
+        reasons.extend(serial(manifest, fingerprint, context));
+        reasons.extend(revocation_number(manifest, context));
+    }
+    if acted_on {
+        reasons.extend(stream(manifest, context));
+        reasons.extend(min_tool(manifest));
+    }
+    reasons.extend(root_version(manifest, context));
+    reasons.extend(revoked_manifest(manifest, fingerprint, context));
+    reasons.extend(scope(manifest, context, acted_on));
+    reasons
+}
+
+/// Whether the manifest replaces the node's revocation list.
+pub(crate) fn brings_revocations(context: &Context<'_>, manifest: &StateManifest) -> bool {
+    matches!(context.purpose, Purpose::Change | Purpose::Relay)
+        && manifest.spec.revoked.number > context.floors.revoked.number
+}
+
+/// The newest list that binds: the floors', or the manifest's own when it is newer.
+fn revocations<'a>(context: &Context<'a>, manifest: Option<&'a StateManifest>) -> Option<&'a Revoked> {
+    match (context.purpose, manifest) {
+        (Purpose::Recover, _) => None,
+        (_, Some(manifest)) if brings_revocations(context, manifest) => Some(&manifest.spec.revoked),
+        _ => Some(&context.floors.revoked),
+    }
+}
+
+/// The keys that count for nothing.
+pub(crate) fn revoked_keys(context: &Context<'_>, manifest: Option<&StateManifest>) -> BTreeSet<Sha256> {
+    revocations(context, manifest).map(|list| list.keys.iter().copied().collect()).unwrap_or_default()
+}
+
+fn expiry(manifest: &StateManifest, context: &Context<'_>) -> Vec<Reason> {
+    // A clock that was set back does not bring an expired document to life: the mark stays.
+    let now = context.floors.time_mark.unwrap_or(context.clock).max(context.clock);
+    let documents = [
+        ("the manifest".to_owned(), manifest.metadata.expires_at),
+        (format!("trust root version {}", context.root.document().version), context.root.document().expires_at),
+    ];
+    documents
+        .into_iter()
+        .filter(|(_, expires)| *expires <= now)
+        .map(|(what, expires)| Reason::new(Code::Expired, format!("{what} expired at {expires}; it is {now} or later")))
+        .collect()
+}
+
+fn issued_in_future(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
+    let known = latest(context.floors.time_mark, context.clock.max(context.released));
+    let step = context.root.document().max_time_step;
+    let issued = manifest.metadata.issued_at;
+    (issued > known.plus(step)).then(|| {
+        let message = format!("the manifest was issued at {issued}, more than {step} after {known}");
+        Reason::new(Code::IssuedInFuture, message)
+    })
+}
+
+fn latest(mark: Option<Time>, other: Time) -> Time {
+    mark.map_or(other, |mark| mark.max(other))
+}
+
+fn serial(manifest: &StateManifest, fingerprint: Blake3, context: &Context<'_>) -> Option<Reason> {
+    let name = &manifest.metadata.name;
+    let serial = manifest.metadata.serial;
+    let floor = context.floors.streams.get(name)?;
+    if serial < floor.serial {
+        let message = format!("serial {serial} of stream `{name}` is below {}, which this node has seen", floor.serial);
+        return Some(Reason::new(Code::SerialTooLow, message));
+    }
+    if serial == floor.serial && fingerprint != floor.manifest {
+        let message =
+            format!("serial {serial} of stream `{name}` was seen as {}; these bytes are {fingerprint}", floor.manifest);
+        return Some(Reason::new(Code::SerialConflict, message));
+    }
+    // What is only passed on raises no floor, so a far serial does no harm here.
+    let step = context.root.document().max_serial_step;
+    (context.purpose == Purpose::Change && serial - floor.serial > step).then(|| {
+        let message =
+            format!("serial {serial} of stream `{name}` is more than {step} above {}, the highest seen", floor.serial);
+        Reason::new(Code::SerialStep, message)
+    })
+}
+
+fn revocation_number(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
+    let (found, seen) = (manifest.spec.revoked.number, context.floors.revoked.number);
+    (found < seen).then(|| {
+        let message = format!("`spec.revoked.number` is {found}; this node has seen {seen}");
+        Reason::new(Code::RevocationNumberLowered, message)
+    })
+}
+
+fn stream(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
+    let followed = context.floors.stream.as_ref()?;
+    let name = &manifest.metadata.name;
+    (name != followed).then(|| {
+        Reason::new(Code::WrongStream, format!("the manifest is of stream `{name}`; this node follows `{followed}`"))
+    })
+}
+
+fn min_tool(manifest: &StateManifest) -> Option<Reason> {
+    let least = manifest.metadata.min_tool.as_ref()?;
+    let enough = TOOL_VERSION.parse::<Version>().is_ok_and(|tool| tool >= *least);
+    (!enough).then(|| {
+        Reason::new(Code::ToolTooOld, format!("the manifest demands autonomy {least}; this is {TOOL_VERSION}"))
+    })
+}
+
+fn root_version(manifest: &StateManifest, context: &Context<'_>) -> Vec<Reason> {
+    let pinned = context.root.document().version;
+    let needed = [
+        ("the manifest was signed under", manifest.metadata.root_version.unwrap_or(0)),
+        ("this node has seen", context.floors.root_version),
+    ];
+    needed
+        .into_iter()
+        .filter(|(_, version)| *version > pinned)
+        .map(|(who, version)| {
+            Reason::new(Code::RootGap, format!("{who} trust root version {version}; version {pinned} is pinned"))
+        })
+        .collect()
+}
+
+fn revoked_manifest(manifest: &StateManifest, fingerprint: Blake3, context: &Context<'_>) -> Option<Reason> {
+    let list = revocations(context, Some(manifest))?;
+    list.manifests
+        .contains(&fingerprint)
+        .then(|| Reason::new(Code::Revoked, format!("manifest {fingerprint} is on revocation list {}", list.number)))
+}
+
+/// `acted_on`: a node that passes a manifest on need not be the one that it is for, but of the same fleet.
+fn scope(manifest: &StateManifest, context: &Context<'_>, acted_on: bool) -> Vec<Reason> {
+    let Some(node) = context.node else { return Vec::new() };
+    let scope = &manifest.spec.scope;
+    let mut reasons = Vec::new();
+    let mut mismatch = |message: String| reasons.push(Reason::new(Code::ScopeMismatch, message));
+    if scope.fleet != node.fleet {
+        mismatch(format!("the manifest is for fleet `{}`; this node is of fleet `{}`", scope.fleet, node.fleet));
+    }
+    if !acted_on {
+        return reasons;
+    }
+    if !scope.nodes.is_empty() && !scope.nodes.contains(&node.node_id) {
+        mismatch(format!("the manifest names {} nodes; this node, `{}`, is not one", scope.nodes.len(), node.node_id));
+    }
+    if !scope.hardware.is_empty() && !scope.hardware.contains(&node.hardware) {
+        let wanted: Vec<&str> = scope.hardware.iter().map(Name::as_str).collect();
+        mismatch(format!("the manifest is for hardware {}; this node is `{}`", wanted.join(", "), node.hardware));
+    }
+    for (key, wanted) in &scope.match_labels {
+        let (key_shown, wanted_shown) = (key.escape_default(), wanted.escape_default());
+        match node.labels.get(key) {
+            Some(value) if value == wanted => {}
+            Some(value) => mismatch(format!(
+                "the manifest is for `{key_shown}={wanted_shown}`; this node has `{key_shown}={}`",
+                value.escape_default()
+            )),
+            None => mismatch(format!(
+                "the manifest is for `{key_shown}={wanted_shown}`; this node has no label `{key_shown}`"
+            )),
+        }
+    }
+    reasons
+}
