@@ -1,0 +1,24 @@
+//! Keys and bytes in, signature lines out: cosign's key files, and the lines of `.sigstore.jsonl`.
+//!
+//! Floor 1: imports `schema` alone (`trust` only in tests, as the judge of what is written here). Touches no file:
+//! PEM and bytes are handed in and out. The one crate below the binaries that draws randomness. Invariants and tests:
+//!
+//! - stock `openssl` alone verifies what is signed (`tests/signing.rs`, `openssl_alone_verifies…`);
+//! - key files have the label that stock cosign reads, and sigstore's own label is read as well
+//!   (`both_key_file_labels_load`);
+//! - a wrong password is named as such (`a_wrong_password_is_named`);
+//! - the signature file does not depend on the order of signing (`the_order_of_signing_does_not_matter`);
+//! - a damaged key file never panics (`damaged_key_files_are_refused`).
+//!
+//! Deliberately absent: verification (crate `trust`), reading passwords (the binary asks), certificates (later), and
+//! the closure of `apply`, which must never hold this crate.
+//!
+//! Start with [`generate`] and [`Signer`], then [`add_line`]. The formats: `docs/formats/signatures.md`.
+
+mod keys;
+mod lines;
+mod signer;
+
+pub use keys::{Algorithm, AttestPair, KeyError, KeyPair, generate, generate_attest, generate_with, public_key_id};
+pub use lines::add_line;
+pub use signer::{SignError, Signer};
