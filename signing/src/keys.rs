@@ -53,7 +53,7 @@ pub(crate) fn failed(action: &'static str) -> impl FnOnce(SigstoreError) -> KeyE
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256: what every tool around cosign understands.
     #[default]
-    P256,
+    EcdsaP256,
     /// Pure Ed25519.
     Ed25519,
 }
@@ -76,13 +76,13 @@ pub struct AttestPair {
 
 /// Makes a P-256 key pair, its private half encrypted with `password`.
 pub fn generate(password: &[u8]) -> Result<KeyPair, KeyError> {
-    generate_with(Algorithm::P256, password)
+    generate_with(Algorithm::EcdsaP256, password)
 }
 
 /// Makes a key pair, its private half encrypted with `password`.
 pub fn generate_with(algorithm: Algorithm, password: &[u8]) -> Result<KeyPair, KeyError> {
     let keys = match algorithm {
-        Algorithm::P256 => Keys::P256(EcdsaKeys::new(EllipticCurve::P256).map_err(failed("make a P-256 key"))?),
+        Algorithm::EcdsaP256 => Keys::P256(EcdsaKeys::new(EllipticCurve::P256).map_err(failed("make a P-256 key"))?),
         Algorithm::Ed25519 => Keys::Ed25519(Ed25519Keys::new().map_err(failed("make an Ed25519 key"))?),
     };
     let pem = keys.pair().private_key_to_encrypted_pem(password).map_err(failed("encrypt the private key"))?;
