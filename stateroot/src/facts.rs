@@ -1,0 +1,109 @@
+//! Collecting what a node knows of itself. Writes nothing.
+
+use std::path::Path;
+
+use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
+use autonomy_schema::facts::{
+    ArtifactFact, BoundFacts, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
+};
+use autonomy_schema::root::TrustRoot;
+use autonomy_schema::version::{ApiVersion, Kind};
+use autonomy_schema::{Blake3, Name, Reasons, StateManifest, Time};
+
+use crate::cache::StatCache;
+use crate::disk::{DiskError, read_capped};
+use crate::layout;
+use crate::root::{StateRoot, corrupt, one_line};
+
+mod drift;
+mod os;
+mod walk;
+
+/// How facts are collected.
+#[derive(Debug, Clone, Copy)]
+pub struct FactOptions<'a> {
+    /// The clock.
+    pub clock: Time,
+    /// Reads every file of the active generation, whatever the stat cache knows.
+    pub verify_content: bool,
+    /// The root of the operating system; `/` on a running node.
+    pub os_root: &'a Path,
+    /// What is known of files whose identity did not change.
+    pub cache: &'a StatCache,
+}
+
+/// Collects the facts of `root`. Its manifest is taken as it lies there: whether it is signed is asked elsewhere.
+pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Reasons> {
+    let failed = |error: DiskError| Reasons::from(error.to_reason());
+    let node = root.node()?;
+    let floors = root.floors()?.unwrap_or_default();
+    let (root_bytes, _) = root.trust_root_bytes()?;
+    let trust_root: TrustRoot =
+        document::parse(&root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
+    let current = root.current()?;
+    let walked = walk::walk(root.disk(), current.as_ref()).map_err(failed)?;
+    let (current, drift) = match current {
+        None => (None, Vec::new()),
+        Some(name) => {
+            let (manifest, fingerprint) = active_manifest(root, &name)?;
+            let drift = drift::find(root.disk(), &name, &manifest, &walked.generation, options).map_err(failed)?;
+            (Some(generation_facts(name, &manifest, fingerprint)), drift)
+        }
+    };
+    let bound = BoundFacts {
+        node: NodeFacts { id: node.node_id, fleet: node.fleet, hardware: node.hardware, labels: node.labels },
+        os: os::os_facts(options.os_root),
+        trust: TrustFacts { root_version: trust_root.version, root: Blake3::of(&root_bytes) },
+        floors: FloorFacts {
+            promoted: floors.promoted,
+            stream: floors.stream,
+            streams: floors.streams,
+            revocation_number: floors.revoked.number,
+        },
+        current,
+        lkg: root.lkg()?,
+        drift,
+        outbox: root.outbox().map_err(failed)?,
+        pinned: root.pinned()?,
+        unfinished: root.journal()?.is_some_and(|journal| !journal.phase.is_final()),
+    };
+    let observed = ObservedFacts {
+        clock: options.clock,
+        time_mark: floors.time_mark,
+        free_bytes: root.disk().space().map_err(failed)?.free,
+        used_bytes: walked.used_bytes,
+    };
+    Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
+}
+
+fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {
+    let path = layout::generation_manifest(generation);
+    let bytes = read_capped(root.disk(), &path, MAX_DOCUMENT_BYTES as u64).map_err(|error| error.to_reason())?;
+    let bytes = bytes.ok_or_else(|| corrupt(&path, "it is missing, and `current` points to its generation"))?;
+    let manifest = document::parse(&bytes).map_err(|reasons| corrupt(&path, &one_line(&reasons)))?;
+    Ok((manifest, Blake3::of(&bytes)))
+}
+
+fn generation_facts(generation: Name, manifest: &StateManifest, fingerprint: Blake3) -> GenerationFacts {
+    let spec = &manifest.spec;
+    let mut artifacts: Vec<_> = spec
+        .artifacts
+        .iter()
+        .filter_map(|artifact| {
+            let pins = artifact.file()?;
+            Some(ArtifactFact { path: artifact.path.clone(), mode: pins.mode, size: pins.size, blake3: pins.blake3 })
+        })
+        .collect();
+    artifacts.sort_by(|a, b| a.path.cmp(&b.path));
+    GenerationFacts {
+        generation,
+        manifest: fingerprint,
+        stream: manifest.metadata.name.clone(),
+        serial: manifest.metadata.serial,
+        release: spec.release.version.to_string(),
+        lock: spec.lock.fingerprint,
+        policy: spec.policy.digest,
+        edge: Blake3::of(spec.relay.edge_toml().as_bytes()),
+        artifacts,
+    }
+}

@@ -1,0 +1,228 @@
+//! What differs between the active generation and its manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use autonomy_schema::facts::{Drift, DriftKind};
+use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, set};
+use sha2::Digest as _;
+
+use super::FactOptions;
+use crate::disk::{DiskError, FileKind, Query, Stat};
+use crate::durable::WRITE_BYTES;
+use crate::layout;
+use crate::objects::fill;
+
+/// The plan that made a generation.
+const PLAN: &str = "plan.json";
+/// The configuration of `edged`.
+const EDGE: &str = "edge.toml";
+
+/// The content that a file must have.
+#[derive(Clone, Copy)]
+enum Content {
+    /// Its BLAKE3.
+    Blake3(Blake3),
+    /// Its SHA-256.
+    Sha256(Sha256),
+    /// Any: it is verified by its own means.
+    Any,
+}
+
+/// What a file of the generation must be.
+struct Expected {
+    content: Content,
+    size: Option<u64>,
+    mode: Option<Mode>,
+}
+
+/// Compares what lies in the generation with its manifest, sorted by path.
+pub(super) fn find(
+    disk: &(impl Query + ?Sized),
+    generation: &Name,
+    manifest: &StateManifest,
+    found: &[(RelPath, Stat)],
+    options: &FactOptions<'_>,
+) -> Result<Vec<Drift>, DiskError> {
+    let expected = expected(manifest);
+    let folders = folders_of(&expected);
+    let mut drift = Vec::new();
+    let mut present = BTreeSet::new();
+    // Below a folder that should not be there, nothing more is told.
+    let mut strange = BTreeSet::new();
+    for (path, stat) in found {
+        let text = path.as_str();
+        if has_ancestor(text, &strange) {
+            continue;
+        }
+        let is_dir = stat.kind == FileKind::Dir;
+        if let Some(expected) = expected.get(text) {
+            present.insert(text);
+            if stat.kind == FileKind::File {
+                compare(disk, &layout::in_generation(generation, path), path, stat, expected, options, &mut drift)?;
+            } else {
+                drift.push(wrong_type(path, stat, "file"));
+            }
+        } else if folders.contains(text) {
+            if !is_dir {
+                drift.push(wrong_type(path, stat, "folder"));
+            }
+        } else if !is_allowed_extra(text, stat.kind) {
+            let actual = kind_text(stat.kind).to_owned();
+            drift.push(Drift { path: path.clone(), kind: DriftKind::Extra, expected: String::new(), actual });
+        } else {
+            continue;
+        }
+        if is_dir && !folders.contains(text) {
+            strange.insert(text.to_owned());
+        }
+    }
+    for (text, expected) in &expected {
+        if !present.contains(text.as_str())
+            && let Ok(path) = text.parse()
+        {
+            let expected = content_text(expected.content);
+            drift.push(Drift { path, kind: DriftKind::Missing, expected, actual: String::new() });
+        }
+    }
+    drift.sort();
+    Ok(drift)
+}
+
+/// Every file that the generation must hold.
+fn expected(manifest: &StateManifest) -> BTreeMap<String, Expected> {
+    let spec = &manifest.spec;
+    let edge = spec.relay.edge_toml();
+    // Signatures, and what `set::files` names and nothing below tells more of.
+    let mut files: BTreeMap<String, Expected> = set::files(manifest)
+        .into_keys()
+        .map(|path| (path, Expected { content: Content::Any, size: None, mode: None }))
+        .collect();
+    let mut put = |path: String, content: Content, size: u64, mode: Option<Mode>| {
+        files.insert(path, Expected { content, size: Some(size), mode });
+    };
+    put(set::LOCK.to_owned(), Content::Sha256(spec.lock.digest), spec.lock.size, None);
+    put(set::POLICY.to_owned(), Content::Sha256(spec.policy.digest), spec.policy.size, None);
+    put(EDGE.to_owned(), Content::Blake3(Blake3::of(edge.as_bytes())), edge.len() as u64, None);
+    for artifact in &spec.artifacts {
+        if let Some(pins) = artifact.file() {
+            let segments = pins.segments;
+            put(set::segment_index(&artifact.name), Content::Blake3(segments.index), segments.size, None);
+            put(set::artifact(&artifact.path), Content::Blake3(pins.blake3), pins.size, Some(pins.mode));
+        } else if let Some(index) = artifact.index {
+            let path = format!("{}/{}.jsonl", set::TREES, artifact.name);
+            put(path, Content::Sha256(index.digest), index.size, None);
+        }
+    }
+    files
+}
+
+/// The folders that the expected files lie in.
+fn folders_of(expected: &BTreeMap<String, Expected>) -> BTreeSet<&str> {
+    let mut folders = BTreeSet::from([set::ROOTS]);
+    for path in expected.keys() {
+        let mut at = path.as_str();
+        while let Some((folder, _)) = at.rsplit_once('/') {
+            if !folders.insert(folder) {
+                break;
+            }
+            at = folder;
+        }
+    }
+    folders
+}
+
+fn has_ancestor(path: &str, folders: &BTreeSet<String>) -> bool {
+    !folders.is_empty() && path.match_indices('/').any(|(at, _)| folders.contains(&path[..at]))
+}
+
+/// What may lie in a generation although its manifest does not name it.
+fn is_allowed_extra(path: &str, kind: FileKind) -> bool {
+    kind == FileKind::File && (path == PLAN || set::is_root_file(path))
+}
+
+fn wrong_type(path: &RelPath, stat: &Stat, expected: &str) -> Drift {
+    Drift {
+        path: path.clone(),
+        kind: DriftKind::Type,
+        expected: expected.to_owned(),
+        actual: kind_text(stat.kind).to_owned(),
+    }
+}
+
+fn kind_text(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Dir => "folder",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Other => "special file",
+    }
+}
+
+fn content_text(content: Content) -> String {
+    match content {
+        Content::Blake3(digest) => digest.to_string(),
+        Content::Sha256(digest) => digest.to_string(),
+        Content::Any => String::new(),
+    }
+}
+
+/// Compares one regular file.
+fn compare(
+    disk: &(impl Query + ?Sized),
+    at: &RelPath,
+    path: &RelPath,
+    stat: &Stat,
+    expected: &Expected,
+    options: &FactOptions<'_>,
+    drift: &mut Vec<Drift>,
+) -> Result<(), DiskError> {
+    if let Some(mode) = expected.mode.filter(|mode| *mode != stat.mode) {
+        let (expected, actual) = (mode.to_string(), stat.mode.to_string());
+        drift.push(Drift { path: path.clone(), kind: DriftKind::Mode, expected, actual });
+    }
+    let mut other = |actual: String| {
+        let expected = content_text(expected.content);
+        drift.push(Drift { path: path.clone(), kind: DriftKind::Content, expected, actual });
+    };
+    // Another size tells enough; a file that grew without bound is not read.
+    if expected.size.is_some_and(|size| size != stat.size) {
+        other(format!("{} bytes", stat.size));
+        return Ok(());
+    }
+    if matches!(expected.content, Content::Any) {
+        return Ok(());
+    }
+    let known = options.cache.get(&stat.identity, stat.size).filter(|_| !options.verify_content);
+    let actual = match (expected.content, known) {
+        (Content::Blake3(_), Some((blake3, _))) => Content::Blake3(blake3),
+        (Content::Sha256(_), Some((_, sha256))) => Content::Sha256(sha256),
+        (wanted, _) => hash(disk, at, stat.size, wanted)?,
+    };
+    let (actual, wanted) = (content_text(actual), content_text(expected.content));
+    if actual != wanted {
+        other(actual);
+    }
+    Ok(())
+}
+
+/// Hashes the first `size` bytes of a file with the algorithm of `wanted`.
+fn hash(disk: &(impl Query + ?Sized), path: &RelPath, size: u64, wanted: Content) -> Result<Content, DiskError> {
+    use std::io::Read as _;
+    let mut file = disk.open(path)?.take(size.saturating_add(1));
+    let mut buffer = vec![0; WRITE_BYTES.min(usize::try_from(size).unwrap_or(WRITE_BYTES).saturating_add(1))];
+    let (mut blake3, mut sha256) = (blake3::Hasher::new(), sha2::Sha256::new());
+    loop {
+        let read = fill(&mut file, &mut buffer).map_err(|source| DiskError::new("read", path, source))?;
+        match wanted {
+            _ if read == 0 => break,
+            Content::Blake3(_) => drop(blake3.update(&buffer[..read])),
+            Content::Sha256(_) => sha256.update(&buffer[..read]),
+            Content::Any => {}
+        }
+    }
+    Ok(match wanted {
+        Content::Blake3(_) => Content::Blake3(Blake3::from_bytes(*blake3.finalize().as_bytes())),
+        Content::Sha256(_) => Content::Sha256(Sha256::from_bytes(sha256.finalize().into())),
+        Content::Any => Content::Any,
+    })
+}

@@ -1,0 +1,197 @@
+//! Where everything lies in a state root. `docs/formats/state-root.md` draws it.
+
+use autonomy_schema::{Blake3, Mode, Name, RelPath, set};
+
+macro_rules! places {
+    ($($(#[$doc:meta])* $name:ident $path:literal;)*) => {
+        $($(#[$doc])* pub fn $name() -> RelPath { RelPath::fixed($path) })*
+    };
+}
+
+places! {
+    /// Who the node is. Its presence makes the folder a state root, so `init` writes it last.
+    node_yaml "node.yaml";
+    /// Guards activation; holds pid, boot id and command of the holder.
+    lock_file "LOCK";
+    /// Shared by those who write objects, exclusive for gc.
+    store_lock "store.lock";
+    /// Pinned keys and floors.
+    trust "trust";
+    /// The pinned trust root.
+    trust_root "trust/root.json";
+    /// Its signatures.
+    trust_root_signatures "trust/root.json.sigstore.jsonl";
+    /// The floors.
+    floors "trust/floors.json";
+    /// Public attest keys of peers, `<id>.pub`.
+    trust_nodes "trust/nodes";
+    /// Keys of the node.
+    identity "identity";
+    /// The private attest key (PKCS#8 PEM, 0600).
+    attest_key "identity/attest.key";
+    /// The public attest key (PEM).
+    attest_pub "identity/attest.pub";
+    /// Whole artifacts, once.
+    objects "objects";
+    /// One folder per generation.
+    generations "generations";
+    /// The link to the active generation.
+    current "current";
+    /// The link to the last known good generation.
+    lkg "lkg";
+    /// The folder of the journal.
+    journal_dir "journal";
+    /// The intent of the apply in progress.
+    journal "journal/apply.json";
+    /// Verified sets that wait for the reconciler.
+    inbox "inbox";
+    /// Activated sets that wait for the relay.
+    outbox "outbox";
+    /// Sets that failed, for people to look at.
+    quarantine "quarantine";
+    /// One folder of WAL per process role.
+    telemetry "telemetry";
+    /// The folder of the audit trail.
+    audit "audit";
+    /// The audit trail.
+    audit_log "audit/audit.jsonl";
+    /// What can be lost: it is computed again.
+    cache "cache";
+    /// The stat cache.
+    cache_files "cache/files";
+    /// Manifests that failed here and are not tried again.
+    pins "pins.json";
+    /// Present while the node is suspended.
+    suspended "suspended";
+}
+
+/// The folders that `init` makes, parents first.
+pub fn folders() -> [RelPath; 13] {
+    [
+        trust(),
+        trust_nodes(),
+        identity(),
+        objects(),
+        generations(),
+        journal_dir(),
+        inbox(),
+        outbox(),
+        quarantine(),
+        telemetry(),
+        audit(),
+        cache(),
+        RelPath::fixed("segments"),
+    ]
+}
+
+/// Every name that may stand at the top of a state root, now or by a later version.
+pub const TOP_NAMES: [&str; 28] = [
+    "LOCK",
+    "audit",
+    "bootstrap",
+    "cache",
+    "current",
+    "edge",
+    "epoch",
+    "generations",
+    "identity",
+    "inbox",
+    "journal",
+    "lkg",
+    "metrics",
+    "node.yaml",
+    "objects",
+    "outbox",
+    "pins.json",
+    "policy",
+    "quarantine",
+    "rbac",
+    "receipts",
+    "segments",
+    "store.lock",
+    "suspended",
+    "telemetry",
+    "trust",
+    ".node.yaml.tmp",
+    ".pins.json.tmp",
+];
+
+/// The folders among them: each that exists must be a real folder on the file system of the root.
+pub const TOP_FOLDERS: [&str; 20] = [
+    "audit",
+    "bootstrap",
+    "cache",
+    "edge",
+    "epoch",
+    "generations",
+    "identity",
+    "inbox",
+    "journal",
+    "metrics",
+    "objects",
+    "outbox",
+    "policy",
+    "quarantine",
+    "rbac",
+    "receipts",
+    "segments",
+    "telemetry",
+    "trust",
+    "trust/nodes",
+];
+
+/// A path made of parts that each are safe; it stays below [`autonomy_schema::path::MAX_PATH_BYTES`] plus a prefix.
+fn below(folder: &RelPath, name: &Name) -> RelPath {
+    // A `Name` is a single safe component, so this parse cannot fail; `folder` alone would be the harmless answer.
+    name.as_str().parse().map_or_else(|_never| folder.clone(), |name| folder.join(&name))
+}
+
+/// The folder of a generation.
+pub fn generation(name: &Name) -> RelPath {
+    below(&generations(), name)
+}
+
+/// The text of the links `current` and `lkg` to a generation.
+pub fn generation_link(name: &Name) -> String {
+    format!("generations/{name}")
+}
+
+/// A file of a generation; `tail` as in [`autonomy_schema::set`].
+pub fn in_generation(name: &Name, tail: &RelPath) -> RelPath {
+    generation(name).join(tail)
+}
+
+/// The manifest of a generation.
+pub fn generation_manifest(name: &Name) -> RelPath {
+    in_generation(name, &RelPath::fixed(set::MANIFEST))
+}
+
+/// An object.
+pub fn object(blake3: Blake3, mode: Mode) -> RelPath {
+    object_named(&format!("{}-{mode}", blake3.hex()))
+}
+
+/// An object while it is being written.
+pub(crate) fn object_tmp(blake3: Blake3, mode: Mode) -> RelPath {
+    object_named(&format!(".tmp-{}-{mode}", blake3.hex()))
+}
+
+fn object_named(name: &str) -> RelPath {
+    // Hex digits, a dash and an octal mode are always a safe component.
+    name.parse().map_or_else(|_never| objects(), |name| objects().join(&name))
+}
+
+/// The set of a manifest in the outbox.
+pub fn outbox_entry(manifest: Blake3) -> RelPath {
+    manifest.hex().parse().map_or_else(|_never| outbox(), |name| outbox().join(&name))
+}
+
+/// The telemetry of a process role.
+pub fn telemetry_role(role: &Name) -> RelPath {
+    below(&telemetry(), role)
+}
+
+/// The pinned attest key of a peer.
+pub fn trust_node(id: &Name) -> RelPath {
+    format!("{id}.pub").parse().map_or_else(|_never| trust_nodes(), |file| trust_nodes().join(&file))
+}

@@ -1,0 +1,49 @@
+//! A folder in, a state root out: documents, links, generations and objects on disk, written so that a power loss at
+//! any instruction leaves the old state or the new one.
+//!
+//! Floor 1: imports `schema` alone. The only crate that knows where things lie on disk. Invariants and the tests that
+//! guard them (all in `tests/it/`):
+//!
+//! - nothing is half: `durable::replace`, `durable::point` and `init` stopped at every verb (`crash`);
+//! - no path leaves the state root or a set, and no link is followed (`real`, `source`);
+//! - the simulated disk does what the real one does (`equivalence`);
+//! - INV-01: refused file systems, owners, modes, links and mounts (`place`);
+//! - an object is what its name says, or is not stored (`objects`);
+//! - facts name every kind of drift, write nothing, and read no content that the stat cache knows (`facts`).
+//!
+//! Deliberately absent: verifying signatures (crate `trust`), deciding anything (`plan`), the order of an apply
+//! (`apply`), clocks: the time is an argument. Segments, the ceiling and epochs come with the edge wing.
+//!
+//! Start with [`disk`], then [`durable`], then [`StateRoot`].
+
+mod at;
+pub mod cache;
+pub mod disk;
+pub mod durable;
+pub mod facts;
+pub mod init;
+pub mod layout;
+mod lists;
+pub mod lock;
+pub mod objects;
+pub mod place;
+pub mod real;
+pub mod root;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod source;
+
+pub use cache::StatCache;
+pub use disk::{
+    Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
+    SyncTarget, read_capped,
+};
+pub use facts::{FactOptions, collect};
+pub use init::{AttestFiles, init, init_on};
+pub use lock::{ActivationLock, Holder, LockError};
+pub use objects::{Durability, InsertError, ObjectStore, Pins};
+pub use real::RealDisk;
+pub use root::StateRoot;
+#[cfg(feature = "sim")]
+pub use sim::{Image, SimDisk};
+pub use source::{DirSet, SetSource, SourceError, SourceFile, SourceKind};

@@ -1,0 +1,186 @@
+//! Reading a set that lies outside the state root: in a folder, later on other media.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use autonomy_schema::{Code, Reason, RelPath};
+use rustix::io::Errno;
+
+use crate::at;
+use crate::disk::{FileKind, Identity};
+
+/// Most entries of a set, folders included: [`autonomy_schema::manifest::MAX_ARTIFACTS`] artifacts with their
+/// indices fit many times.
+pub const MAX_ENTRIES: usize = 100_000;
+
+/// What an entry of a set is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceKind {
+    /// A regular file.
+    File,
+    /// A symbolic link; it is never followed.
+    Symlink,
+    /// A device, socket or pipe.
+    Other,
+    /// Anything whose name is not a safe path; the path is shown escaped, and what is below it is not looked at.
+    BadName,
+}
+
+/// One entry of a set. Folders are not listed; what is in them is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceFile {
+    /// Path below the set.
+    pub path: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Which file it is, where the source knows.
+    pub identity: Option<Identity>,
+}
+
+/// A set could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The source does not exist or is not a set.
+    #[error("`{0}` {1}")]
+    NotFound(String, &'static str),
+    /// A file of the set does not exist.
+    #[error("the set has no `{0}`")]
+    Missing(String),
+    /// A file of the set is a symbolic link or special.
+    #[error("`{0}` is not a regular file")]
+    NotRegular(String),
+    /// The set has more than [`MAX_ENTRIES`] entries.
+    #[error("`{0}` holds more than {MAX_ENTRIES} entries")]
+    TooMany(String),
+    /// The medium failed.
+    #[error("cannot read `{path}`")]
+    Io {
+        /// What was read.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl SourceError {
+    /// The error as a reason.
+    pub fn to_reason(&self) -> Reason {
+        match self {
+            Self::NotFound(..) => Reason::new(Code::SourceNotFound, self.to_string()),
+            Self::Missing(_) => Reason::new(Code::MissingFile, self.to_string()),
+            Self::NotRegular(_) => Reason::new(Code::SymlinkRefused, self.to_string()),
+            Self::TooMany(_) => Reason::new(Code::LimitExceeded, self.to_string()),
+            Self::Io { source, .. } => Reason::new(Code::IoError, format!("{self}: {source}")),
+        }
+    }
+}
+
+/// A set that can be listed and read.
+pub trait SetSource: Send + Sync {
+    /// Every entry, sorted by path.
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError>;
+    /// Opens a regular file; nothing else.
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError>;
+    /// What a person calls the source.
+    fn describe(&self) -> String;
+}
+
+/// A set in a folder. The folder is held open; nothing outside it is ever read.
+#[derive(Debug)]
+pub struct DirSet {
+    root: OwnedFd,
+    path: PathBuf,
+}
+
+impl DirSet {
+    /// Opens the folder at `path`, which may be reached through links.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        match at::open_root(path, true) {
+            Ok(root) => Ok(Self { root, path: path.to_owned() }),
+            Err(source) => {
+                let shown = path.display().to_string();
+                if source.kind() == io::ErrorKind::NotFound {
+                    return Err(SourceError::NotFound(shown, "does not exist"));
+                }
+                if source.kind() == io::ErrorKind::NotADirectory {
+                    return Err(SourceError::NotFound(shown, "is not a folder"));
+                }
+                Err(SourceError::Io { path: shown, source })
+            }
+        }
+    }
+
+    /// Lists one folder into `found`; gives the folders in it.
+    fn list_folder(&self, folder: &str, found: &mut Vec<SourceFile>) -> io::Result<Vec<String>> {
+        let (dir, names) = at::names(at::open_dir(self.root.as_fd(), folder)?)?;
+        let mut folders = Vec::new();
+        for (name, _) in names {
+            let Some(stat) = at::stat_name(dir.fd()?, &name)? else { continue };
+            let name = at::name_text(&name);
+            let path = if folder == "." { name } else { format!("{folder}/{name}") };
+            let kind = match (path.parse::<RelPath>(), stat.kind) {
+                (Err(_), _) => SourceKind::BadName,
+                (Ok(_), FileKind::Dir) => {
+                    folders.push(path);
+                    continue;
+                }
+                (Ok(_), FileKind::File) => SourceKind::File,
+                (Ok(_), FileKind::Symlink) => SourceKind::Symlink,
+                (Ok(_), FileKind::Other) => SourceKind::Other,
+            };
+            let path = if kind == SourceKind::BadName { path.escape_debug().to_string() } else { path };
+            found.push(SourceFile { path, kind, size: stat.size, identity: Some(stat.identity) });
+            if found.len() > MAX_ENTRIES {
+                break;
+            }
+        }
+        Ok(folders)
+    }
+}
+
+impl SetSource for DirSet {
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
+        let mut found = Vec::new();
+        let mut todo = vec![".".to_owned()];
+        let mut folders = 0;
+        while let Some(folder) = todo.pop() {
+            let below = self
+                .list_folder(&folder, &mut found)
+                .map_err(|source| SourceError::Io { path: self.path.join(&folder).display().to_string(), source })?;
+            folders += below.len();
+            todo.extend(below);
+            if found.len() + folders > MAX_ENTRIES {
+                return Err(SourceError::TooMany(self.describe()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        match at::open_file(self.root.as_fd(), path.as_str()) {
+            Ok((fd, _)) => Ok(Box::new(File::from(fd))),
+            Err(source) => {
+                let path = path.to_string();
+                // What `openat2` says of a link, `open_file` of a folder or a special file, and both of a file in
+                // the place of a folder.
+                let strange = [Errno::LOOP, Errno::ISDIR, Errno::NOTDIR].map(|errno| Some(errno.raw_os_error()));
+                if source.kind() == io::ErrorKind::NotFound {
+                    return Err(SourceError::Missing(path));
+                }
+                if strange.contains(&source.raw_os_error()) || source.kind() == io::ErrorKind::InvalidInput {
+                    return Err(SourceError::NotRegular(path));
+                }
+                Err(SourceError::Io { path, source })
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
