@@ -17,7 +17,7 @@ mod resolve;
 mod yaml;
 
 pub use manifest::{AuthoredArtifact, AuthoredInputs, AuthoredManifest, AuthoredPolicy, AuthoredRelease, AuthoredSpec};
-pub use resolve::{BuiltLock, BuiltPolicy, Inputs, ResolveError, resolve};
+pub use resolve::{BuiltLock, BuiltPolicy, Inputs, ResolveError, check, resolve};
 
 /// A place in an authored file; line and column count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,11 +65,27 @@ pub struct Located {
 }
 
 impl Located {
+    /// As [`Located::parse`], for bytes that may not be UTF-8.
+    pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Self, Vec<Diagnostic>> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(file, text),
+            Err(_) if bytes.len() > MAX_DOCUMENT_BYTES => Err(vec![too_large(file, bytes.len())]),
+            Err(error) => {
+                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let line = good.matches('\n').count() as u64 + 1;
+                let column = good.rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;
+                let mark = Mark { file: file.to_owned(), line, column };
+                let message = format!("the bytes are not UTF-8 after byte {}", error.valid_up_to());
+                let help = Code::NotUtf8.remedy().to_owned();
+                Err(vec![Diagnostic { mark: Some(mark), code: Code::NotUtf8, message, help }])
+            }
+        }
+    }
+
     /// Parses YAML: size, UTF-8 (by type), syntax, duplicate keys, alias bombs, number range.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         if text.len() > MAX_DOCUMENT_BYTES {
-            let message = format!("the document has {} bytes; the cap is {MAX_DOCUMENT_BYTES}", text.len());
-            return Err(vec![whole(file, Code::DocumentTooLarge, message)]);
+            return Err(vec![too_large(file, text.len())]);
         }
         yaml::parse(file, text).map_err(|diagnostic| vec![diagnostic])
     }
@@ -172,8 +188,10 @@ pub fn parse_plain<T: Document>(file: &str, text: &str) -> Result<T, Vec<Diagnos
     if reasons.is_empty() { Ok(document) } else { Err(located.locate(reasons)) }
 }
 
-fn whole(file: &str, code: Code, message: String) -> Diagnostic {
+fn too_large(file: &str, len: usize) -> Diagnostic {
     let mark = Mark { file: file.to_owned(), line: 1, column: 1 };
+    let code = Code::DocumentTooLarge;
+    let message = format!("the document has {len} bytes; the cap is {MAX_DOCUMENT_BYTES}");
     Diagnostic { mark: Some(mark), code, message, help: code.remedy().to_owned() }
 }
 

@@ -1,5 +1,7 @@
 //! The relay section of the manifest, and `edge.toml`, which is a pure function of it.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
@@ -136,6 +138,7 @@ impl Relay {
                 self.storage.eviction_percent
             ));
         }
+        let mut ids = BTreeSet::new();
         for (at, peer) in self.peers.iter().enumerate() {
             let port = peer
                 .address
@@ -148,8 +151,8 @@ impl Relay {
                     peer.address.escape_default()
                 ));
             }
-            if self.peers[..at].iter().any(|earlier| earlier.id == peer.id) {
-                bad(format!("`spec.relay.peers` names `{}` twice", peer.id));
+            if !ids.insert(&peer.id) {
+                bad(format!("`spec.relay.peers.{at}.id` names `{}` a second time", peer.id));
             }
         }
         reasons

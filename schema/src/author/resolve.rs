@@ -7,7 +7,7 @@ use super::{AuthoredArtifact, AuthoredManifest};
 use crate::canonical::CanonicalError;
 use crate::digest::Sha256;
 use crate::document::Document;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedInputs, LockedPolicy};
 use crate::manifest::{Artifact, ArtifactType, LockRef, PolicyRef, Release, SegmentsRef, Spec, StateManifest};
 use crate::path::{Mode, Name, RelPath};
 use crate::reason::Reason;
@@ -109,6 +109,26 @@ pub fn resolve(authored: &AuthoredManifest, inputs: &Inputs) -> Result<StateMani
     };
     let reasons = manifest.validate();
     if reasons.is_empty() { Ok(manifest) } else { Err(ResolveError::Invalid(reasons)) }
+}
+
+/// What is wrong with `authored` whatever its files hold: every rule of [`resolve`] that needs no digest. Callers ask
+/// before they read gigabytes.
+pub fn check(authored: &AuthoredManifest) -> Result<Vec<Reason>, ResolveError> {
+    let nothing = Sha256::of(b"");
+    let semver = authored.spec.policy.version.clone().unwrap_or_else(|| authored.spec.release.version.clone());
+    let policy = LockedPolicy { digest: nothing, semver };
+    let lock = Lock::new(nothing, policy, LockedInputs { prompt_hash: nothing, tool_inputs_hash: nothing })?;
+    let empty = Measured { size: 0, sha256: nothing, blake3: Blake3::of(b""), index: Vec::new() };
+    let inputs = Inputs {
+        artifacts: authored.spec.artifacts.iter().map(|artifact| (artifact.name.clone(), empty.clone())).collect(),
+        policy: BuiltPolicy { size: 0, digest: nothing },
+        lock: BuiltLock { lock, bytes: Vec::new() },
+    };
+    match resolve(authored, &inputs) {
+        Ok(_) => Ok(Vec::new()),
+        Err(ResolveError::Invalid(reasons)) => Ok(reasons),
+        Err(error @ ResolveError::Canonical(_)) => Err(error),
+    }
 }
 
 /// An artifact with the pins of its measured file; a tree stays without, and a plan blocks on it.

@@ -114,61 +114,74 @@ fn check_precondition(at: usize, condition: &Precondition, reasons: &mut Vec<Rea
 }
 
 fn check_artifacts(artifacts: &[Artifact], reasons: &mut Vec<Reason>) {
-    let mut names = BTreeMap::new();
-    let mut paths = BTreeMap::new();
-    for artifact in artifacts {
-        check_pins(artifact, reasons);
-        // Index files are named after artifacts, so names collide as paths do.
-        if let Some(first) = names.insert(artifact.name.as_str().to_lowercase(), artifact.name.as_str()) {
-            let code = if first == artifact.name.as_str() { Code::BadValue } else { Code::CaseCollision };
-            reasons.push(Reason::new(code, format!("two artifacts are named `{first}` and `{}`", artifact.name)));
-        }
-        if let Some(first) = paths.insert(artifact.path.as_str().to_lowercase(), artifact.path.as_str()) {
-            let code = if first == artifact.path.as_str() { Code::BadValue } else { Code::CaseCollision };
-            reasons.push(Reason::new(code, format!("two artifacts lie at `{first}` and `{}`", artifact.path)));
-        }
-    }
-    let folders: BTreeSet<String> = artifacts.iter().flat_map(|artifact| ancestors(artifact.path.as_str())).collect();
-    for (folded, path) in &paths {
-        if folders.contains(folded) {
-            reasons.push(Reason::new(
-                Code::UnsafePath,
-                format!("`{path}` is an artifact and also a folder of another artifact"),
-            ));
+    let folded = |text: &str| text.to_lowercase();
+    // Index files are named after artifacts, so names collide as paths do.
+    let names: Vec<String> = artifacts.iter().map(|artifact| folded(artifact.name.as_str())).collect();
+    let paths: Vec<String> = artifacts.iter().map(|artifact| folded(artifact.path.as_str())).collect();
+    check_collisions("name", &names, |at| artifacts[at].name.as_str(), reasons);
+    check_collisions("path", &paths, |at| artifacts[at].path.as_str(), reasons);
+    // Slices of `paths`: a copy of every prefix of every path would be a bomb.
+    let folders: BTreeSet<&str> = paths.iter().flat_map(|path| ancestors(path)).collect();
+    for (at, artifact) in artifacts.iter().enumerate() {
+        check_pins(at, artifact, reasons);
+        if folders.contains(paths[at].as_str()) {
+            let message = format!(
+                "`spec.artifacts.{at}.path` is `{}`, which is also a folder of another artifact",
+                artifact.path
+            );
+            reasons.push(Reason::new(Code::UnsafePath, message));
         }
     }
 }
 
-fn ancestors(path: &str) -> impl Iterator<Item = String> {
-    let folded = path.to_lowercase();
-    let cuts: Vec<usize> = folded.match_indices('/').map(|(at, _)| at).collect();
-    cuts.into_iter().map(move |at| folded[..at].to_owned())
+fn check_collisions<'a>(field: &str, folded: &[String], text: impl Fn(usize) -> &'a str, reasons: &mut Vec<Reason>) {
+    let mut seen = BTreeMap::new();
+    for (at, key) in folded.iter().enumerate() {
+        if let Some(first) = seen.insert(key, at) {
+            let (code, how) = if text(first) == text(at) {
+                (Code::BadValue, "is also")
+            } else {
+                (Code::CaseCollision, "differs only in case from")
+            };
+            let message = format!(
+                "`spec.artifacts.{at}.{field}` is `{}`, which {how} artifact {first}, `{}`",
+                text(at),
+                text(first)
+            );
+            reasons.push(Reason::new(code, message));
+        }
+    }
 }
 
-fn check_pins(artifact: &Artifact, reasons: &mut Vec<Reason>) {
-    let name = &artifact.name;
+/// The folders above a path.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
+}
+
+fn check_pins(at: usize, artifact: &Artifact, reasons: &mut Vec<Reason>) {
+    let name = format!("`spec.artifacts.{at}` ({})", artifact.name);
     match artifact.kind {
         ArtifactType::File => match artifact.file() {
             None => reasons.push(Reason::new(
                 Code::MissingField,
-                format!("artifact `{name}` lacks one of `mode`, `size`, `digest`, `blake3`, `segments`"),
+                format!("{name} lacks one of `mode`, `size`, `digest`, `blake3`, `segments`"),
             )),
             Some(pins) if pins.segments.count.checked_mul(ENTRY_BYTES) != Some(pins.segments.size) => {
                 reasons.push(Reason::new(
                     Code::BadValue,
                     format!(
-                        "artifact `{name}`: {} segments need an index of {ENTRY_BYTES} bytes each, not {}",
+                        "{name}: {} segments need an index of {ENTRY_BYTES} bytes each, not {}",
                         pins.segments.count, pins.segments.size
                     ),
                 ));
             }
             Some(_) if artifact.index.is_some() => {
-                reasons.push(Reason::new(Code::BadValue, format!("artifact `{name}` is a file and has an `index`")));
+                reasons.push(Reason::new(Code::BadValue, format!("{name} is a file and has an `index`")));
             }
             Some(_) => {}
         },
         ArtifactType::Tree if artifact.index.is_none() => {
-            reasons.push(Reason::new(Code::MissingField, format!("artifact `{name}` is a tree and lacks `index`")));
+            reasons.push(Reason::new(Code::MissingField, format!("{name} is a tree and lacks `index`")));
         }
         ArtifactType::Tree => {}
     }

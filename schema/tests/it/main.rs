@@ -1,3 +1,4 @@
 //! Formats, documents and the corpus of invalid documents.
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod formats;
