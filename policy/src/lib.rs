@@ -1,0 +1,29 @@
+//! Rego files in, a reproducible bundle out; a bundle and a question in, a decision or a refusal out; a plan and a
+//! verified manifest in, an [`AdmittedPlan`] out if the node's policy says yes.
+//!
+//! Floor 3: imports `schema`, `trust` and `plan`. Invariants and the tests that guard them:
+//!
+//! - an unanswered question is a no: missing rule, error, wrong type, exceeded budget (`tests/main.rs`, `evaluation`);
+//! - the same files give the same bundle bytes (`tests/main.rs`, `building`);
+//! - nothing in a bundle can escape, repeat or grow beyond its cap (`tests/main.rs`, `hostile`);
+//! - a blocked plan, a plan of another manifest or facts, or the wrong bundle is never admitted (`tests/main.rs`,
+//!   `admission`);
+//! - rules see no clock, randomness, environment or network: the plan's clock is `input.facts.observed.clock`
+//!   (`engine::REFUSED`).
+//!
+//! Deliberately absent: files (callers hand bytes in), the choice of where the active bundle lies (the caller hands it
+//! in, `admit` checks its digest), the slots of unmanaged nodes, `PolicyOverride`.
+//!
+//! Start with [`admit()`], then [`decide`]. The format is drawn in `docs/formats/policy-bundle.md`.
+
+mod admit;
+mod archive;
+mod build;
+mod bundle;
+mod decide;
+mod engine;
+
+pub use admit::{AdmittedPlan, Asked, admit, asked, verdicts};
+pub use build::{BuildError, BuildOptions, build};
+pub use bundle::{Bundle, BundleError, PolicyManifest};
+pub use decide::{Budget, Decision, EvalError, decide};
