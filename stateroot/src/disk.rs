@@ -77,7 +77,8 @@ pub trait Query: Send + Sync {
     fn list(&self, dir: Option<&RelPath>) -> Result<Vec<Entry>, DiskError>;
     /// The entries of a folder with what lies there, sorted by name; what vanishes meanwhile is left out.
     fn list_stat(&self, dir: Option<&RelPath>) -> Result<Vec<(String, Stat)>, DiskError>;
-    /// The text of a symbolic link; `None` when nothing lies there.
+    /// The text of a symbolic link, escaped where it is not UTF-8; `None` when nothing lies there. Anything else there
+    /// is an error of kind `InvalidInput`.
     fn read_link(&self, path: &RelPath) -> Result<Option<String>, DiskError>;
     /// The space of the file system.
     fn space(&self) -> Result<Space, DiskError>;

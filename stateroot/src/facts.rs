@@ -6,6 +6,7 @@ use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::{
     ArtifactFact, BoundFacts, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
 };
+use autonomy_schema::journal::Phase;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Name, Reasons, StateManifest, Time};
@@ -16,8 +17,11 @@ use crate::layout;
 use crate::root::{StateRoot, corrupt, one_line};
 
 mod drift;
+mod learn;
 mod os;
 mod walk;
+
+pub use learn::learn;
 
 /// How facts are collected.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +69,8 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         drift,
         outbox: root.outbox().map_err(failed)?,
         pinned: root.pinned()?,
-        unfinished: root.journal()?.is_some_and(|journal| !journal.phase.is_final()),
+        // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
+        unfinished: root.journal()?.is_some_and(|journal| journal.phase == Phase::Switched),
     };
     let observed = ObservedFacts {
         clock: options.clock,

@@ -1,6 +1,7 @@
 //! Making a state root. `node.yaml` is written last: until then the folder is none, and `init` can be run again.
 
 use std::fmt::Write as _;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,17 +40,27 @@ pub fn init(
 
 fn make_place(path: &Path) -> Result<crate::real::RealDisk, Reasons> {
     let failed = |error| Reasons::from(DiskError::new("make folder", path.display(), error).to_reason());
-    if path.symlink_metadata().is_err() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-    }
+    make_folders(path).map_err(failed)?;
     let disk = place::check(path, None)?;
     let shared = path.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
-    if shared && foreign(&disk).map_err(|error| Reasons::from(error.to_reason()))?.is_empty() {
+    let foreign = foreign(&disk).map_err(|error| Reasons::from(error.to_reason()))?;
+    let initialized = durable::exists(&disk, &layout::node_yaml());
+    if shared && foreign.is_empty() && !initialized.map_err(|error| Reasons::from(error.to_reason()))? {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
     }
     Ok(disk)
+}
+
+/// Makes the folder at `path` and those above it, mode 0700, durably. This is outside the state root, so outside the
+/// seam.
+fn make_folders(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|at| at.symlink_metadata().is_err()).collect();
+    for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The same on any disk whose root folder exists.
@@ -101,8 +112,9 @@ fn fill(
     durable::replace(disk, &layout::trust_root_signatures(), root_signatures, Mode::PRIVATE)?;
     durable::replace(disk, &layout::trust_root(), root_bytes, Mode::PRIVATE)?;
     root.write_floors(floors)?;
-    // Every folder of this run or of one that was cut off: nothing above synced the folders' own entries.
-    disk.sync(SyncTarget::Fs)?;
+    // The folders themselves, of this run or of one that was cut off; those that got a file are synced already.
+    disk.sync(SyncTarget::Dir(Some(&layout::trust())))?;
+    disk.sync(SyncTarget::Dir(None))?;
     durable::replace(disk, &layout::node_yaml(), node_yaml(node).as_bytes(), Mode::PRIVATE)
 }
 

@@ -66,7 +66,7 @@ places! {
 }
 
 /// The folders that `init` makes, parents first.
-pub fn folders() -> [RelPath; 13] {
+pub fn folders() -> [RelPath; 12] {
     [
         trust(),
         trust_nodes(),
@@ -80,7 +80,6 @@ pub fn folders() -> [RelPath; 13] {
         telemetry(),
         audit(),
         cache(),
-        RelPath::fixed("segments"),
     ]
 }
 

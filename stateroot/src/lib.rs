@@ -21,6 +21,7 @@ pub mod cache;
 pub mod disk;
 pub mod durable;
 pub mod facts;
+mod hash;
 pub mod init;
 pub mod layout;
 mod lists;
@@ -38,10 +39,10 @@ pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
     SyncTarget, read_capped,
 };
-pub use facts::{FactOptions, collect};
+pub use facts::{FactOptions, collect, learn};
 pub use init::{AttestFiles, init, init_on};
 pub use lock::{ActivationLock, Holder, LockError};
-pub use objects::{Durability, InsertError, ObjectStore, Pins};
+pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
 pub use real::RealDisk;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]

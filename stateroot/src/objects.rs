@@ -3,10 +3,10 @@
 use std::io::{self, Read};
 
 use autonomy_schema::{Blake3, Code, Mode, Reason, RelPath, Sha256};
-use sha2::Digest as _;
 
-use crate::disk::{DiskError, FileKind, Link, SyncTarget};
-use crate::durable::WRITE_BYTES;
+use crate::cache::StatCache;
+use crate::disk::{DiskError, FileKind, Identity, Link, Stat, SyncTarget};
+use crate::hash::{self, Hashes};
 use crate::layout;
 use crate::root::StateRoot;
 
@@ -30,6 +30,17 @@ pub enum Durability {
     PerFile,
     /// The caller syncs the file system once after many, before anything durable refers to them.
     Batched,
+}
+
+/// How an object came into a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It was not there, and was written.
+    Written,
+    /// It was there and sound, and was linked.
+    Reused,
+    /// It was there with other content, and was written anew; generations that link the old one keep that.
+    Healed,
 }
 
 /// An object was not stored.
@@ -82,7 +93,7 @@ impl<'a> ObjectStore<'a> {
     /// loss too: a file grows as it is written and never ahead of it, so a torn object is a short one.
     pub fn contains(&self, blake3: Blake3, mode: Mode, size: u64) -> Result<bool, DiskError> {
         let stat = self.root.disk().stat(&layout::object(blake3, mode))?;
-        Ok(stat.is_some_and(|stat| stat.kind == FileKind::File && stat.size == size && stat.mode == mode))
+        Ok(stat.is_some_and(|stat| fits(&stat, &Pins { size, sha256: None, blake3, mode })))
     }
 
     /// Copies `source` into the store, hashing what is copied; `false` when the object was there already, and then
@@ -92,6 +103,12 @@ impl<'a> ObjectStore<'a> {
         if self.contains(pins.blake3, pins.mode, pins.size)? {
             return Ok(false);
         }
+        self.write(source, pins, durability)?;
+        Ok(true)
+    }
+
+    /// Writes the object, over one that is there.
+    fn write(self, source: impl Read, pins: &Pins, durability: Durability) -> Result<(), InsertError> {
         let disk = self.root.disk();
         let tmp = layout::object_tmp(pins.blake3, pins.mode);
         let stored = self.copy(source, pins, &tmp).and_then(|()| {
@@ -101,52 +118,91 @@ impl<'a> ObjectStore<'a> {
             }
             Ok(disk.rename(&tmp, &layout::object(pins.blake3, pins.mode))?)
         });
-        if let Err(error) = stored {
+        if stored.is_err() {
             // If this fails too, the next insert of the object starts over in the same file.
             let _removed = disk.remove(&tmp);
-            return Err(error);
         }
-        Ok(true)
+        stored
     }
 
     fn copy(self, source: impl Read, pins: &Pins, tmp: &RelPath) -> Result<(), InsertError> {
         let disk = self.root.disk();
         disk.set_len(tmp, 0)?;
         let mut source = source.take(pins.size.saturating_add(1));
-        let mut buffer = vec![0; WRITE_BYTES.min(usize::try_from(pins.size).unwrap_or(WRITE_BYTES).saturating_add(1))];
-        let mut blake3 = blake3::Hasher::new();
-        let mut sha256 = pins.sha256.map(|_| sha2::Sha256::new());
+        let mut buffer = hash::buffer(pins.size);
+        let mut hashes = Hashes::new(true, pins.sha256.is_some());
         let mut size = 0;
         loop {
-            let read = fill(&mut source, &mut buffer).map_err(InsertError::Source)?;
+            let read = hash::fill(&mut source, &mut buffer).map_err(InsertError::Source)?;
             if read == 0 {
                 break;
             }
-            let chunk = &buffer[..read];
+            let offset = size;
             size += read as u64;
             if size > pins.size {
                 return Err(InsertError::Size(format!("is longer than the {} bytes that are signed", pins.size)));
             }
-            blake3.update(chunk);
-            if let Some(sha256) = &mut sha256 {
-                sha256.update(chunk);
-            }
-            disk.write_at(tmp, size - read as u64, chunk)?;
+            hashes.update(&buffer[..read]);
+            disk.write_at(tmp, offset, &buffer[..read])?;
         }
         if size < pins.size {
             return Err(InsertError::Size(format!("has {size} bytes; {} are signed", pins.size)));
         }
-        let blake3 = Blake3::from_bytes(*blake3.finalize().as_bytes());
-        if blake3 != pins.blake3 {
-            return Err(InsertError::Digest(format!("hashes to {blake3}; {} is signed", pins.blake3)));
-        }
-        let sha256 = sha256.map(|hasher| Sha256::from_bytes(hasher.finalize().into()));
-        match (sha256, pins.sha256) {
-            (Some(found), Some(signed)) if found != signed => {
+        match hashes.finish() {
+            (Some(found), _) if found != pins.blake3 => {
+                Err(InsertError::Digest(format!("hashes to {found}; {} is signed", pins.blake3)))
+            }
+            (_, Some(found)) if pins.sha256.is_some_and(|signed| signed != found) => {
+                let signed = pins.sha256.map(|signed| signed.to_string()).unwrap_or_default();
                 Err(InsertError::Digest(format!("hashes to {found}; {signed} is signed")))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Puts an artifact into a generation: links the object there, and remembers its identity in `cache`, as the link
+    /// changed it. An object that is there already is used when the cache knows its content or its content hashes
+    /// right; otherwise, and when there is none, it is written from `open`. Not durable: the link and, when batched,
+    /// the object wait for the caller's sync.
+    pub fn place<R: Read, E: From<InsertError>>(
+        &self,
+        open: impl FnOnce() -> Result<R, E>,
+        pins: &Pins,
+        to: &RelPath,
+        durability: Durability,
+        cache: &mut StatCache,
+    ) -> Result<Placed, E> {
+        let disk = self.root.disk();
+        let object = layout::object(pins.blake3, pins.mode);
+        let before = disk.stat(&object).map_err(InsertError::from)?;
+        let placed = match before {
+            Some(stat) if fits(&stat, pins) => {
+                let sound = self.is_sound(&object, &stat, pins, cache).map_err(InsertError::from)?;
+                if sound { Placed::Reused } else { Placed::Healed }
+            }
+            Some(_) | None => Placed::Written,
+        };
+        if placed != Placed::Reused {
+            self.write(open()?, pins, durability)?;
+        }
+        disk.link(Link::Hard { from: &object, to }).map_err(InsertError::from)?;
+        let after = disk.stat(to).map_err(InsertError::from)?;
+        let unchanged = |after: &Stat| {
+            placed != Placed::Reused || before.is_some_and(|before| same_content(&before.identity, &after.identity))
+        };
+        if let (Some(after), Some(sha256)) = (after.filter(unchanged), pins.sha256) {
+            cache.put(after.identity, after.size, pins.blake3, sha256);
+        }
+        Ok(placed)
+    }
+
+    /// Whether an object holds what its name says.
+    fn is_sound(self, path: &RelPath, stat: &Stat, pins: &Pins, cache: &StatCache) -> Result<bool, DiskError> {
+        if let Some((blake3, _)) = cache.get(&stat.identity, stat.size) {
+            return Ok(blake3 == pins.blake3);
+        }
+        let (blake3, _) = Hashes::new(true, false).of_file(self.root.disk(), path, stat.size)?;
+        Ok(blake3 == Some(pins.blake3))
     }
 
     /// Gives the object a second name in a generation. Not durable.
@@ -155,16 +211,12 @@ impl<'a> ObjectStore<'a> {
     }
 }
 
-/// Reads until the buffer is full or the source ends.
-pub(crate) fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match source.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+/// Whether an object is what its name says as far as `lstat` tells.
+fn fits(stat: &Stat, pins: &Pins) -> bool {
+    stat.kind == FileKind::File && stat.size == pins.size && stat.mode == pins.mode
+}
+
+/// Whether nothing but a link came between two looks at a file.
+fn same_content(before: &Identity, after: &Identity) -> bool {
+    (before.dev, before.ino, before.mtime_ns) == (after.dev, after.ino, after.mtime_ns)
 }

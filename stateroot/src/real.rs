@@ -333,8 +333,7 @@ impl Query for RealDisk {
             return Err(error(Errno::INVAL.into()));
         }
         let text = rustix::fs::readlinkat(&fd, c"", Vec::new()).map_err(|errno| error(errno.into()))?;
-        let text = text.into_string().map_err(|_not_utf8| error(io::ErrorKind::InvalidData.into()))?;
-        Ok(Some(text))
+        Ok(Some(at::name_text(&text)))
     }
 
     fn space(&self) -> Result<Space, DiskError> {

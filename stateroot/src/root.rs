@@ -133,8 +133,13 @@ impl StateRoot {
     }
 
     fn link_to_generation(&self, link: &RelPath) -> Result<Option<Name>, Reasons> {
-        let Some(text) = self.disk().read_link(link).map_err(|error| Reasons::from(error.to_reason()))? else {
-            return Ok(None);
+        let text = match self.disk().read_link(link) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(error) if error.source.kind() == std::io::ErrorKind::InvalidInput => {
+                return Err(corrupt(link, "it is not a symbolic link"));
+            }
+            Err(error) => return Err(error.to_reason().into()),
         };
         let name = text.strip_prefix("generations/").and_then(|name| name.parse::<Name>().ok());
         match name {

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_schema::facts::{Drift, DriftKind};
 use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, set};
-use sha2::Digest as _;
 
 use super::FactOptions;
+use super::walk::Found;
 use crate::disk::{DiskError, FileKind, Query, Stat};
-use crate::durable::WRITE_BYTES;
+use crate::hash::Hashes;
 use crate::layout;
-use crate::objects::fill;
 
 /// The plan that made a generation.
 const PLAN: &str = "plan.json";
@@ -40,7 +39,7 @@ pub(super) fn find(
     disk: &(impl Query + ?Sized),
     generation: &Name,
     manifest: &StateManifest,
-    found: &[(RelPath, Stat)],
+    found: &[Found],
     options: &FactOptions<'_>,
 ) -> Result<Vec<Drift>, DiskError> {
     let expected = expected(manifest);
@@ -49,24 +48,24 @@ pub(super) fn find(
     let mut present = BTreeSet::new();
     // Below a folder that should not be there, nothing more is told.
     let mut strange = BTreeSet::new();
-    for (path, stat) in found {
+    for Found { path, safe, stat } in found {
         let text = path.as_str();
         if has_ancestor(text, &strange) {
             continue;
         }
         let is_dir = stat.kind == FileKind::Dir;
-        if let Some(expected) = expected.get(text) {
+        if let Some(expected) = expected.get(text).filter(|_| *safe) {
             present.insert(text);
             if stat.kind == FileKind::File {
                 compare(disk, &layout::in_generation(generation, path), path, stat, expected, options, &mut drift)?;
             } else {
                 drift.push(wrong_type(path, stat, "file"));
             }
-        } else if folders.contains(text) {
+        } else if *safe && folders.contains(text) {
             if !is_dir {
                 drift.push(wrong_type(path, stat, "folder"));
             }
-        } else if !is_allowed_extra(text, stat.kind) {
+        } else if !(*safe && is_allowed_extra(text, stat.kind)) {
             let actual = kind_text(stat.kind).to_owned();
             drift.push(Drift { path: path.clone(), kind: DriftKind::Extra, expected: String::new(), actual });
         } else {
@@ -193,36 +192,15 @@ fn compare(
         return Ok(());
     }
     let known = options.cache.get(&stat.identity, stat.size).filter(|_| !options.verify_content);
-    let actual = match (expected.content, known) {
-        (Content::Blake3(_), Some((blake3, _))) => Content::Blake3(blake3),
-        (Content::Sha256(_), Some((_, sha256))) => Content::Sha256(sha256),
-        (wanted, _) => hash(disk, at, stat.size, wanted)?,
+    let wants_blake3 = matches!(expected.content, Content::Blake3(_));
+    let (blake3, sha256) = match known {
+        Some((blake3, sha256)) => (Some(blake3), Some(sha256)),
+        None => Hashes::new(wants_blake3, !wants_blake3).of_file(disk, at, stat.size)?,
     };
-    let (actual, wanted) = (content_text(actual), content_text(expected.content));
-    if actual != wanted {
-        other(actual);
+    match (expected.content, blake3, sha256) {
+        (Content::Blake3(wanted), Some(actual), _) if actual != wanted => other(actual.to_string()),
+        (Content::Sha256(wanted), _, Some(actual)) if actual != wanted => other(actual.to_string()),
+        _ => {}
     }
     Ok(())
-}
-
-/// Hashes the first `size` bytes of a file with the algorithm of `wanted`.
-fn hash(disk: &(impl Query + ?Sized), path: &RelPath, size: u64, wanted: Content) -> Result<Content, DiskError> {
-    use std::io::Read as _;
-    let mut file = disk.open(path)?.take(size.saturating_add(1));
-    let mut buffer = vec![0; WRITE_BYTES.min(usize::try_from(size).unwrap_or(WRITE_BYTES).saturating_add(1))];
-    let (mut blake3, mut sha256) = (blake3::Hasher::new(), sha2::Sha256::new());
-    loop {
-        let read = fill(&mut file, &mut buffer).map_err(|source| DiskError::new("read", path, source))?;
-        match wanted {
-            _ if read == 0 => break,
-            Content::Blake3(_) => drop(blake3.update(&buffer[..read])),
-            Content::Sha256(_) => sha256.update(&buffer[..read]),
-            Content::Any => {}
-        }
-    }
-    Ok(match wanted {
-        Content::Blake3(_) => Content::Blake3(Blake3::from_bytes(*blake3.finalize().as_bytes())),
-        Content::Sha256(_) => Content::Sha256(Sha256::from_bytes(sha256.finalize().into())),
-        Content::Any => Content::Any,
-    })
 }

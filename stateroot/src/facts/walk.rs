@@ -7,21 +7,43 @@ use autonomy_schema::{Name, RelPath};
 use crate::disk::{DiskError, FileKind, Query, Stat};
 use crate::layout;
 
+/// Something in the active generation.
+pub(super) struct Found {
+    /// Its path below the generation; a name that is no safe path is shown with its strange characters replaced.
+    pub(super) path: RelPath,
+    /// Whether `path` is its real path. If not, no manifest can name it, so it is extra.
+    pub(super) safe: bool,
+    /// What it is.
+    pub(super) stat: Stat,
+}
+
 /// What the walk found.
 pub(super) struct Walked {
     /// Bytes that everything takes, hard links counted once.
     pub(super) used_bytes: u64,
-    /// Everything in the active generation by path below it, parents before what is in them. A name that is no safe
-    /// path is shown with its strange characters replaced; no manifest can name it, so it is extra.
-    pub(super) generation: Vec<(RelPath, Stat)>,
+    /// Everything in the active generation, folders before what is in them.
+    pub(super) generation: Vec<Found>,
 }
 
 /// Walks everything; `current` is the active generation.
 pub(super) fn walk(disk: &(impl Query + ?Sized), current: Option<&Name>) -> Result<Walked, DiskError> {
-    let current = current.map(layout::generation);
+    walk_from(disk, None, current.map(layout::generation).as_ref())
+}
+
+/// Walks one generation.
+pub(super) fn walk_generation(disk: &(impl Query + ?Sized), generation: &Name) -> Result<Walked, DiskError> {
+    let folder = layout::generation(generation);
+    walk_from(disk, Some(folder.clone()), Some(&folder))
+}
+
+fn walk_from(
+    disk: &(impl Query + ?Sized),
+    start: Option<RelPath>,
+    current: Option<&RelPath>,
+) -> Result<Walked, DiskError> {
     let mut walked = Walked { used_bytes: 0, generation: Vec::new() };
     let mut seen = BTreeSet::new();
-    let mut todo = vec![None];
+    let mut todo = vec![start];
     while let Some(folder) = todo.pop() {
         let entries = match disk.list_stat(folder.as_ref()) {
             Ok(entries) => entries,
@@ -29,7 +51,7 @@ pub(super) fn walk(disk: &(impl Query + ?Sized), current: Option<&Name>) -> Resu
             Err(error) if error.is_not_found() => continue,
             Err(error) => return Err(error),
         };
-        let in_current = folder.as_ref().zip(current.as_ref()).and_then(|(folder, current)| {
+        let in_current = folder.as_ref().zip(current).and_then(|(folder, current)| {
             let below = folder.as_str().strip_prefix(current.as_str())?;
             if below.is_empty() { Some("") } else { below.strip_prefix('/') }
         });
@@ -42,7 +64,7 @@ pub(super) fn walk(disk: &(impl Query + ?Sized), current: Option<&Name>) -> Resu
             if let Some(prefix) = in_current {
                 let shown = safe.clone().unwrap_or_else(|| printable(&name));
                 let path = prefix.parse::<RelPath>().map_or_else(|_top| shown.clone(), |prefix| prefix.join(&shown));
-                walked.generation.push((path, stat));
+                walked.generation.push(Found { path, safe: safe.is_some(), stat });
             }
             // Below a name that we cannot say, nothing of ours lies.
             if let Some(name) = safe.filter(|_| stat.kind == FileKind::Dir) {
