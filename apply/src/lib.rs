@@ -1,0 +1,32 @@
+//! An admitted plan and a set become the active generation: staged, activated by one rename, its services run,
+//! promoted, or rolled back; and whatever a power cut left of that is finished or undone.
+//!
+//! Floor 4: imports `schema`, `trust`, `stateroot`, `plan`, `policy`; nothing in its closure opens a socket (INV-06,
+//! `ci/scan-dependencies`). Invariants and the tests that guard them (`reconciler/tests/it/crash.rs` runs all of them at
+//! every counted verb):
+//!
+//! - after any crash and recovery the old or the new generation is active, whole, and floors are never lower;
+//! - floors are durable before the rename ([`mod@transaction`]);
+//! - `current` changes in [`activate`] alone, by one rename;
+//! - nothing is active that was not hashed on the handle that it was copied from ([`stage`]).
+//!
+//! Deliberately absent: choices about meaning (crate `plan`), verification (crate `trust`), admission (crate `policy`),
+//! clocks, the network, and environment variables.
+//!
+//! Start with [`Transaction::run`], then [`recover`].
+
+mod activate;
+mod exec;
+mod observe;
+mod outbox;
+mod recover;
+mod services;
+mod stage;
+pub mod transaction;
+
+pub use exec::{CommandError, SERVICE_TIMEOUT, SystemRunner};
+pub use observe::{Event, Observer, Silent};
+pub use recover::{Recovery, recover};
+pub use services::ServiceRunner;
+pub use stage::StageError;
+pub use transaction::{Applied, ApplyError, Transaction};

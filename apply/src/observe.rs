@@ -1,0 +1,40 @@
+//! What an apply reports while it runs. Apply has no other way to speak: it neither logs nor prints.
+
+use autonomy_schema::Reason;
+use autonomy_schema::journal::Phase;
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The journal reached a phase, durably.
+    Phase(Phase),
+    /// Staging copied this many of all bytes that it must copy.
+    Staged {
+        /// So far.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+    /// A service is about to run.
+    ServiceStarted(&'a str),
+    /// A service ran.
+    ServiceDone(&'a str),
+    /// A service failed.
+    ServiceFailed(&'a str, &'a Reason),
+    /// The change is being undone, for this reason.
+    RollingBack(&'a Reason),
+}
+
+/// Who listens.
+pub trait Observer {
+    /// Takes an event; it cannot fail the apply.
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// Nobody listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&mut self, _event: &Event<'_>) {}
+}
