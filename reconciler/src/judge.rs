@@ -1,0 +1,199 @@
+//! From a source to a plan with its verdicts. Nothing is written.
+
+use std::path::Path;
+
+use autonomy_plan::render::{TextPair, Texts};
+use autonomy_plan::{Desired, Plan};
+use autonomy_policy::Bundle;
+use autonomy_schema::facts::{Facts, GenerationFacts};
+use autonomy_schema::floors::Floors;
+use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::node::Node;
+use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
+use autonomy_schema::version::released_at;
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, Time, set};
+use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, collect, layout, read_capped};
+use autonomy_trust::{Context, PinnedRoot, Purpose, Signed};
+
+use crate::set::{SetCheck, VerifiedSet, verify_set};
+
+/// How a plan is made.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The clock.
+    pub clock: Time,
+    /// Read every byte, whatever the stat cache says.
+    pub verify_content: bool,
+    /// Where the platform is looked at; `/` on a node.
+    pub os_root: &'a Path,
+    /// Told while files are hashed: bytes done, bytes in all.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// What a state root says of itself before anything is judged.
+pub struct Loaded {
+    /// Who the node is.
+    pub node: Node,
+    /// The pinned trust root.
+    pub root: PinnedRoot,
+    /// The floors.
+    pub floors: Floors,
+}
+
+impl Loaded {
+    /// The context to verify a change in.
+    pub fn context(&self, clock: Time) -> Context<'_> {
+        Context {
+            root: &self.root,
+            floors: &self.floors,
+            clock,
+            released: released_at(),
+            node: Some(&self.node),
+            purpose: Purpose::Change,
+        }
+    }
+}
+
+/// A plan with all that led to it.
+pub struct Prepared {
+    /// The verified set.
+    pub set: VerifiedSet,
+    /// The facts.
+    pub facts: Facts,
+    /// The plan.
+    pub plan: Plan,
+    /// The policy that was asked.
+    pub bundle: Bundle,
+    /// The plan as it is shown.
+    pub doc: PlanDoc,
+    /// Texts for diffs, which are shown and never stored.
+    pub texts: Texts,
+}
+
+impl Prepared {
+    /// Why the plan must not be applied; empty when it may.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = self.plan.blocked();
+        reasons.extend(autonomy_plan::verdict_reasons(&self.doc.verdicts));
+        reasons
+    }
+}
+
+/// Reads who the node is, whom it trusts and what it has seen.
+pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
+    let node = root.node()?;
+    let (bytes, signatures) = root.trust_root_bytes()?;
+    let pinned = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
+    let floors = root.floors()?.unwrap_or_default();
+    Ok(Loaded { node, root: pinned, floors })
+}
+
+/// Verifies the set, plans it against the node's state, and asks policy and platform.
+pub fn prepare(root: &StateRoot, source: &dyn SetSource, options: &Options<'_>) -> Result<Prepared, Reasons> {
+    let loaded = load(root)?;
+    let cache = if options.verify_content { StatCache::default() } else { StatCache::load(root) };
+    let context = loaded.context(options.clock);
+    let check = SetCheck { set: source, context: &context, cache: &cache, progress: options.progress };
+    let set = verify_set(&check)?;
+    let facts = facts(root, &cache, options)?;
+    judge(root, source, set, facts)
+}
+
+/// The facts of the node.
+pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) -> Result<Facts, Reasons> {
+    let how =
+        FactOptions { clock: options.clock, verify_content: options.verify_content, os_root: options.os_root, cache };
+    collect(root, &how)
+}
+
+/// Plans a verified set against facts, and asks policy and platform.
+pub(crate) fn judge(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    set: VerifiedSet,
+    facts: Facts,
+) -> Result<Prepared, Reasons> {
+    let manifest = set.manifest.document();
+    let incoming = Bundle::load(&set.policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
+    let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: None };
+    let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
+    let active = active_policy(root, &facts, manifest)?;
+    let texts = texts(root, manifest, &facts, active.as_ref(), &incoming);
+    let bundle = active.unwrap_or(incoming);
+    let mut verdicts = Verdicts { precheck: autonomy_plan::prechecks(manifest, &plan, &facts), policy: Vec::new() };
+    if plan.has_changes() {
+        verdicts.policy = autonomy_policy::verdicts(&bundle, manifest, plan.doc(), &facts);
+    }
+    let doc = autonomy_plan::report(&plan, verdicts, Some(&source.describe()));
+    Ok(Prepared { set, facts, plan, bundle, doc, texts })
+}
+
+/// The bundle that is asked: the active generation's. `None` in first activation, where the incoming one is asked,
+/// and when both are the same bytes, so that a damaged copy can be repaired.
+fn active_policy(root: &StateRoot, facts: &Facts, incoming: &StateManifest) -> Result<Option<Bundle>, Reasons> {
+    let Some(current) = &facts.bound.current else {
+        if facts.bound.floors.promoted {
+            let message = "the node had a last known good generation, but nothing is active now";
+            return Err(Reason::new(Code::CorruptState, message).into());
+        }
+        return Ok(None);
+    };
+    if current.policy == incoming.spec.policy.digest {
+        return Ok(None);
+    }
+    let bytes = generation_file(root, current, set::POLICY, set::MAX_POLICY_BYTES)?;
+    if Sha256::of(&bytes) != current.policy {
+        let message = "the active policy bundle is damaged, so nobody can be asked; apply the active set again first";
+        return Err(Reason::new(Code::PolicyError, message).into());
+    }
+    Bundle::load(&bytes).map(Some).map_err(|error| Reason::new(Code::PolicyError, error.to_string()).into())
+}
+
+fn generation_file(
+    root: &StateRoot,
+    generation: &GenerationFacts,
+    name: &'static str,
+    cap: u64,
+) -> Result<Vec<u8>, Reasons> {
+    let path = layout::generation(&generation.generation).join(&RelPath::fixed(name));
+    let bytes = read_capped(root.disk(), &path, cap).map_err(|error| error.to_reason())?;
+    bytes.ok_or_else(|| Reason::new(Code::CorruptState, format!("`{path}` is missing")).into())
+}
+
+/// Texts that changed: `edge.toml` and Rego. What cannot be read has no diff; the plan still names the change.
+fn texts(
+    root: &StateRoot,
+    manifest: &StateManifest,
+    facts: &Facts,
+    active: Option<&Bundle>,
+    incoming: &Bundle,
+) -> Texts {
+    let mut pairs = Vec::new();
+    if let Some(current) = &facts.bound.current {
+        let after = manifest.spec.relay.edge_toml();
+        if current.edge != Blake3::of(after.as_bytes())
+            && let Ok(before) = generation_file(root, current, "edge.toml", 1 << 20)
+        {
+            pairs.push(TextPair {
+                address: "edge.toml".to_owned(),
+                before: String::from_utf8_lossy(&before).into_owned(),
+                after,
+            });
+        }
+    }
+    if let Some(active) = active {
+        let names = active.modules().keys().chain(incoming.modules().keys());
+        let names: std::collections::BTreeSet<&String> = names.collect();
+        for name in names {
+            let (before, after) = (active.modules().get(name), incoming.modules().get(name));
+            if before != after {
+                pairs.push(TextPair {
+                    address: format!("policy {name}"),
+                    before: before.cloned().unwrap_or_default(),
+                    after: after.cloned().unwrap_or_default(),
+                });
+            }
+        }
+    }
+    Texts(pairs)
+}

@@ -1,0 +1,26 @@
+//! A source and a state root become a plan, and an approved plan becomes the active generation: sources → verify → plan
+//! → admission → prechecks → apply → outbox, one shot.
+//!
+//! Floor 5: orchestrates the floors below and decides nothing itself. Invariants and the tests that guard them:
+//!
+//! - what was approved is what runs: under the lock everything is judged again, and a moved fact is `stale_plan`
+//!   (`tests/it/apply.rs`);
+//! - a crash at every counted verb of an apply, and of the recovery after it, leaves the old or the new generation
+//!   whole (`tests/it/crash.rs`);
+//! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
+//!
+//! Deliberately absent: the loop, git, OCI and the inbox as sources (later issues), and everything that speaks to
+//! people.
+//!
+//! Start with [`prepare`], then [`apply`].
+
+mod execute;
+mod judge;
+mod quarantine;
+mod record;
+mod set;
+
+pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_set, recover_unfinished};
+pub use judge::{Loaded, Options, Prepared, load, prepare};
+pub use record::Actor;
+pub use set::{SetCheck, VerifiedSet, verify_set};

@@ -1,0 +1,294 @@
+//! Verification of a whole set: signatures first, then the closed list of files, then every byte of them.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use autonomy_schema::lock::Lock;
+use autonomy_schema::manifest::{Artifact, StateManifest};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
+use autonomy_stateroot::{Identity, SetSource, SourceFile, SourceKind, StatCache};
+use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
+use sha2::Digest as _;
+
+/// Bytes read at once while hashing.
+const BUFFER: usize = 128 << 10;
+
+/// How a set is verified.
+pub struct SetCheck<'a> {
+    /// The set.
+    pub set: &'a dyn SetSource,
+    /// Root, floors, clock, node, purpose.
+    pub context: &'a Context<'a>,
+    /// Digests of files that did not change since they were hashed; an empty cache makes every byte be read.
+    pub cache: &'a StatCache,
+    /// Told after each file: bytes done, bytes in all.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// A set whose every byte was checked.
+#[derive(Debug)]
+pub struct VerifiedSet {
+    /// The manifest.
+    pub manifest: Verified<StateManifest>,
+    /// The lock.
+    pub lock: Verified<Lock>,
+    /// The bytes of the policy bundle.
+    pub policy: Vec<u8>,
+    /// What was hashed, for the stat cache.
+    pub learned: Vec<Learned>,
+}
+
+/// A file that was hashed.
+#[derive(Debug, Clone, Copy)]
+pub struct Learned {
+    /// Which file, as it was before and after the hashing.
+    pub identity: Identity,
+    /// Its size.
+    pub size: u64,
+    /// Its digests.
+    pub digests: (Blake3, Sha256),
+}
+
+/// Verifies signatures, the list of files, and every byte. All reasons that can be told at once.
+pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
+    let (files, mut reasons) = listed(check.set)?;
+    let signed = |name: &'static str, signatures: &'static str, cap: usize| -> Result<(Vec<u8>, Vec<u8>), Reasons> {
+        let bytes = read(check.set, &files, name, cap as u64)?;
+        let bytes = bytes.ok_or_else(|| missing(name))?;
+        // Without its signature file a document has no signatures: that is what the verifier then says.
+        let signatures = read(check.set, &files, signatures, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+        Ok((bytes, signatures))
+    };
+    let (bytes, signatures) =
+        with(&reasons, signed(set::MANIFEST, set::MANIFEST_SIGNATURES, document::MAX_DOCUMENT_BYTES))?;
+    let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
+    compare(manifest.document(), &files, &mut reasons);
+    let lock = signed(set::LOCK, set::LOCK_SIGNATURES, document::MAX_DOCUMENT_BYTES).and_then(|(bytes, signatures)| {
+        verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
+    });
+    let policy = policy(check.set, &files, manifest.document());
+    let mut contents =
+        Contents { check, files: &files, learned: Vec::new(), done: 0, total: total(manifest.document()) };
+    for artifact in &manifest.document().spec.artifacts {
+        contents.artifact(artifact, &mut reasons);
+    }
+    let learned = contents.learned;
+    match (lock, policy) {
+        (Ok(lock), Ok(policy)) => {
+            Reasons::check(reasons)?;
+            Ok(VerifiedSet { manifest, lock, policy, learned })
+        }
+        (lock, policy) => {
+            reasons.extend(lock.err().into_iter().chain(policy.err()).flat_map(Reasons::into_vec));
+            Err(Reasons::new(reasons).unwrap_or_else(|| missing(set::LOCK)))
+        }
+    }
+}
+
+type Files = BTreeMap<String, SourceFile>;
+
+/// The regular files, and reasons against everything else.
+fn listed(source: &dyn SetSource) -> Result<(Files, Vec<Reason>), Reasons> {
+    let mut files = Files::new();
+    let mut reasons = Vec::new();
+    for file in source.list().map_err(|error| error.to_reason())? {
+        match file.kind {
+            SourceKind::File => {
+                files.insert(file.path.clone(), file);
+            }
+            SourceKind::Symlink | SourceKind::Other => {
+                let message = format!("`{}` is a symbolic link or special file", file.path);
+                reasons.push(Reason::new(Code::SymlinkRefused, message));
+            }
+            SourceKind::BadName => {
+                reasons.push(Reason::new(Code::UnsafePath, format!("`{}` is not a safe file name", file.path)));
+            }
+        }
+    }
+    Ok((files, reasons))
+}
+
+/// Adds what is wrong with the list of files to a failure that ends the verification.
+fn with<T>(reasons: &[Reason], result: Result<T, Reasons>) -> Result<T, Reasons> {
+    result.map_err(|failure| {
+        let all = failure.as_slice().iter().chain(reasons).cloned().collect();
+        Reasons::new(all).unwrap_or(failure)
+    })
+}
+
+fn missing(name: &str) -> Reasons {
+    Reason::new(Code::MissingFile, format!("the set lacks `{name}`")).into()
+}
+
+/// A small file of the set; `None` when it is absent.
+fn read(source: &dyn SetSource, files: &Files, name: &str, cap: u64) -> Result<Option<Vec<u8>>, Reasons> {
+    if !files.contains_key(name) {
+        return Ok(None);
+    }
+    let path = rel(name)?;
+    let file = source.open(&path).map_err(|error| error.to_reason())?;
+    let mut bytes = Vec::new();
+    let read = file.take(cap + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+    if bytes.len() as u64 > cap {
+        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
+    }
+    Ok(Some(bytes))
+}
+
+fn rel(name: &str) -> Result<RelPath, Reasons> {
+    name.parse()
+        .map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()).into())
+}
+
+/// The closed list against what is there.
+fn compare(manifest: &StateManifest, files: &Files, reasons: &mut Vec<Reason>) {
+    let wanted = set::files(manifest);
+    let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];
+    for name in wanted.keys() {
+        // The verifier has told of absent signatures already.
+        if !files.contains_key(name) && !signatures.contains(&name.as_str()) {
+            reasons.extend(missing(name).into_vec());
+        }
+    }
+    for name in files.keys() {
+        if !wanted.contains_key(name) && !set::is_root_file(name) {
+            let message = format!("`{name}` is not named by the manifest");
+            reasons.push(Reason::new(Code::ExtraneousFile, message));
+        }
+    }
+}
+
+fn total(manifest: &StateManifest) -> u64 {
+    manifest.spec.artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum()
+}
+
+fn policy(source: &dyn SetSource, files: &Files, manifest: &StateManifest) -> Result<Vec<u8>, Reasons> {
+    let pinned = &manifest.spec.policy;
+    if pinned.size > set::MAX_POLICY_BYTES {
+        let message =
+            format!("`{}` is pinned at {} bytes; the cap is {}", set::POLICY, pinned.size, set::MAX_POLICY_BYTES);
+        return Err(Reason::new(Code::DocumentTooLarge, message).into());
+    }
+    size_matches(files, set::POLICY, pinned.size)?;
+    let bytes = read(source, files, set::POLICY, pinned.size)?.ok_or_else(|| missing(set::POLICY))?;
+    let digest = Sha256::of(&bytes);
+    if digest == pinned.digest { Ok(bytes) } else { Err(other_digest(set::POLICY, &pinned.digest, &digest).into()) }
+}
+
+fn size_matches(files: &Files, name: &str, size: u64) -> Result<(), Reason> {
+    match files.get(name) {
+        Some(file) if file.size != size => {
+            Err(Reason::new(Code::SizeMismatch, format!("`{name}` has {} bytes, the manifest pins {size}", file.size)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn other_digest(name: &str, pinned: &dyn std::fmt::Display, found: &dyn std::fmt::Display) -> Reason {
+    Reason::new(Code::DigestMismatch, format!("`{name}` is {found}, the manifest pins {pinned}"))
+}
+
+/// The contents of artifacts and their indices.
+struct Contents<'a> {
+    check: &'a SetCheck<'a>,
+    files: &'a Files,
+    learned: Vec<Learned>,
+    done: u64,
+    total: u64,
+}
+
+impl Contents<'_> {
+    fn artifact(&mut self, artifact: &Artifact, reasons: &mut Vec<Reason>) {
+        let Some(pins) = artifact.file() else { return };
+        let path = set::artifact(&artifact.path);
+        if let Err(reason) = self.file(&path, pins.size, pins.blake3, Some(pins.digest)) {
+            reasons.push(reason);
+        }
+        self.done += pins.size;
+        (self.check.progress)(self.done, self.total);
+        let index = set::segment_index(&artifact.name);
+        if let Err(reason) = self.index(&index, pins.segments.index, pins.segments.size, pins.size) {
+            reasons.push(reason);
+        }
+    }
+
+    /// An index must hash to its pin, and its lengths must add up to the artifact's size.
+    fn index(&mut self, name: &str, pinned: Blake3, index_size: u64, size: u64) -> Result<(), Reason> {
+        // A file that was hashed under this pin before was parsed then as well.
+        if self.cached(name).is_some_and(|(blake3, _)| blake3 == pinned) {
+            return size_matches(self.files, name, index_size);
+        }
+        self.file(name, index_size, pinned, None)?;
+        let bytes = read(self.check.set, self.files, name, index_size).map_err(first)?.unwrap_or_default();
+        if !self.files.contains_key(name) {
+            return Ok(());
+        }
+        // The file is read a second time, so it is hashed a second time: what is parsed is what was pinned.
+        let found = Blake3::of(&bytes);
+        if found != pinned {
+            return Err(other_digest(name, &pinned, &found));
+        }
+        let parsed = segments::parse_index(&bytes, size);
+        parsed.map(|_| ()).map_err(|error| Reason::new(Code::BadValue, format!("`{name}`: {error}")))
+    }
+
+    fn cached(&self, name: &str) -> Option<(Blake3, Sha256)> {
+        let file = self.files.get(name)?;
+        self.check.cache.get(&file.identity?, file.size)
+    }
+
+    /// Size and digests of one file; an absent one was told of already.
+    fn file(&mut self, name: &str, size: u64, blake3: Blake3, sha256: Option<Sha256>) -> Result<(), Reason> {
+        let Some(listed) = self.files.get(name) else { return Ok(()) };
+        size_matches(self.files, name, size)?;
+        let digests = match self.cached(name) {
+            Some(digests) => digests,
+            None => self.hash(name, listed, size)?,
+        };
+        if digests.0 != blake3 {
+            return Err(other_digest(name, &blake3, &digests.0));
+        }
+        match sha256 {
+            Some(pinned) if pinned != digests.1 => Err(other_digest(name, &pinned, &digests.1)),
+            _ => Ok(()),
+        }
+    }
+
+    fn hash(&mut self, name: &str, listed: &SourceFile, size: u64) -> Result<(Blake3, Sha256), Reason> {
+        let path = rel(name).map_err(first)?;
+        let mut file = self.check.set.open(&path).map_err(|error| error.to_reason())?;
+        let (mut blake3, mut sha256) = (blake3::Hasher::new(), sha2::Sha256::new());
+        let mut buffer = vec![0; BUFFER];
+        let mut read = 0;
+        loop {
+            let count = file.read(&mut buffer);
+            let count = count.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+            if count == 0 {
+                break;
+            }
+            read += count as u64;
+            if read > size {
+                break;
+            }
+            blake3.update(&buffer[..count]);
+            sha256.update(&buffer[..count]);
+        }
+        if read != size {
+            return Err(Reason::new(
+                Code::SizeMismatch,
+                format!("`{name}` does not have the {size} bytes that are pinned"),
+            ));
+        }
+        let digests = (Blake3::from_bytes(*blake3.finalize().as_bytes()), Sha256::from_bytes(sha256.finalize().into()));
+        if let Some(identity) = listed.identity {
+            self.learned.push(Learned { identity, size, digests });
+        }
+        Ok(digests)
+    }
+}
+
+/// The first of several reasons, where one file gives one.
+fn first(reasons: Reasons) -> Reason {
+    reasons.into_vec().swap_remove(0)
+}
