@@ -143,12 +143,12 @@ impl Wal {
 
     /// Appends one record; it is durable when its number is returned.
     pub fn append(&mut self, record: Record) -> Result<u64, WalError> {
-        self.append_all(std::slice::from_ref(&record))
+        self.append_all(vec![record])
     }
 
     /// Appends records with one sync for all of them; gives the number of the last. After an error some of them may
     /// have been kept, from the first on, but none was acknowledged.
-    pub fn append_all(&mut self, records: &[Record]) -> Result<u64, WalError> {
+    pub fn append_all(&mut self, records: Vec<Record>) -> Result<u64, WalError> {
         let _held = self.hold()?;
         let head = self.refreshed()?;
         let (bytes, next) = frames::encode(head, records)?;
@@ -236,7 +236,7 @@ pub fn read(root: &StateRoot, role: &Name, visit: &mut dyn FnMut(&Stored)) -> Re
             last_seq = record.seq;
             visit(record);
         });
-        Ok(scan?)
+        scan
     });
     match scanned {
         Ok(Scan { head, torn_bytes }) => Ok(Report { role: role.clone(), last_seq: head.seq, torn_bytes, cause: None }),

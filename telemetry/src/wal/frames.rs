@@ -18,19 +18,13 @@ pub(super) struct Scan {
 }
 
 /// The frames of `records` behind `head`, and the head behind them.
-pub(super) fn encode(head: Head, records: &[Record]) -> Result<(Vec<u8>, Head), WalError> {
+pub(super) fn encode(head: Head, records: Vec<Record>) -> Result<(Vec<u8>, Head), WalError> {
     let mut bytes = Vec::new();
     let mut at = head;
     for record in records {
-        let stored = Stored {
-            seq: at.seq + 1,
-            kind: record.kind.clone(),
-            priority: record.priority,
-            time: record.time,
-            prev: at.prev,
-            body: record.body.clone(),
-        };
-        let unwritable = || WalError::Unwritable { kind: record.kind.chars().take(80).collect() };
+        let Record { kind, priority, time, body } = record;
+        let stored = Stored { seq: at.seq + 1, kind, priority, time, prev: at.prev, body };
+        let unwritable = || WalError::Unwritable { kind: stored.kind.chars().take(80).collect() };
         let line = line::encode(&stored).ok_or_else(unwritable)?;
         let length = u32::try_from(line.len() + 1).map_err(|_too_long| unwritable())?;
         bytes.extend_from_slice(&length.to_be_bytes());
