@@ -117,11 +117,19 @@ impl Located {
 
     /// Checks `apiVersion` and `kind`, decodes, and lists unknown fields.
     pub fn decode<T: DeserializeOwned>(&self, kind: Kind) -> Result<T, Vec<Diagnostic>> {
+        if !self.value.is_object() {
+            let message = format!("the document is no mapping; expected a {kind}");
+            return Err(vec![self.diagnostic("", Code::WrongType, message)]);
+        }
         let mut problems = self.header_problems(kind);
         match decode::<T>(self.value.clone()) {
             Ok((document, unknown)) => {
                 problems.extend(self.unknown_fields(&unknown, kind));
                 if problems.is_empty() { Ok(document) } else { Err(sorted(problems)) }
+            }
+            // The header's problems are told already, in better words.
+            Err(Problem { path, message, .. }) if !problems.is_empty() && is_of_header(&path, &message) => {
+                Err(sorted(problems))
             }
             Err(Problem { path, code, message }) => {
                 let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
@@ -186,6 +194,11 @@ pub fn parse_plain<T: Document>(file: &str, text: &str) -> Result<T, Vec<Diagnos
     let document = located.decode::<T>(T::KIND)?;
     let reasons = document.validate();
     if reasons.is_empty() { Ok(document) } else { Err(located.locate(reasons)) }
+}
+
+fn is_of_header(path: &str, message: &str) -> bool {
+    let fields = ["apiVersion", "kind"];
+    fields.iter().any(|field| path == *field || (path.is_empty() && message.contains(&format!("field `{field}`"))))
 }
 
 fn too_large(file: &str, len: usize) -> Diagnostic {

@@ -76,12 +76,19 @@ fn parse_value(bytes: &[u8]) -> Result<Value, Reasons> {
     })?;
     match serde_json::from_str::<Strict>(text) {
         Ok(Strict(value)) => Ok(value),
-        Err(error) => Err(coded(&error.to_string(), Code::Syntax).into()),
+        Err(error) => {
+            let text = error.to_string();
+            let code = if text.starts_with("recursion limit") { Code::LimitExceeded } else { Code::Syntax };
+            Err(coded(&text, code).into())
+        }
     }
 }
 
 /// Checks `apiVersion` and `kind`; gives the minor version.
 fn check_header(value: &Value, kind: Kind) -> Result<u32, Reasons> {
+    if !value.is_object() {
+        return Err(Reason::new(Code::WrongType, format!("the document is no mapping; expected a {kind}")).into());
+    }
     let mut reasons = Vec::new();
     let mut version = None;
     match value.get("apiVersion").and_then(Value::as_str).map(str::parse::<ApiVersion>) {
@@ -103,7 +110,7 @@ fn check_header(value: &Value, kind: Kind) -> Result<u32, Reasons> {
     Ok(version.map_or(0, |version| version.minor))
 }
 
-fn unknown_critical(critical: &[String], value: &Value, unknown: &BTreeSet<String>) -> Vec<Reason> {
+pub(crate) fn unknown_critical(critical: &[String], value: &Value, unknown: &BTreeSet<String>) -> Vec<Reason> {
     let understood = |path: &str| {
         let pointer = format!("/{}", path.replace('.', "/"));
         value.pointer(&pointer).is_some()
@@ -115,7 +122,8 @@ fn unknown_critical(critical: &[String], value: &Value, unknown: &BTreeSet<Strin
         .iter()
         .filter(|path| !understood(path))
         .map(|path| {
-            Reason::new(Code::UnknownCritical, format!("`{path}` is critical and not understood by this version"))
+            let message = format!("`metadata.critical` names `{path}`, which this version does not find or understand");
+            Reason::new(Code::UnknownCritical, message)
         })
         .collect()
 }
@@ -176,6 +184,8 @@ pub(crate) fn coded(text: &str, otherwise: Code) -> Reason {
         Code::DuplicateKey
     } else if text.starts_with("unknown field") {
         Code::UnknownField
+    } else if text.starts_with("unknown variant") {
+        Code::BadValue
     } else {
         otherwise
     };

@@ -2,10 +2,10 @@
 //!
 //! Floor 0: imports nothing of ours, touches no disk, clock or network. Invariants and the tests that guard them:
 //!
-//! - one digest per meaning: bytes that are not canonical are refused (`tests/documents.rs`);
+//! - one digest per meaning: bytes that are not canonical are refused (`tests/it/documents.rs`);
 //! - a path from outside cannot escape ([`path::RelPath`], `path::tests`);
 //! - the cut points of segments never move (`segments::tests::the_cut_points_are_pinned`);
-//! - bad documents are refused with the right code (`tests/invalid/<code>…/`).
+//! - bad documents are refused with the very reasons (`tests/invalid/<what-is-wrong>/`, `tests/it/invalid.rs`).
 //!
 //! Deliberately absent: reading files (callers hand bytes in), verification (crate `trust`), defaults that depend on
 //! the machine.

@@ -40,15 +40,15 @@ impl Document for Node {
         let mut reasons = Vec::new();
         for (key, value) in &self.labels {
             if key.parse::<Name>().is_err() {
-                reasons.push(Reason::new(Code::BadName, format!("label key `{}` is not a name", key.escape_default())));
+                reasons.push(Reason::new(
+                    Code::BadName,
+                    format!("`labels.{}`: the key is not a name", key.escape_default()),
+                ));
             }
             if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
                 reasons.push(Reason::new(
                     Code::BadValue,
-                    format!(
-                        "label `{}` has a value that is too long or holds control characters",
-                        key.escape_default()
-                    ),
+                    format!("`labels.{}` is longer than 256 bytes or holds control characters", key.escape_default()),
                 ));
             }
         }

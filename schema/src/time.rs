@@ -126,6 +126,9 @@ impl FromStr for Duration {
         let error = || TimeError::Duration(text.chars().take(40).collect());
         let split = text.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(error)?;
         let (digits, unit) = text.split_at(split);
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(error());
+        }
         let (_, size) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
         let count = digits.parse::<u64>().map_err(|_too_large| error())?;
         // 2^53 - 1 milliseconds, the largest integer that canonical JSON keeps exact.
@@ -177,7 +180,7 @@ mod tests {
         {
             assert_eq!(text.parse::<Duration>().map(|d| d.to_string()), Ok(shown.to_owned()));
         }
-        for bad in ["", "7", "d", "1.5h", "-1s", "7 d", "99999999999999999999d", "9007199254740992ms"] {
+        for bad in ["", "7", "d", "1.5h", "-1s", "7 d", "07d", "99999999999999999999d", "9007199254740992ms"] {
             assert!(bad.parse::<Duration>().is_err(), "{bad}");
         }
     }

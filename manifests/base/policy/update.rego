@@ -36,7 +36,7 @@ deny contains message if {
 
 deny contains message if {
 	release := input.manifest.spec.release.version
-	contains(release, "-")
+	regex.match(`^[0-9]+\.[0-9]+\.[0-9]+-`, release)
 	node_channel == "stable"
 	message := sprintf("release %s is a pre-release, and this node follows stable", [release])
 }

@@ -1,12 +1,12 @@
 //! From the authored manifest and what was measured of its files to the manifest that is signed. Pure: the caller
 //! reads the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AuthoredArtifact, AuthoredManifest};
 use crate::canonical::CanonicalError;
 use crate::digest::Sha256;
-use crate::document::Document;
+use crate::document::{Document, unknown_critical};
 use crate::lock::{Lock, LockedInputs, LockedPolicy};
 use crate::manifest::{Artifact, ArtifactType, LockRef, PolicyRef, Release, SegmentsRef, Spec, StateManifest};
 use crate::path::{Mode, Name, RelPath};
@@ -107,7 +107,9 @@ pub fn resolve(authored: &AuthoredManifest, inputs: &Inputs) -> Result<StateMani
             revoked: spec.revoked.clone(),
         },
     };
-    let reasons = manifest.validate();
+    let mut reasons = manifest.validate();
+    let value = serde_json::to_value(&manifest).unwrap_or_default();
+    reasons.extend(unknown_critical(manifest.critical(), &value, &BTreeSet::new()));
     if reasons.is_empty() { Ok(manifest) } else { Err(ResolveError::Invalid(reasons)) }
 }
 

@@ -6,15 +6,16 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{DuplicateKeyPolicy, Error, Options, Spanned};
 
 use super::{Diagnostic, Located, Mark};
 use crate::canonical::MAX_INTEGER;
 use crate::document::coded;
-use crate::reason::Code;
+use crate::reason::{Code, Reason};
 
-/// Deepest nesting; the manifest needs under ten.
-const MAX_DEPTH: usize = 64;
+/// Deepest nesting; the manifest needs under ten, and each level takes stack.
+const MAX_DEPTH: usize = 32;
 /// Most values in one document: 20,000 artifacts of ten fields each fit.
 const MAX_NODES: usize = 500_000;
 /// Most alias uses; anchors are a convenience for a few repeated blocks.
@@ -47,23 +48,49 @@ fn options() -> Options {
 }
 
 fn diagnose(file: &str, error: &Error) -> Diagnostic {
-    let inner = error.without_snippet();
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign, growing enum: what is not named is bad syntax")]
-    let code = match inner {
-        Error::DuplicateMappingKey { .. } => Code::DuplicateKey,
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. }
-        | Error::AliasReplayCounterOverflow { .. } => Code::LimitExceeded,
-        _ => Code::Syntax,
-    };
-    let reason = coded(&first_line(inner), code);
-    let mark = inner.location().map_or_else(
+    let inner = unwrapped(error);
+    let reason = limit(inner).unwrap_or_else(|| {
+        let code = if matches!(inner, Error::DuplicateMappingKey { .. }) { Code::DuplicateKey } else { Code::Syntax };
+        coded(&first_line(inner), code)
+    });
+    // Where an alias is used says more than where its anchor is.
+    let mark = error.without_snippet().location().map_or_else(
         || Mark { file: file.to_owned(), line: 1, column: 1 },
         |at| Mark { file: file.to_owned(), line: at.line().max(1), column: at.column().max(1) },
     );
     Diagnostic { mark: Some(mark), code: reason.code, message: reason.message, help: reason.code.remedy().to_owned() }
+}
+
+/// The error without the crate's own snippet and without the frame of the alias that it was met in.
+fn unwrapped(error: &Error) -> &Error {
+    let inner = error.without_snippet();
+    if let Error::AliasError { error, .. } = inner { unwrapped(error) } else { inner }
+}
+
+/// The limits that are set above, in our words.
+fn limit(error: &Error) -> Option<Reason> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign, growing enums: what is not named is told as it comes")]
+    let message = match error {
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Documents { .. } => {
+                return Some(Reason::new(Code::Syntax, "a second document starts here; expected one in a file"));
+            }
+            BudgetBreach::Depth { .. } => format!("nested deeper than {MAX_DEPTH} levels"),
+            BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => format!("more than {MAX_NODES} values"),
+            BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => {
+                format!("more than {MAX_ALIASES} anchors or aliases")
+            }
+            _ => first_line(error),
+        },
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => format!("aliases repeat more than {MAX_REPLAYED} values"),
+        // The parser's own guard, which nesting meets first when it is written in one line.
+        _ if first_line(error).starts_with("recursion limit") => format!("nested deeper than {MAX_DEPTH} levels"),
+        _ => return None,
+    };
+    Some(Reason::new(Code::LimitExceeded, message))
 }
 
 /// The crate appends the place to its sentence; the mark has it already.
