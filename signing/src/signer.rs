@@ -3,7 +3,7 @@
 use autonomy_schema::{Sha256, bundle};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p256::pkcs8::Document;
+use p256::pkcs8::der::pem;
 use serde::Deserialize;
 use sigstore::crypto::signing_key::ecdsa::ec::{EcdsaKeys, EcdsaSigner};
 use sigstore::crypto::signing_key::ed25519::{Ed25519Keys, Ed25519Signer};
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Signer {
 }
 
 /// Checks what the library takes for granted, so that a damaged file is a named error.
-fn check_shape(pem: &str) -> Result<(), KeyError> {
+fn check_shape(text: &str) -> Result<(), KeyError> {
     #[derive(Deserialize)]
     struct Sealed {
         cipher: Cipher,
@@ -106,16 +106,17 @@ fn check_shape(pem: &str) -> Result<(), KeyError> {
     struct Cipher {
         nonce: String,
     }
-    if pem.len() > MAX_KEY_FILE {
-        return Err(KeyError::TooLarge(pem.len()));
+    if text.len() > MAX_KEY_FILE {
+        return Err(KeyError::TooLarge(text.len()));
     }
-    let (label, sealed) = Document::from_pem(pem.trim()).map_err(|_not_pem| KeyError::Malformed("it is not PEM"))?;
+    let (label, sealed) =
+        pem::decode_vec(text.trim().as_bytes()).map_err(|_not_pem| KeyError::Malformed("it is not PEM"))?;
     match label {
         COSIGN_PRIVATE_KEY_PEM_LABEL | SIGSTORE_PRIVATE_KEY_PEM_LABEL => {}
         PRIVATE_KEY_PEM_LABEL => return Err(KeyError::NotEncrypted),
         _ => return Err(KeyError::Malformed("its label is not that of an encrypted private key")),
     }
-    let sealed: Sealed = serde_json::from_slice(sealed.as_bytes())
+    let sealed: Sealed = serde_json::from_slice(&sealed)
         .map_err(|_not_sealed| KeyError::Malformed("it holds no scrypt and secretbox data"))?;
     match STANDARD.decode(sealed.cipher.nonce) {
         Ok(nonce) if nonce.len() == NONCE_BYTES => Ok(()),

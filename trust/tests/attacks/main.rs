@@ -1,0 +1,11 @@
+//! The attacks of DESIGN §4 as input, one named test for each, and the honest cases beside them.
+#![expect(clippy::expect_used, reason = "a fixture that cannot be built is a broken test")]
+
+mod attest;
+mod floors;
+mod locks;
+mod parsing;
+mod roots;
+mod scope;
+mod signatures;
+mod support;
