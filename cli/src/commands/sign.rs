@@ -1,0 +1,107 @@
+//! `autonomy sign`: adds one line to a document's `.sigstore.jsonl`.
+
+use std::path::{Path, PathBuf};
+
+use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
+use autonomy_schema::facts::Facts;
+use autonomy_schema::floors::Floors;
+use autonomy_schema::journal::Journal;
+use autonomy_schema::lock::Lock;
+use autonomy_schema::node::Node;
+use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::root::TrustRoot;
+use autonomy_schema::version::Kind;
+use autonomy_schema::{Code, Document, Reasons, StateManifest, set};
+
+use crate::failure::{Failure, exit};
+use crate::{files, keys, ui};
+
+/// `autonomy sign`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A document (`manifest.json`, `autonomy.lock.json`, `root.json`) or a policy bundle.
+    file: PathBuf,
+    /// The private key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let bytes = files::read(&args.file, set::MAX_POLICY_BYTES)?;
+    let what = describe(&args.file, &bytes)?;
+    let beside = signatures_of(&args.file);
+    let existing = files::read_if_there(&beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    let signer = keys::signer(&args.key)?;
+    let line = signer.sign_line(&bytes).map_err(|error| {
+        Failure::because(Code::WrongKey, format!("cannot sign with {}: {error}", args.key.display()))
+    })?;
+    let lines = autonomy_signing::add_line(&existing, &line, signer.key_id());
+    files::replace(&beside, &lines)?;
+    let count = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    ui::out(&format!(
+        "signed {what}\n  key        {}\n  signatures {count} in {}\n",
+        signer.key_id(),
+        ui::printable(&beside.display().to_string())
+    ));
+    Ok(exit::DONE)
+}
+
+/// The file that holds the signatures of `file`.
+pub(crate) fn signatures_of(file: &Path) -> PathBuf {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".sigstore.jsonl");
+    PathBuf::from(beside)
+}
+
+/// What is about to be signed, in words. A signature says that somebody meant these bytes, so bytes that no reader
+/// would accept are refused before the password is asked for.
+fn describe(file: &Path, bytes: &[u8]) -> Result<String, Failure> {
+    let place = ui::printable(&file.display().to_string());
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let bundle = autonomy_policy::Bundle::load(bytes)
+            .map_err(|error| Failure::because(Code::BadValue, format!("{place} is not a policy bundle: {error}")))?;
+        let manifest = bundle.manifest();
+        return Ok(format!("{place}: policy bundle {} {}", manifest.name, manifest.policy_bundle_version));
+    }
+    let kind = kind_of(bytes);
+    let summary = match kind {
+        Kind::StateManifest => manifest_summary(&document::parse(bytes)?),
+        Kind::Lock => format!("{}", document::parse::<Lock>(bytes)?.behavioral_fingerprint),
+        Kind::TrustRoot => {
+            let root = document::parse::<TrustRoot>(bytes)?;
+            format!("version {}, expires {}", root.version, root.expires_at)
+        }
+        Kind::Facts => plain::<Facts>(bytes)?,
+        Kind::Plan => plain::<PlanDoc>(bytes)?,
+        Kind::Journal => plain::<Journal>(bytes)?,
+        Kind::Floors => plain::<Floors>(bytes)?,
+        Kind::Node => plain::<Node>(bytes)?,
+    };
+    Ok(format!("{place}: {kind} {summary}\n  document   {}", document::fingerprint(bytes)))
+}
+
+/// The kind that the bytes claim; a manifest when they claim none, so that its parser says what is wrong.
+fn kind_of(bytes: &[u8]) -> Kind {
+    let capped = bytes.get(..MAX_DOCUMENT_BYTES).unwrap_or(bytes);
+    let value = serde_json::from_slice::<serde_json::Value>(capped).unwrap_or_default();
+    let claimed = value.get("kind").and_then(serde_json::Value::as_str);
+    Kind::ALL.iter().copied().find(|kind| Some(kind.as_str()) == claimed).unwrap_or(Kind::StateManifest)
+}
+
+fn plain<T: Document>(bytes: &[u8]) -> Result<String, Reasons> {
+    document::parse::<T>(bytes).map(|_| String::new())
+}
+
+fn manifest_summary(manifest: &StateManifest) -> String {
+    let (metadata, scope) = (&manifest.metadata, &manifest.spec.scope);
+    let mut audience = vec![format!("fleet {}", scope.fleet)];
+    audience.extend(scope.match_labels.iter().map(|(key, value)| format!("{key}={value}")));
+    ui::printable(&format!(
+        "{} serial {}, release {}, for {}, until {}",
+        metadata.name,
+        metadata.serial,
+        manifest.spec.release.version,
+        audience.join(" "),
+        metadata.expires_at
+    ))
+}
