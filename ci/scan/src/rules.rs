@@ -1,0 +1,154 @@
+//! The prohibitions, as data.
+
+/// Crates that compute and touch nothing; `relay` is not opened yet.
+pub(crate) const PURE: &[&str] = &["schema", "trust", "plan", "relay"];
+
+/// A prohibition on paths such as `std::net`, in the code of some crates. Test modules are free.
+pub(crate) struct PathRule {
+    /// The name that a finding carries.
+    pub(crate) name: &'static str,
+    /// Folders of the crates that it binds.
+    pub(crate) crates: &'static [&'static str],
+    /// Files that it does not bind.
+    pub(crate) except: &'static [&'static str],
+    /// Paths; one that goes on below is prohibited too. `*` at the start means "whatever leads up to it".
+    pub(crate) paths: &'static [&'static [&'static str]],
+}
+
+/// All path rules.
+pub(crate) const PATHS: &[PathRule] = &[
+    PathRule {
+        name: "network",
+        crates: &["schema", "trust", "plan", "relay", "apply"],
+        except: &[],
+        paths: &[
+            &["std", "net"],
+            &["core", "net"],
+            &["std", "os", "unix", "net"],
+            &["nix", "sys", "socket"],
+            &["rustix", "net"],
+        ],
+    },
+    PathRule {
+        name: "process",
+        crates: PURE,
+        except: &[],
+        paths: &[&["std", "process"], &["std", "os", "unix", "process"], &["nix"], &["rustix"]],
+    },
+    PathRule {
+        name: "process",
+        crates: &["apply"],
+        // Services and health are commands; this is where they are run.
+        except: &["apply/src/exec.rs"],
+        paths: &[
+            &["std", "process"],
+            &["std", "os", "unix", "process"],
+            &["nix", "unistd", "fork"],
+            &["nix", "unistd", "execv"],
+            &["nix", "unistd", "execve"],
+            &["nix", "unistd", "execvp"],
+        ],
+    },
+    PathRule {
+        name: "clock",
+        crates: PURE,
+        except: &[],
+        paths: &[&["std", "time", "SystemTime"], &["std", "time", "Instant"], &["*", "now"]],
+    },
+    PathRule { name: "disk", crates: PURE, except: &[], paths: &[&["std", "fs"]] },
+    PathRule { name: "environment", crates: PURE, except: &[], paths: &[&["std", "env"]] },
+    // A glob or a new name for the standard library would hide all of the above.
+    PathRule {
+        name: "hidden-std",
+        crates: &["schema", "trust", "plan", "relay", "apply"],
+        except: &[],
+        paths: &[&["std", "*"], &["std", "as"], &["core", "as"]],
+    },
+];
+
+/// Macros that promise to write the code later.
+pub(crate) const MACROS: &[&str] = &["todo", "unimplemented"];
+
+/// Words that mark unfinished work, wherever they stand in code.
+pub(crate) const WORDS: &[&str] = &[concat!("FIX", "ME"), concat!("XX", "X")];
+
+/// Lines that a source file may have.
+pub(crate) const MAX_LINES: usize = 600;
+/// Lines that a `lib.rs` may have: it is a map, not a room.
+pub(crate) const MAX_LIB_LINES: usize = 120;
+
+/// Folders of one machine; matched where a path can start.
+pub(crate) const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+
+/// Hosts and settings that bind a file to one machine's package registries.
+pub(crate) const REGISTRIES: &[&str] = &[
+    concat!("sparse", "+http"),
+    concat!("index.", "crates.io"),
+    concat!("static.", "crates.io"),
+    concat!("registry.", "npmjs.org"),
+    concat!("files.", "pythonhosted.org"),
+    concat!("pypi.org/", "simple"),
+    concat!("proxy.", "golang.org"),
+    concat!("replace-", "with"),
+    concat!("index-", "url"),
+    concat!("registry-", "mirrors"),
+    concat!("arti", "factory"),
+    concat!("jfr", "og."),
+];
+
+/// What the parameters of an activation may be made of (INV-06): what is local by nature.
+pub(crate) const LOCAL_TYPES: &[&str] = &[
+    "crate",
+    "self",
+    "super",
+    "Self",
+    "autonomy_schema",
+    "autonomy_trust",
+    "autonomy_stateroot",
+    "autonomy_plan",
+    "autonomy_policy",
+    "autonomy_precheck",
+    "std::collections",
+    "std::fmt",
+    "std::io",
+    "std::path",
+    "std::sync",
+    "std::time::Duration",
+];
+
+/// Names that need no import.
+pub(crate) const PRELUDE: &[&str] = &[
+    "bool",
+    "char",
+    "str",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "u128",
+    "usize",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "i128",
+    "isize",
+    "Option",
+    "Result",
+    "Vec",
+    "String",
+    "Box",
+    "Fn",
+    "FnMut",
+    "FnOnce",
+    "Iterator",
+    "IntoIterator",
+    "AsRef",
+    "Into",
+    "From",
+    "Clone",
+    "Copy",
+    "Send",
+    "Sync",
+    "Sized",
+];
