@@ -27,8 +27,10 @@ pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &str, flags: OFlags, mode:
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let mode =
         if flags.contains(OFlags::CREATE) { rustix::fs::Mode::from_raw_mode(mode) } else { rustix::fs::Mode::empty() };
+    // With O_NOFOLLOW an O_PATH handle of a link itself is given; for a folder it would turn ELOOP into ENOTDIR.
+    let nofollow = if flags.contains(OFlags::DIRECTORY) { OFlags::empty() } else { OFlags::NOFOLLOW };
     for _ in 0..MAX_TRIES {
-        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, resolve) {
+        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC | nofollow, mode, resolve) {
             Err(Errno::INTR | Errno::AGAIN) => {}
             result => return Ok(result?),
         }

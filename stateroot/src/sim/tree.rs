@@ -105,8 +105,7 @@ impl Tree {
     /// The folder at `path`.
     pub(super) fn dir(&self, path: Option<&RelPath>) -> io::Result<u64> {
         let ino = path.map_or(Ok(ROOT), |path| self.find(path))?;
-        // The kernel says ENOTDIR for a link too when a folder is asked for without following.
-        if matches!(self.node(ino)?.body, Body::Dir(_)) { Ok(ino) } else { Err(errno(Errno::NOTDIR)) }
+        self.children(ino).map(|_| ino)
     }
 
     pub(super) fn entries(&self, dir: Option<&RelPath>) -> io::Result<Vec<(String, Stat)>> {
@@ -130,8 +129,10 @@ impl Tree {
     }
 
     pub(super) fn hard_link(&mut self, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        let ino = self.find(from)?;
+        // In the order in which the kernel looks: both folders are open before either name is looked up.
+        self.parent(from)?;
         let (folder, name) = self.parent(to)?;
+        let ino = self.find(from)?;
         if self.children(folder)?.contains_key(name) {
             return Err(errno(Errno::EXIST));
         }
