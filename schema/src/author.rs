@@ -127,13 +127,13 @@ impl Located {
                 problems.extend(self.unknown_fields(&unknown, kind));
                 if problems.is_empty() { Ok(document) } else { Err(sorted(problems)) }
             }
-            // The header's problems are told already, in better words.
-            Err(Problem { path, message, .. }) if !problems.is_empty() && is_of_header(&path, &message) => {
-                Err(sorted(problems))
-            }
-            Err(Problem { path, code, message }) => {
-                let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-                problems.push(self.diagnostic(&path, code, format!("{place}{message}")));
+            Err(Problem { path, code, message, unknown }) => {
+                // The header's problems are told already, in better words.
+                if problems.is_empty() || !is_of_header(&path, &message) {
+                    let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+                    problems.push(self.diagnostic(&path, code, format!("{place}{message}")));
+                }
+                problems.extend(self.unknown_fields(&unknown, kind));
                 Err(sorted(problems))
             }
         }

@@ -137,6 +137,8 @@ pub struct Problem {
     pub code: Code,
     /// The sentence, without the path.
     pub message: String,
+    /// The unknown fields that were met before it, such as the misspelt twin of a missing one.
+    pub unknown: BTreeSet<String>,
 }
 
 impl Problem {
@@ -153,12 +155,14 @@ pub fn decode<T: DeserializeOwned>(value: Value) -> Result<(T, BTreeSet<String>)
         unknown.insert(dotted(&path.to_string()));
     };
     let ignored = serde_ignored::Deserializer::new(value, &mut record);
-    let decoded = serde_path_to_error::deserialize(ignored).map_err(|error| {
-        let path = dotted(&error.path().to_string());
-        let reason = coded(&error.inner().to_string(), Code::WrongType);
-        Problem { path, code: reason.code, message: reason.message }
-    })?;
-    Ok((decoded, unknown))
+    match serde_path_to_error::deserialize(ignored) {
+        Ok(decoded) => Ok((decoded, unknown)),
+        Err(error) => {
+            let path = dotted(&error.path().to_string());
+            let reason = coded(&error.inner().to_string(), Code::WrongType);
+            Err(Problem { path, code: reason.code, message: reason.message, unknown })
+        }
+    }
 }
 
 /// One spelling for a path: `a.0.b`, without the marks that wrappers leave.

@@ -86,7 +86,7 @@ pub(crate) fn refusal(error: &BuildError) -> Reason {
 }
 
 /// The time that reproducible builds agree on, where the environment names one.
-pub(crate) fn source_date_epoch() -> Result<Option<Time>, Failure> {
+fn source_date_epoch() -> Result<Option<Time>, Failure> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok());
     let wrong = || Failure::Usage("SOURCE_DATE_EPOCH is not a whole number of seconds".to_owned());

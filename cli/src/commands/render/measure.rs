@@ -109,7 +109,8 @@ fn build_policy(source: &Source, staging: &Staging) -> Result<BuiltPolicy, Failu
         name: spec.policy.name.as_ref().unwrap_or(&metadata.name).clone(),
         version: version.clone(),
         required_runtime_version: spec.policy.required_runtime_version.clone(),
-        created_at: policy::source_date_epoch()?.unwrap_or(metadata.issued_at),
+        // Not SOURCE_DATE_EPOCH: the manifest has a time of its own, the same on every machine.
+        created_at: metadata.issued_at,
     };
     let bytes = autonomy_policy::build(&files, &options).map_err(|error| {
         let Reason { code, message, .. } = policy::refusal(&error);
