@@ -55,13 +55,16 @@ fn clipped(message: &str) -> String {
     short
 }
 
+/// Module to package.
+type Packages = BTreeMap<String, String>;
+
 /// A call of a built-in function that is taken out.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(&'static str);
 
-/// An engine with modules and data.
-fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<Engine, Fault> {
+/// An engine with modules and data, and the package of each module (`data.autonomy.update`).
+fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<(Engine, Packages), Fault> {
     let mut engine = Engine::new();
     engine.set_rego_v0(false);
     engine.set_strict_builtin_errors(true);
@@ -71,16 +74,18 @@ fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<
         let refuse = move |_: Vec<Value>| Err(Refused(why).into());
         told!(engine.add_extension(name.to_owned(), arguments, Box::new(refuse)))?;
     }
+    let mut packages = Packages::new();
     for (path, text) in modules {
-        told!(engine.add_policy(path.clone(), text.clone()))?;
+        let package = told!(engine.add_policy(path.clone(), text.clone()))?;
+        packages.insert(path.clone(), package);
     }
     told!(engine.add_data(Value::from(data.clone())))?;
-    Ok(engine)
+    Ok((engine, packages))
 }
 
 /// Whether the Rego is sound: syntax, unsafe variables, order of evaluation.
 pub(crate) fn compile(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<(), Fault> {
-    let mut engine = load(modules, data)?;
+    let (mut engine, _packages) = load(modules, data)?;
     told!(engine.eval_query("true".to_owned(), false)).map(|_| ())
 }
 
@@ -90,9 +95,9 @@ pub(crate) struct Answer {
     pub(crate) deny: Option<Value>,
 }
 
-/// Whether a rule of this path is declared. Tests (`*_test.rego`) never take part in a decision.
-fn declared(engine: &Engine, modules: &BTreeMap<String, String>, rule: &str) -> Result<bool, Fault> {
-    for path in modules.keys() {
+/// Whether a module of `package` declares `rule`, named within its package.
+fn declared(engine: &Engine, packages: &Packages, package: &str, rule: &str) -> Result<bool, Fault> {
+    for (path, _) in packages.iter().filter(|(_, of)| of.as_str() == package) {
         if told!(engine.has_declared_rule_rooted_at(path, rule))? {
             return Ok(true);
         }
@@ -100,7 +105,7 @@ fn declared(engine: &Engine, modules: &BTreeMap<String, String>, rule: &str) -> 
     Ok(false)
 }
 
-/// Asks package `entry` about `input`. The timer counts for each rule anew; the caller bounds the whole.
+/// Asks package `entry` (tests, `*_test.rego`, never take part) about `input`. The timer counts for each rule anew; the caller bounds the whole.
 pub(crate) fn ask(
     modules: &BTreeMap<String, String>,
     data: &serde_json::Value,
@@ -113,13 +118,14 @@ pub(crate) fn ask(
         .filter(|(path, _)| !path.ends_with("_test.rego"))
         .map(|(path, text)| (path.clone(), text.clone()))
         .collect();
-    let mut engine = load(&modules, data)?;
+    let (mut engine, packages) = load(&modules, data)?;
     engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
-    let (allow, deny) = (format!("data.{entry}.allow"), format!("data.{entry}.deny"));
-    if !declared(&engine, &modules, &allow)? {
+    let package = format!("data.{entry}");
+    if !declared(&engine, &packages, &package, "allow")? {
         return Ok(None);
     }
-    let has_deny = declared(&engine, &modules, &deny)?;
+    let has_deny = declared(&engine, &packages, &package, "deny")?;
+    let (allow, deny) = (format!("{package}.allow"), format!("{package}.deny"));
     engine.set_input(told!(Value::from_json_str(input))?);
     let defined = |value: Value| (value != Value::Undefined).then_some(value);
     let allow = defined(told!(engine.eval_rule(allow))?);
