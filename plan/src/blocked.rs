@@ -22,11 +22,15 @@ fn block(address: String, code: Code, text: String, fact: Option<String>) -> Ste
 pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
     let spec = &desired.manifest.spec;
     let not_built = [
-        (spec.confirm.is_some(), "spec.confirm", "the return to the last known good generation unless confirmed"),
-        (spec.health.is_some(), "spec.health", "the health command after the switch"),
-        (!spec.reconstruction.steps.is_empty(), "spec.reconstruction", "reconstruction outside the state root"),
-        (spec.window.is_some(), "spec.window", "the maintenance window"),
-        (spec.precheck.durability == Durability::High, "spec.precheck.durability", "high durability"),
+        (spec.confirm.is_some(), "spec.confirm", "cannot wait for a confirmation"),
+        (spec.health.is_some(), "spec.health", "cannot run a health command"),
+        (
+            !spec.reconstruction.steps.is_empty(),
+            "spec.reconstruction",
+            "cannot rebuild what lies outside the state root",
+        ),
+        (spec.window.is_some(), "spec.window", "cannot keep a maintenance window"),
+        (spec.precheck.durability == Durability::High, "spec.precheck.durability", "cannot give high durability"),
     ];
     let mut blocked = Vec::new();
     if bound.pinned.contains(&desired.fingerprint) {
@@ -36,14 +40,14 @@ pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
     }
     for (present, address, what) in not_built {
         if present {
-            let text = format!("this version cannot carry out {what}");
+            let text = format!("this version {what} yet");
             blocked.push(block(address.to_owned(), Code::NotBuilt, text, None));
         }
     }
     let mut trees: Vec<_> = spec.artifacts.iter().filter(|artifact| artifact.kind == ArtifactType::Tree).collect();
     trees.sort_by(|a, b| a.path.cmp(&b.path));
     blocked.extend(trees.into_iter().map(|tree| {
-        let text = "this version cannot carry out artifacts of type `tree`".to_owned();
+        let text = "this version cannot unfold artifacts of type `tree` yet".to_owned();
         block(format!("{ARTIFACT}{}", tree.path), Code::NotBuilt, text, None)
     }));
     blocked

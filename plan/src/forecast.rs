@@ -1,17 +1,18 @@
 //! What a plan will cost. Never less than the truth: a drifted file counts as new although its object may be whole.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use autonomy_schema::digest::Blake3;
-use autonomy_schema::document::Document as _;
 use autonomy_schema::facts::BoundFacts;
+use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::path::Mode;
 use autonomy_schema::plan_doc::Forecast;
 
-use crate::planner::{Change, Desired, PlanError};
+use crate::planner::{Change, Desired};
 use crate::steps;
 
-pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) -> Result<Forecast, PlanError> {
+pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) -> Forecast {
     let manifest = desired.manifest;
     let spec = &manifest.spec;
     let policy = match (&bound.current, change) {
@@ -21,7 +22,7 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
     };
     let mut forecast = Forecast { policy: policy.to_owned(), ..Forecast::default() };
     if matches!(change, Change::Same) {
-        return Ok(forecast);
+        return forecast;
     }
     // An object is kept once per content and mode.
     let drifted = steps::drifted_artifacts(&bound.drift);
@@ -32,7 +33,7 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         .filter(|fact| !drifted.contains_key(fact.path.as_str()))
         .map(|fact| (fact.blake3, fact.mode))
         .collect();
-    let mut new_bytes = manifest.to_canonical()?.len() as u64;
+    let mut new_bytes = document_bytes(manifest);
     new_bytes = [spec.lock.size, spec.policy.size, spec.relay.edge_toml().len() as u64]
         .into_iter()
         .fold(new_bytes, u64::saturating_add);
@@ -47,5 +48,26 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
     }
     forecast.disk_new_bytes = new_bytes;
     forecast.restarts = steps::running(manifest).count() as u64;
-    Ok(forecast)
+    forecast
+}
+
+/// The size of the manifest's bytes. Only the order of keys tells canonical JSON from plain, so they need not be sorted.
+fn document_bytes(manifest: &StateManifest) -> u64 {
+    struct Count(u64);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, manifest) {
+        Ok(()) => count.0,
+        // Cannot happen to a parsed manifest; the cap is the honest upper bound.
+        Err(_unwritable) => autonomy_schema::document::MAX_DOCUMENT_BYTES as u64,
+    }
 }

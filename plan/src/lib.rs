@@ -2,10 +2,10 @@
 //!
 //! Floor 2: imports `schema` alone, touches nothing. Invariants and the tests that guard them:
 //!
-//! - same inputs, same bytes (`tests/laws.rs`, `planning_twice_gives_the_same_bytes`);
-//! - a plan against the facts that its own success would leave is empty (`tests/laws.rs`,
+//! - same inputs, same bytes (`tests/it/laws.rs`, `planning_twice_gives_the_same_bytes`);
+//! - a plan against the facts that its own success would leave is empty (`tests/it/laws.rs`,
 //!   `success_leaves_nothing_to_do`);
-//! - what cannot be carried out yet is a blocked step, never ignored (`steps::tests::what_is_not_built_blocks`);
+//! - what cannot be carried out yet is a blocked step, never ignored (`tests/it/steps.rs`, `what_is_not_built_blocks`);
 //! - no shown value reaches the terminal with control characters in it (`render::escape::tests`);
 //! - no clock, environment, disk, network or process (`clippy.toml` of this crate).
 //!

@@ -9,6 +9,7 @@ use autonomy_schema::plan_doc::Verdict;
 use autonomy_schema::reason::Code;
 
 use crate::planner::Plan;
+use crate::render::bytes;
 
 /// The platform's findings, sorted. A plan without changes has none.
 pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Verdict> {
@@ -101,7 +102,8 @@ fn free_space(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Verdict {
     let new = plan.doc().forecast.disk_new_bytes;
     let keep = manifest.spec.precheck.min_free_bytes;
     let free = facts.observed.free_bytes;
-    let message = format!("{free} bytes are free; the change writes {new} and {keep} stay free");
+    let demand = if keep == 0 { String::new() } else { format!("; {} must stay free", bytes(keep)) };
+    let message = format!("{} free; the change writes {}{demand}", bytes(free), bytes(new));
     if new.checked_add(keep).is_some_and(|needed| needed <= free) {
         passed(message)
     } else {
@@ -117,7 +119,12 @@ fn ceiling(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Option<Verdi
     }
     let new = plan.doc().forecast.disk_new_bytes;
     let used = facts.observed.used_bytes;
-    let message = format!("the state root holds {used} bytes and the change writes {new}; the ceiling is {ceiling}");
+    let message = format!(
+        "the state root holds {} and the change writes {}; the ceiling is {}",
+        bytes(used),
+        bytes(new),
+        bytes(ceiling)
+    );
     Some(if used.checked_add(new).is_some_and(|total| total <= ceiling) {
         passed(message)
     } else {

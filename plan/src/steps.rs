@@ -125,7 +125,7 @@ fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Cha
         return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after });
     };
     let (code, text) = if fact.blake3 != pins.blake3 || fact.size != pins.size {
-        ("content_changed", "the manifest pins other content")
+        ("content_changed", "the manifest pins other bytes")
     } else if fact.mode != pins.mode {
         ("mode_changed", "the manifest pins another mode")
     } else {

@@ -1,0 +1,128 @@
+//! Laws of the planner, over made-up manifests and facts.
+
+use autonomy_plan::render::Texts;
+use autonomy_plan::{check_binding, render, report};
+use autonomy_schema::facts::{DriftKind, Facts};
+use autonomy_schema::plan_doc::{Action, Verdicts};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::fixture::{after, artifact, drift, fresh, parse, planned, release_1};
+
+/// A release: files by path with content and mode, and versions of the other parts.
+fn release(serial: u64) -> impl Strategy<Value = Value> {
+    let files = prop::collection::btree_map("[a-c]{1,2}", ("[xyz]{0,3}", prop::bool::ANY), 0..6);
+    (files, 0..2_u8, 0..3_u8, prop::bool::ANY).prop_map(move |(files, policy, peers, service)| {
+        let mut manifest = release_1();
+        manifest["metadata"]["serial"] = json!(serial);
+        let spec = &mut manifest["spec"];
+        let files: Vec<Value> = files
+            .iter()
+            .map(|(name, (content, exec))| artifact(name, content, if *exec { "0755" } else { "0644" }))
+            .collect();
+        spec["artifacts"] = json!(files);
+        spec["policy"]["digest"] = json!(autonomy_schema::Sha256::of(&[policy]));
+        let peers: Vec<Value> =
+            (0..peers).map(|n| json!({ "id": format!("peer-{n}"), "address": format!("10.0.0.{n}:1") })).collect();
+        spec["relay"] = json!({ "peers": peers });
+        spec["services"] = if service { json!([{ "command": ["a"] }]) } else { json!([]) };
+        manifest
+    })
+}
+
+/// A node: fresh or with some release, perhaps drifted.
+fn node() -> impl Strategy<Value = Facts> {
+    let kinds = prop::sample::select(vec![
+        DriftKind::Content,
+        DriftKind::Mode,
+        DriftKind::Missing,
+        DriftKind::Extra,
+        DriftKind::Type,
+    ]);
+    let drifts = prop::collection::btree_map("artifacts/[a-c]|edge\\.toml|segments/[ab]", kinds, 0..3);
+    (prop::option::of(release(1)), drifts).prop_map(|(active, drifts)| {
+        let mut facts = fresh();
+        if let Some(active) = active {
+            facts = after(&active, &facts);
+            facts.bound.drift = drifts.iter().map(|(path, kind)| drift(path, *kind, "e", "a")).collect();
+        }
+        facts
+    })
+}
+
+proptest! {
+    // Each case plans a few times in an unoptimised build.
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn planning_twice_gives_the_same_bytes(manifest in release(2), facts in node()) {
+        let bytes = |plan: &autonomy_plan::Plan| {
+            let doc = report(plan, Verdicts::default(), None);
+            (render::json(&doc).unwrap(), render::text(&doc, &Texts::default(), true))
+        };
+        prop_assert_eq!(bytes(&planned(&manifest, &facts)), bytes(&planned(&manifest, &facts)));
+    }
+
+    #[test]
+    fn success_leaves_nothing_to_do(manifest in release(2), facts in node()) {
+        let plan = planned(&manifest, &facts);
+        prop_assert!(plan.has_changes());
+        let done = after(&manifest, &facts);
+        prop_assert!(!planned(&manifest, &done).has_changes());
+        // And the plan that was carried out does not hold any longer.
+        let doc = report(&plan, Verdicts::default(), None);
+        prop_assert!(check_binding(&doc, parse(&manifest).1, &facts).is_ok());
+        prop_assert!(check_binding(&doc, parse(&manifest).1, &done).is_err());
+    }
+
+    #[test]
+    fn the_order_of_lists_without_order_is_no_change(manifest in release(1), facts in node()) {
+        let mut turned = manifest.clone();
+        turned["spec"]["artifacts"].as_array_mut().unwrap().reverse();
+        let (left, right) = (planned(&manifest, &facts), planned(&turned, &facts));
+        let artifacts = |plan: &autonomy_plan::Plan| -> Vec<_> {
+            plan.doc().steps.iter().filter(|step| step.address.starts_with("artifact.")).cloned().collect()
+        };
+        prop_assert_eq!(artifacts(&left), artifacts(&right));
+        // On a node that has the one, the other changes no artifact.
+        prop_assert!(artifacts(&planned(&turned, &after(&manifest, &fresh()))).is_empty());
+    }
+
+    #[test]
+    fn the_order_of_drift_does_not_matter(manifest in release(2), facts in node()) {
+        let mut turned = facts.clone();
+        turned.bound.drift.reverse();
+        let (left, right) = (planned(&manifest, &facts), planned(&manifest, &turned));
+        prop_assert_eq!(&left.doc().steps, &right.doc().steps);
+        prop_assert_eq!(&left.doc().drift, &right.doc().drift);
+    }
+
+    #[test]
+    fn addresses_are_unique_and_every_drift_of_a_kept_file_has_a_step(manifest in release(2), facts in node()) {
+        let plan = planned(&manifest, &facts);
+        let mut addresses: Vec<_> = plan.doc().steps.iter().map(|step| step.address.clone()).collect();
+        addresses.sort();
+        let count = addresses.len();
+        addresses.dedup();
+        prop_assert_eq!(addresses.len(), count);
+        for entry in &facts.bound.drift {
+            if let Some(path) = entry.path.as_str().strip_prefix("artifacts/") {
+                let step = format!("artifact.{path}");
+                let kept = addresses.contains(&step);
+                prop_assert!(kept, "{} has no step", step);
+            }
+        }
+        let blocked = plan.doc().steps.iter().any(|step| step.action == Action::Blocked);
+        prop_assert_eq!(blocked, !plan.blocked().is_empty());
+    }
+
+    #[test]
+    fn json_reads_back(manifest in release(2), facts in node()) {
+        let doc = report(&planned(&manifest, &facts), Verdicts::default(), Some("fleet/pier-7"));
+        let line = render::json(&doc).unwrap();
+        let body = line.strip_suffix('\n').unwrap();
+        let read: autonomy_schema::plan_doc::PlanDoc =
+            autonomy_schema::document::parse(body.as_bytes()).unwrap();
+        prop_assert_eq!(read, doc);
+    }
+}

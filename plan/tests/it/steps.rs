@@ -1,0 +1,245 @@
+//! Which steps a plan has, case by case.
+
+use autonomy_schema::facts::{DriftKind, Facts};
+use autonomy_schema::manifest::ServiceAction;
+use autonomy_schema::reason::Code;
+use serde_json::{Value, json};
+
+use crate::fixture::{after, artifact, drift, fresh, lines, parse, planned, release_1, release_2};
+
+fn check(manifest: &Value, facts: &Facts, expected: &[&str]) {
+    assert_eq!(lines(&planned(manifest, facts)), expected);
+}
+
+#[test]
+fn first_activation() {
+    check(
+        &release_1(),
+        &fresh(),
+        &[
+            "+ artifact.bin/agent added",
+            "+ artifact.etc/agent.toml added",
+            "+ lock added",
+            "+ policy added",
+            "+ edge.toml added",
+            "+ generation first_activation",
+            "~ service.agent.service after_switch",
+            "> relay.node-b not_in_outbox",
+        ],
+    );
+}
+
+#[test]
+fn update() {
+    let facts = after(&release_1(), &fresh());
+    let plan = planned(&release_2(), &facts);
+    assert_eq!(
+        lines(&plan),
+        [
+            "~ artifact.bin/agent content_changed",
+            "- artifact.etc/agent.toml removed",
+            "+ artifact.share/map added",
+            "~ lock lock_changed",
+            "~ policy policy_changed",
+            "~ edge.toml relay_changed",
+            "~ generation manifest_changed",
+            "~ service.agent.service after_switch",
+            "> relay.node-b not_in_outbox",
+            "> relay.node-c not_in_outbox",
+        ]
+    );
+    assert!(plan.switches() && plan.relays() && plan.has_changes());
+    assert_eq!(plan.services().len(), 1);
+    let forecast = &plan.doc().forecast;
+    assert_eq!((forecast.restarts, forecast.policy.as_str()), (1, "changed"));
+}
+
+#[test]
+fn unchanged_bytes_are_reused_and_only_what_moved_is_a_step() {
+    let mut next = release_1();
+    next["metadata"]["serial"] = json!(42);
+    next["spec"]["artifacts"][1]["mode"] = json!("0600");
+    let facts = after(&release_1(), &fresh());
+    let plan = planned(&next, &facts);
+    assert_eq!(
+        lines(&plan),
+        [
+            "~ artifact.etc/agent.toml mode_changed",
+            "~ generation manifest_changed",
+            "~ service.agent.service after_switch",
+            "> relay.node-b not_in_outbox",
+        ]
+    );
+    assert_eq!(plan.doc().forecast.disk_reused_bytes, "agent 1".len() as u64);
+    assert_eq!(plan.doc().forecast.policy, "unchanged");
+}
+
+#[test]
+fn one_content_at_two_paths_is_written_once() {
+    let mut twice = release_1();
+    let first = planned(&twice, &fresh()).doc().forecast.clone();
+    twice["spec"]["artifacts"].as_array_mut().unwrap().push(artifact("bin/same", "agent 1", "0755"));
+    let second = planned(&twice, &fresh()).doc().forecast.clone();
+    assert_eq!((first.disk_reused_bytes, second.disk_reused_bytes), (0, 7));
+}
+
+#[test]
+fn nothing_to_do() {
+    let facts = after(&release_1(), &fresh());
+    let plan = planned(&release_1(), &facts);
+    assert!(lines(&plan).is_empty() && !plan.has_changes() && !plan.switches() && !plan.relays());
+    assert!(plan.services().is_empty());
+    assert_eq!(plan.doc().forecast.disk_new_bytes, 0);
+}
+
+#[test]
+fn an_active_manifest_that_left_the_outbox_is_only_relayed() {
+    let mut facts = after(&release_1(), &fresh());
+    facts.bound.outbox.clear();
+    let plan = planned(&release_1(), &facts);
+    assert_eq!(lines(&plan), ["> relay.node-b not_in_outbox"]);
+    assert!(!plan.switches() && plan.relays() && plan.services().is_empty());
+}
+
+#[test]
+fn a_node_does_not_relay_to_itself() {
+    let mut alone = release_1();
+    alone["spec"]["relay"]["peers"] = json!([{ "id": "node-a", "address": "10.0.0.1:7443" }]);
+    assert!(!planned(&alone, &fresh()).relays());
+}
+
+#[test]
+fn repair() {
+    let mut facts = after(&release_1(), &fresh());
+    facts.bound.drift = vec![
+        drift("artifacts/bin/agent", DriftKind::Content, "blake3:aa", "blake3:bb"),
+        drift("artifacts/etc/agent.toml", DriftKind::Mode, "0644", "0666"),
+        drift("artifacts/etc/evil", DriftKind::Extra, "", "blake3:cc"),
+        drift("edge.toml", DriftKind::Missing, "blake3:dd", ""),
+        drift("policy.tar.gz", DriftKind::Type, "file", "symlink"),
+        drift("segments/bin.agent.idx", DriftKind::Content, "blake3:ee", "blake3:ff"),
+        drift("surprise", DriftKind::Extra, "", "blake3:11"),
+    ];
+    check(
+        &release_1(),
+        &facts,
+        &[
+            "~ artifact.bin/agent drift_content",
+            "~ artifact.etc/agent.toml drift_mode",
+            "- artifact.etc/evil drift_extra",
+            "-/+ policy drift_type",
+            "+ edge.toml drift_missing",
+            "~ file.segments/bin.agent.idx drift_content",
+            "- file.surprise drift_extra",
+            "-/+ generation repair",
+            "~ service.agent.service after_switch",
+        ],
+    );
+    // A drifted file is not counted on.
+    assert_eq!(planned(&release_1(), &facts).doc().forecast.disk_reused_bytes, 0);
+}
+
+#[test]
+fn an_update_repairs_what_it_keeps_and_says_so() {
+    let mut facts = after(&release_1(), &fresh());
+    facts.bound.drift = vec![
+        drift("artifacts/bin/agent", DriftKind::Mode, "0755", "0777"),
+        drift("artifacts/etc/agent.toml", DriftKind::Missing, "blake3:aa", ""),
+        drift("manifest.json", DriftKind::Content, "blake3:aa", "blake3:bb"),
+    ];
+    let mut next = release_2();
+    next["spec"]["artifacts"].as_array_mut().unwrap().push(artifact("etc/agent.toml", "level = 1", "0644"));
+    let plan = planned(&next, &facts);
+    assert_eq!(
+        lines(&plan)[..3],
+        [
+            "~ artifact.bin/agent content_changed",
+            "+ artifact.etc/agent.toml drift_missing",
+            "+ artifact.share/map added",
+        ]
+    );
+    assert_eq!(plan.doc().drift.len(), 3);
+}
+
+#[test]
+fn what_is_not_built_blocks() {
+    type Edit = fn(&mut Value);
+    let cases: [(&str, Edit); 6] = [
+        ("spec.confirm", |spec| spec["confirm"] = json!({ "within": "5m" })),
+        ("spec.health", |spec| spec["health"] = json!({ "command": ["bin/agent"], "timeout": "30s" })),
+        ("spec.window", |spec| {
+            spec["window"] = json!({ "days": ["sat"], "from": "02:00", "to": "04:00", "zone": "UTC" });
+        }),
+        ("spec.reconstruction", |spec| {
+            let directory = json!({ "path": "/opt/x", "mode": "0755" });
+            spec["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
+        }),
+        ("spec.precheck.durability", |spec| spec["precheck"] = json!({ "durability": "high" })),
+        ("artifact.models", |spec| {
+            let index = json!({ "digest": Value::from(format!("sha256:{}", "0".repeat(64))), "size": 10 });
+            let tree = json!({ "name": "models", "type": "tree", "path": "models", "index": index });
+            spec["artifacts"].as_array_mut().unwrap().push(tree);
+        }),
+    ];
+    for (address, edit) in cases {
+        let mut manifest = release_1();
+        edit(&mut manifest["spec"]);
+        let plan = planned(&manifest, &fresh());
+        assert_eq!(lines(&plan)[0], format!("! {address} not_built"));
+        assert_eq!(plan.doc().summary.blocked, 1, "{address}");
+        assert_eq!(plan.blocked().len(), 1, "{address}");
+        assert_eq!(plan.blocked()[0].code, Code::NotBuilt);
+        assert!(plan.doc().steps[0].reason.remedy.is_some());
+        assert!(plan.doc().steps.iter().filter(|step| step.address == address).count() == 1);
+    }
+}
+
+#[test]
+fn a_manifest_that_failed_here_is_blocked_first() {
+    let mut facts = after(&release_1(), &fresh());
+    let mut next = release_2();
+    next["spec"]["confirm"] = json!({ "within": "5m" });
+    facts.bound.pinned.insert(parse(&next).1);
+    let plan = planned(&next, &facts);
+    assert_eq!(lines(&plan)[..2], ["! manifest pinned", "! spec.confirm not_built"]);
+    let codes: Vec<_> = plan.blocked().iter().map(|reason| reason.code).collect();
+    assert_eq!(codes, [Code::NotBuilt, Code::Pinned]);
+}
+
+#[test]
+fn services_keep_their_order_and_have_addresses_of_their_own() {
+    let mut manifest = release_1();
+    manifest["spec"]["services"] = json!([
+        { "command": ["bin/agent", "--b"] },
+        { "unit": "z.service", "action": "reload" },
+        { "unit": "named.service", "action": "none" },
+        { "command": ["bin/agent", "--a"] },
+    ]);
+    let plan = planned(&manifest, &fresh());
+    let services: Vec<_> =
+        plan.doc().steps.iter().map(|step| step.address.as_str()).filter(|a| a.starts_with("service.")).collect();
+    assert_eq!(services, ["service.bin/agent", "service.z.service", "service.bin/agent#2"]);
+    assert!(plan.services().iter().all(|service| service.action != Some(ServiceAction::None)));
+}
+
+#[test]
+fn another_parent_and_a_step_back_are_told() {
+    let facts = after(&release_1(), &fresh());
+    let mut next = release_2();
+    next["metadata"]["parent"] = json!(autonomy_schema::Blake3::of(b"somebody else"));
+    next["metadata"]["rollbackOf"] = json!(parse(&release_1()).1);
+    let plan = planned(&next, &facts);
+    let generation = plan.doc().steps.iter().find(|step| step.address == "generation").unwrap();
+    assert!(generation.reason.text.contains("is not the active one"), "{}", generation.reason.text);
+    assert!(generation.reason.text.contains("steps back to"), "{}", generation.reason.text);
+}
+
+#[test]
+fn the_forecast_of_new_bytes_is_what_staging_writes() {
+    let (manifest, _) = parse(&release_1());
+    let document = autonomy_schema::canonical::to_bytes(&manifest).unwrap().len();
+    let edge = manifest.spec.relay.edge_toml().len();
+    let contents = "agent 1".len() + "level = 1".len() + 2 * 40;
+    let new = planned(&release_1(), &fresh()).doc().forecast.disk_new_bytes;
+    assert_eq!(new, (document + edge + 812 + 2048 + contents) as u64);
+}
