@@ -232,11 +232,10 @@ pub fn read(root: &StateRoot, role: &Name, visit: &mut dyn FnMut(&Stored)) -> Re
     let place = Place::of(role);
     let mut last_seq = 0;
     let scanned = safe_seq(root.disk(), &place).and_then(|safe| {
-        let scan = frames::scan(root.disk(), &place.log, safe, &mut |record| {
+        frames::scan(root.disk(), &place.log, safe, &mut |record| {
             last_seq = record.seq;
             visit(record);
-        });
-        scan
+        })
     });
     match scanned {
         Ok(Scan { head, torn_bytes }) => Ok(Report { role: role.clone(), last_seq: head.seq, torn_bytes, cause: None }),
