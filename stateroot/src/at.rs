@@ -89,7 +89,7 @@ pub(crate) fn names(dir: OwnedFd) -> io::Result<(Dir, Vec<(CString, FileType)>)>
 }
 
 /// What a name in an open folder is: one system call; `None` when it vanished.
-pub(crate) fn stat_name(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Stat>> {
+pub(crate) fn stat_name(dir: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<Option<Stat>> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     match rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS) {
         Ok(statx) => Ok(Some(stat_of(&statx))),

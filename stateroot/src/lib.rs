@@ -4,12 +4,14 @@
 //! Floor 1: imports `schema` alone. The only crate that knows where things lie on disk. Invariants and the tests that
 //! guard them (all in `tests/it/`):
 //!
-//! - nothing is half: `durable::replace`, `durable::point` and `init` stopped at every verb (`crash`);
+//! - nothing is half: `durable::replace`, `durable::point`, `init` and the object store stopped at every verb, under
+//!   four orders in which a disk may keep things (`crash`, `objects`);
 //! - no path leaves the state root or a set, and no link is followed (`real`, `source`);
-//! - the simulated disk does what the real one does (`equivalence`);
-//! - INV-01: refused file systems, owners, modes, links and mounts (`place`);
-//! - an object is what its name says, or is not stored (`objects`);
-//! - facts name every kind of drift, write nothing, and read no content that the stat cache knows (`facts`).
+//! - the simulated disk does what the real one does, errors included (`equivalence`);
+//! - INV-01: refused file systems, owners, modes, links (`place`);
+//! - an object is what its name says, or is not stored; a damaged one is not linked again (`objects`);
+//! - facts name every kind of drift, write nothing, and read no content that the stat cache knows (`facts`);
+//! - floors that are missing or damaged never make a node fresh again (`root`).
 //!
 //! Deliberately absent: verifying signatures (crate `trust`), deciding anything (`plan`), the order of an apply
 //! (`apply`), clocks: the time is an argument. Segments, the ceiling and epochs come with the edge wing.

@@ -77,23 +77,28 @@ impl RealDisk {
         self.kept().file.as_ref().filter(|(at, _)| at == path).map(|(_, fd)| Arc::clone(fd))
     }
 
-    /// The folder of `path`, open, and its last component.
-    fn parent<'p>(&self, path: &'p RelPath) -> io::Result<(Arc<OwnedFd>, &'p str)> {
+    /// The folder of `path`, if it is kept open, and the last component.
+    fn kept_parent<'p>(&self, path: &'p RelPath) -> Result<(Arc<OwnedFd>, &'p str), &'p str> {
         let Some((folder, name)) = path.as_str().rsplit_once('/') else {
             return Ok((Arc::clone(&self.root), path.as_str()));
         };
-        {
-            let mut kept = self.kept();
-            if let Some(position) = kept.folders.iter().position(|(at, _)| at == folder) {
-                kept.folders[..=position].rotate_right(1);
-                return Ok((Arc::clone(&kept.folders[0].1), name));
-            }
-        }
+        let mut kept = self.kept();
+        let position = kept.folders.iter().position(|(at, _)| at == folder).ok_or(folder)?;
+        kept.folders[..=position].rotate_right(1);
+        Ok((Arc::clone(&kept.folders[0].1), name))
+    }
+
+    /// The folder of `path`, open and kept from now on, and the last component.
+    fn parent<'p>(&self, path: &'p RelPath) -> io::Result<(Arc<OwnedFd>, &'p str)> {
+        let folder = match self.kept_parent(path) {
+            Ok(found) => return Ok(found),
+            Err(folder) => folder,
+        };
         let fd = Arc::new(at::open_beneath(self.fd(), folder, OFlags::PATH | OFlags::DIRECTORY, 0)?);
         let mut kept = self.kept();
         kept.folders.truncate(KEPT_FOLDERS - 1);
         kept.folders.insert(0, (folder.to_owned(), Arc::clone(&fd)));
-        Ok((fd, name))
+        Ok((fd, path.file_name()))
     }
 
     /// Lets go of handles that a rename or removal of `path` makes stale.
@@ -284,7 +289,12 @@ impl Query for RealDisk {
     }
 
     fn stat(&self, path: &RelPath) -> Result<Option<Stat>, DiskError> {
-        at::stat_beneath(self.fd(), path.as_str()).map_err(|source| DiskError::new("look at", path, source))
+        // A question uses a kept folder but keeps none: only a verb does, and with it comes a sync that lets go.
+        let stat = match self.kept_parent(path) {
+            Ok((folder, name)) => at::stat_name(folder.as_fd(), name),
+            Err(_not_kept) => at::stat_beneath(self.fd(), path.as_str()),
+        };
+        stat.map_err(|source| DiskError::new("look at", path, source))
     }
 
     fn list(&self, dir: Option<&RelPath>) -> Result<Vec<Entry>, DiskError> {
@@ -294,7 +304,7 @@ impl Query for RealDisk {
             for (name, kind) in names {
                 // Some file systems do not say the kind in the listing.
                 let kind = if kind == rustix::fs::FileType::Unknown {
-                    let Some(stat) = at::stat_name(dir.fd()?, &name)? else { continue };
+                    let Some(stat) = at::stat_name(dir.fd()?, name.as_c_str())? else { continue };
                     stat.kind
                 } else {
                     at::kind_of(kind)
@@ -312,7 +322,7 @@ impl Query for RealDisk {
             let (dir, names) = at::names(at::open_dir(self.fd(), dir_text(dir))?)?;
             let mut entries = Vec::with_capacity(names.len());
             for (name, _) in names {
-                if let Some(stat) = at::stat_name(dir.fd()?, &name)? {
+                if let Some(stat) = at::stat_name(dir.fd()?, name.as_c_str())? {
                     entries.push((at::name_text(&name), stat));
                 }
             }

@@ -119,7 +119,7 @@ impl DirSet {
         let (dir, names) = at::names(at::open_dir(self.root.as_fd(), folder)?)?;
         let mut folders = Vec::new();
         for (name, _) in names {
-            let Some(stat) = at::stat_name(dir.fd()?, &name)? else { continue };
+            let Some(stat) = at::stat_name(dir.fd()?, name.as_c_str())? else { continue };
             let name = at::name_text(&name);
             let path = if folder == "." { name } else { format!("{folder}/{name}") };
             let kind = match (path.parse::<RelPath>(), stat.kind) {
