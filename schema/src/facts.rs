@@ -273,6 +273,21 @@ impl BoundFacts {
     }
 }
 
+impl ObservedFacts {
+    /// The facts by name, as preconditions name them.
+    pub fn named(&self) -> BTreeMap<String, String> {
+        let mut named = BTreeMap::from([
+            ("observed.clock".to_owned(), self.clock.to_string()),
+            ("observed.freeBytes".to_owned(), self.free_bytes.to_string()),
+            ("observed.usedBytes".to_owned(), self.used_bytes.to_string()),
+        ]);
+        if let Some(mark) = self.time_mark {
+            named.insert("observed.timeMark".to_owned(), mark.to_string());
+        }
+        named
+    }
+}
+
 impl Document for Facts {
     const KIND: Kind = Kind::Facts;
 }

@@ -1,0 +1,85 @@
+//! The verbs, one file each.
+
+use clap::Subcommand;
+
+use crate::Global;
+use crate::failure::Failure;
+
+mod apply;
+mod completions;
+mod explain;
+mod facts;
+mod init;
+mod keygen;
+mod lock;
+mod plan;
+mod policy;
+mod render;
+mod run;
+mod schema;
+mod sign;
+mod status;
+mod trust;
+mod verify;
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Render an authored manifest (with its overlay) into a set that can be signed.
+    Render(render::Args),
+    /// Print the JSON Schema of a document kind.
+    Schema(schema::Args),
+    /// Build, fingerprint or verify a lock.
+    #[command(subcommand)]
+    Lock(lock::Command),
+    /// Build a policy bundle.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Make a signing key pair (cosign's encrypted format).
+    Keygen(keygen::Args),
+    /// Make a trust root.
+    #[command(subcommand)]
+    Trust(trust::Command),
+    /// Sign a document: adds one line to its `.sigstore.jsonl`.
+    Sign(sign::Args),
+    /// Verify a set: signatures, scope, floors, and every byte. Writes nothing.
+    Verify(verify::Args),
+    /// Make a folder a state root: who the node is, and whom it trusts.
+    Init(init::Args),
+    /// Show what the node knows of itself. Writes nothing.
+    Facts(facts::Args),
+    /// Show what is active, what is unfinished, and who holds the lock. Writes nothing.
+    Status(status::Args),
+    /// Show what an apply would change on this node, and why. Writes nothing.
+    Plan(plan::Args),
+    /// Make a set the active generation of this node.
+    Apply(apply::Args),
+    /// Supervise the active generation's agent where there is no systemd.
+    Run(run::Args),
+    /// Explain a reason code.
+    Explain(explain::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Runs the verb; gives its exit code.
+pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
+    match command {
+        Command::Render(args) => render::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Lock(command) => lock::run(&command),
+        Command::Policy(command) => policy::run(&command),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Trust(command) => trust::run(&command),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args, global),
+        Command::Init(args) => init::run(&args, global),
+        Command::Facts(args) => facts::run(&args, global),
+        Command::Status(args) => status::run(&args, global),
+        Command::Plan(args) => plan::run(&args, global),
+        Command::Apply(args) => apply::run(&args, global),
+        Command::Run(args) => run::run(&args, global),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

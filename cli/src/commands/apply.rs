@@ -1,0 +1,197 @@
+//! `autonomy apply`: shows the plan, asks, and carries it out.
+
+use autonomy_apply::{Applied, Event, Observer, Recovery, SERVICE_TIMEOUT, SystemRunner};
+use autonomy_reconciler::{ApplyFailure, Approval, Outcome, Prepared};
+use autonomy_schema::journal::Phase;
+use autonomy_schema::version::TOOL_VERSION;
+use autonomy_schema::{Reasons, plan_doc};
+use autonomy_stateroot::StateRoot;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use crate::Global;
+use crate::commands::plan::{self, Format};
+use crate::failure::{Failure, exit};
+use crate::{node, ui};
+
+/// Make a set the active generation of this node: plan, ask, stage, switch by one rename, run services.
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Args {
+    /// The set.
+    source: String,
+    /// Do not ask.
+    #[arg(long)]
+    auto_approve: bool,
+    /// Stage the generation and stop; a later apply of the same set goes on from there.
+    #[arg(long)]
+    stage_only: bool,
+    /// Stream JSON Lines on stdout.
+    #[arg(long)]
+    json: bool,
+    /// Read every file, whatever the stat cache says.
+    #[arg(long)]
+    verify_content: bool,
+}
+
+pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
+    let (root, path) = node::state_root(global)?;
+    let source = node::source(&args.source)?;
+    let clock = node::clock();
+    let verb = if args.stage_only { "apply --stage-only" } else { "apply" };
+    let actor = node::actor(verb, clock);
+    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let bar = node::hashing();
+    let progress = |done, total| node::advance(&bar, done, total);
+    let options = node::options(clock, args.verify_content, &progress);
+    let mut watcher = Watcher { json: args.json, bar: ui::progress(Some(0), "staging") };
+    watcher.line("version", json!({ "tool": TOOL_VERSION, "format_version": plan_doc::FORMAT_VERSION }));
+    let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, &mut watcher)?;
+    report_recovery(&recovery);
+    let prepared = autonomy_reconciler::prepare(&root, &source, &options);
+    bar.finish_and_clear();
+    let refuse = |reasons: Reasons| {
+        warn(autonomy_reconciler::note_refused_set(&root, &source, &actor, &reasons));
+        refused(args.json, &reasons)
+    };
+    let prepared = prepared.map_err(refuse)?;
+    watcher.show(&prepared)?;
+    if let Some(reasons) = Reasons::new(prepared.reasons()) {
+        return Err(refuse(reasons));
+    }
+    if prepared.plan.has_changes() && !args.auto_approve && !ui::consent("Apply this plan?")? {
+        ui::err("Nothing was changed.\n");
+        return Ok(exit::FAILURE);
+    }
+    let approval =
+        Approval { prepared, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: &mut watcher };
+    let result = autonomy_reconciler::apply(&root, &source, approval, &options);
+    watcher.bar.finish_and_clear();
+    match result {
+        Ok(outcome) => Ok(done(&root, &watcher, outcome)),
+        Err(failure) => Err(failed(args.json, failure)),
+    }
+}
+
+fn warn(warning: Option<String>) {
+    if let Some(warning) = warning {
+        ui::err(&ui::printable(&format!("warning: {warning}\n")));
+    }
+}
+
+fn report_recovery(recovery: &Recovery) {
+    let text = match recovery {
+        Recovery::Clean => return,
+        Recovery::StillStaged(generation) => {
+            format!("An earlier apply left {generation} staged; it goes on from there.")
+        }
+        Recovery::Undone(generation) => {
+            format!("Recovered: an apply was cut off; {generation} is removed, the old generation is active, whole.")
+        }
+        Recovery::Finished(generation) => {
+            format!("Recovered: an apply was cut off after its switch; {generation} is active, whole.")
+        }
+        Recovery::RolledBack { reason, active } => {
+            let active = active.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            format!("Recovered: an apply was cut off and is undone ({reason}); {active} is active.")
+        }
+    };
+    ui::err(&ui::printable(&format!("{text}\n")));
+}
+
+fn refused(json: bool, reasons: &Reasons) -> Failure {
+    if json {
+        let result =
+            json!({ "type": "result", "outcome": "refused", "exit": reasons.exit(), "reasons": reasons.as_slice() });
+        ui::out(&format!("{result}\n"));
+    }
+    Failure::refused(reasons.clone(), false)
+}
+
+fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
+    warn(outcome.warning);
+    let (word, text) = match &outcome.applied {
+        Applied::Nothing => ("nothing", "No changes. The node is as the manifest says.".to_owned()),
+        Applied::Staged(generation) => ("staged", format!("Staged {generation}. Nothing of it is active.")),
+        Applied::Active(generation) => ("applied", format!("Applied. {generation} is active and the last known good.")),
+        Applied::Relayed => ("relayed", "Put into the outbox. The active generation did not change.".to_owned()),
+    };
+    if watcher.json {
+        let generation = root.current().ok().flatten();
+        watcher.line(
+            "result",
+            json!({ "outcome": word, "exit": exit::DONE, "plan_id": outcome.plan_id, "generation": generation }),
+        );
+    } else {
+        ui::out(&format!("{text}\n"));
+    }
+    exit::DONE
+}
+
+fn failed(json: bool, failure: ApplyFailure) -> Failure {
+    warn(failure.warning);
+    if let Some(active) = &failure.returned_to {
+        let active = active.as_ref().map_or_else(|| "Nothing".to_owned(), ToString::to_string);
+        ui::err(&format!("The switch was undone. {active} is active.\n"));
+    }
+    refused(json, &failure.reasons)
+}
+
+/// Shows what happens: a bar on a terminal, JSON Lines where asked for.
+struct Watcher {
+    json: bool,
+    bar: ProgressBar,
+}
+
+impl Watcher {
+    fn line(&self, kind: &str, mut fields: Value) {
+        if !self.json {
+            return;
+        }
+        if let Some(fields) = fields.as_object_mut() {
+            fields.insert("type".to_owned(), json!(kind));
+        }
+        ui::out(&format!("{fields}\n"));
+    }
+
+    fn show(&self, prepared: &Prepared) -> Result<(), Failure> {
+        if !self.json {
+            ui::out(&plan::rendered(prepared, Format::Text)?);
+            return Ok(());
+        }
+        for step in &prepared.doc.steps {
+            self.line(
+                "planned_change",
+                json!({ "action": step.action, "address": step.address, "reason": step.reason }),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Watcher {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Phase(Phase::Intent) => self.line("step_start", json!({ "address": "generation" })),
+            Event::Phase(Phase::Switched) => self.line("step_complete", json!({ "address": "generation" })),
+            Event::Phase(phase) => self.line("step_progress", json!({ "address": "generation", "phase": phase })),
+            Event::Staged { done, total } => {
+                node::advance(&self.bar, *done, *total);
+                self.line("step_progress", json!({ "address": "generation", "done": done, "total": total }));
+            }
+            Event::ServiceStarted(service) => {
+                self.bar.set_message(format!("service {service}"));
+                self.line("step_start", json!({ "address": format!("service.{service}") }));
+            }
+            Event::ServiceDone(service) => {
+                self.line("step_complete", json!({ "address": format!("service.{service}") }));
+            }
+            Event::ServiceFailed(service, reason) => {
+                self.line("step_errored", json!({ "address": format!("service.{service}"), "reason": reason }));
+            }
+            Event::RollingBack(reason) => {
+                self.line("step_errored", json!({ "address": "generation", "reason": reason }));
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `autonomy facts`: what the node knows of itself.
+
+use autonomy_schema::{Code, Document as _, Time};
+use autonomy_stateroot::{FactOptions, StatCache};
+
+use crate::Global;
+use crate::failure::{Failure, exit};
+use crate::node::{self, Output};
+use crate::ui;
+
+/// Show what the node knows of itself. Writes nothing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The clock to use.
+    #[arg(long, value_name = "TIME")]
+    now: Option<Time>,
+    /// Read every file, whatever the stat cache says.
+    #[arg(long)]
+    verify_content: bool,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
+    let (root, _) = node::state_root(global)?;
+    let cache = if args.verify_content { StatCache::default() } else { StatCache::load(&root) };
+    let options = FactOptions {
+        clock: args.now.unwrap_or_else(node::clock),
+        verify_content: args.verify_content,
+        os_root: std::path::Path::new("/"),
+        cache: &cache,
+    };
+    let facts = autonomy_stateroot::collect(&root, &options)?;
+    let broken = |error: autonomy_schema::canonical::CanonicalError| Failure::because(Code::IoError, error.to_string());
+    match args.output {
+        Output::Json => {
+            let bytes = facts.to_canonical().map_err(broken)?;
+            ui::out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
+        }
+        Output::Text => {
+            let mut text = String::from("Bound facts (a plan is bound to them):\n");
+            for (name, value) in facts.bound.named().map_err(broken)? {
+                text.push_str(&ui::printable(&format!("  {name:<32} {value}")));
+                text.push('\n');
+            }
+            text.push_str("Observed facts:\n");
+            for (name, value) in facts.observed.named() {
+                text.push_str(&ui::printable(&format!("  {name:<32} {value}")));
+                text.push('\n');
+            }
+            ui::out(&text);
+        }
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,58 @@
+//! `autonomy`: the command line of operators and nodes. Arguments in, rendering, hints and exit codes out.
+//!
+//! Floor 6, the last door: libraries return facts, this crate speaks to people. One verb, one file below
+//! `commands/`. Deliberately absent: decisions (crates `trust`, `plan`, `policy`) and writes to a state root (crates
+//! `apply`, `reconciler`).
+
+mod commands;
+mod failure;
+mod files;
+mod keys;
+mod node;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::failure::{Failure, exit};
+
+/// Seed once, update everywhere: signed desired state for nodes without a network.
+#[derive(Parser)]
+#[command(name = "autonomy", version, disable_help_subcommand = true, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+/// Options of every verb.
+#[derive(clap::Args)]
+struct Global {
+    /// The node's state root.
+    #[arg(long, env = "AUTONOMY_STATE_ROOT", global = true, value_name = "DIR", hide_env_values = true)]
+    state_root: Option<std::path::PathBuf>,
+    /// Say more on stderr; twice for traces.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_closed_pipe) => ExitCode::from(exit::FAILURE),
+            };
+        }
+    };
+    ui::trace(cli.global.verbose);
+    match commands::run(cli.command, &cli.global) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(Failure::report(&failure)),
+    }
+}

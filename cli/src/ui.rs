@@ -1,0 +1,109 @@
+//! The terminal: colour, progress, questions. Results go to stdout, all else to stderr; without a terminal nothing
+//! moves and nothing asks.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use autonomy_schema::{Code, Reason};
+use indicatif::{ProgressBar, ProgressStyle};
+use zeroize::Zeroizing;
+
+use crate::failure::{self, Failure};
+
+/// Prints a result.
+pub(crate) fn out(text: &str) {
+    failure::write_all(std::io::stdout().lock(), text);
+}
+
+/// Prints a message.
+pub(crate) fn err(text: &str) {
+    failure::write_all(std::io::stderr().lock(), text);
+}
+
+/// Whether stderr is a terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Whether messages may have colour (`NO_COLOR`, `CLICOLOR`, terminals).
+pub(crate) fn stderr_has_color() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Whether results may have colour.
+pub(crate) fn stdout_has_color() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Text from outside without control characters: a file name must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
+/// Traces go to stderr; `AUTONOMY_LOG` has the filter of `tracing`.
+pub(crate) fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AUTONOMY_LOG")
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_has_color()).init();
+}
+
+/// A spinner or bar on a terminal, nothing elsewhere.
+pub(crate) fn progress(length: Option<u64>, message: &str) -> ProgressBar {
+    if !stderr_is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let template = if length.is_some() { "{msg} [{bar:30}] {bytes}/{total_bytes} {eta}" } else { "{spinner} {msg}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(message.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Asks on the terminal; only the word `yes` consents. Without a terminal: `consent_missing`.
+pub(crate) fn consent(question: &str) -> Result<bool, Failure> {
+    if !(std::io::stdin().is_terminal() && stderr_is_terminal()) {
+        return Err(Failure::refused(
+            Reason::new(Code::ConsentMissing, format!("{question} needs a yes, and there is no terminal to ask")),
+            false,
+        ));
+    }
+    err(&format!("{question} Only `yes` goes on: "));
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|error| Failure::because(Code::IoError, format!("cannot read the answer: {error}")))?;
+    Ok(answer.trim() == "yes")
+}
+
+/// The password of a private key: `COSIGN_PASSWORD`, or asked for on a terminal without echo.
+pub(crate) fn password(prompt: &str, twice: bool) -> Result<Zeroizing<String>, Failure> {
+    if let Some(password) = std::env::var_os("COSIGN_PASSWORD") {
+        let text = password.into_string();
+        return text
+            .map(Zeroizing::new)
+            .map_err(|_not_utf8| Failure::because(Code::WrongKey, "COSIGN_PASSWORD is not UTF-8"));
+    }
+    if !(std::io::stdin().is_terminal() && stderr_is_terminal()) {
+        return Err(Failure::Usage("no password: set COSIGN_PASSWORD, or run on a terminal".to_owned()));
+    }
+    let ask = |text: &str| {
+        rpassword::prompt_password(text)
+            .map(Zeroizing::new)
+            .map_err(|error| Failure::because(Code::IoError, format!("cannot read the password: {error}")))
+    };
+    let first = ask(prompt)?;
+    if twice && *ask("again: ")? != *first {
+        return Err(Failure::Usage("the two passwords differ".to_owned()));
+    }
+    std::io::stderr().flush().ok();
+    Ok(first)
+}
