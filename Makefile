@@ -20,7 +20,7 @@ build: tool build/agent-1 build/agent-2 build/agent ## The tool and two releases
 
 tool:
 	@mkdir -p build
-	$(CARGO) build --package autonomy-cli
+	$(CARGO) build --workspace --bins
 	@ci/put $(TARGET)/debug/autonomy build/autonomy
 
 # Two binaries of one source, told apart by the release that is compiled in.

@@ -34,13 +34,7 @@ pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Ve
 /// Bound facts by name, and the observed ones as `observed.<name>`.
 fn named(facts: &Facts) -> Result<BTreeMap<String, String>, String> {
     let mut named = facts.bound.named().map_err(|error| error.to_string())?;
-    let observed = &facts.observed;
-    named.insert("observed.clock".to_owned(), observed.clock.to_string());
-    named.insert("observed.freeBytes".to_owned(), observed.free_bytes.to_string());
-    named.insert("observed.usedBytes".to_owned(), observed.used_bytes.to_string());
-    if let Some(mark) = observed.time_mark {
-        named.insert("observed.timeMark".to_owned(), mark.to_string());
-    }
+    named.extend(facts.observed.named());
     Ok(named)
 }
 

@@ -83,11 +83,14 @@ fn recover_held(
 ) -> Result<Recovery, Reasons> {
     let transaction = Transaction { root, held, runner, observer: recorder };
     let recovery = autonomy_apply::recover(transaction).map_err(ApplyError::into_reasons)?;
-    if !matches!(recovery, Recovery::Clean | Recovery::StillStaged(_)) {
-        let lost = recorder.end("recovered", json!({ "recovery": format!("{recovery:?}") }));
-        if let Some(lost) = lost {
-            tracing::warn!(lost, "a record was lost");
-        }
+    let detail = match &recovery {
+        Recovery::Clean | Recovery::StillStaged(_) => return Ok(recovery),
+        Recovery::Undone(generation) => json!({ "undone": generation }),
+        Recovery::Finished(generation) => json!({ "finished": generation }),
+        Recovery::RolledBack { reason, active } => json!({ "active": active, "reason": reason }),
+    };
+    if let Some(lost) = recorder.end("recovered", detail) {
+        tracing::warn!(lost, "a record was lost");
     }
     Ok(recovery)
 }

@@ -111,7 +111,8 @@ fn refused(json: bool, reasons: &Reasons) -> Failure {
 fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
     warn(outcome.warning);
     let (word, text) = match &outcome.applied {
-        Applied::Nothing => ("nothing", "No changes. The node is as the manifest says.".to_owned()),
+        // The plan that was shown says so already.
+        Applied::Nothing => ("nothing", String::new()),
         Applied::Staged(generation) => ("staged", format!("Staged {generation}. Nothing of it is active.")),
         Applied::Active(generation) => ("applied", format!("Applied. {generation} is active and the last known good.")),
         Applied::Relayed => ("relayed", "Put into the outbox. The active generation did not change.".to_owned()),
@@ -122,7 +123,7 @@ fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
             "result",
             json!({ "outcome": word, "exit": exit::DONE, "plan_id": outcome.plan_id, "generation": generation }),
         );
-    } else {
+    } else if !text.is_empty() {
         ui::out(&format!("{text}\n"));
     }
     exit::DONE
