@@ -17,8 +17,9 @@ use crate::engine::{self, Answer, Fault};
 
 /// How often the evaluating thread is looked after.
 const LOOK: Duration = Duration::from_millis(5);
-/// Stack of the evaluating thread; nested values are walked recursively.
-const STACK_BYTES: usize = 64 << 20;
+/// Stack of the evaluating thread: rules nest as deep as there are rules (`recursion::MAX_RULES`), and a level takes
+/// about 5 KiB, several times that with nested expressions. Only what is touched is ever real.
+const STACK_BYTES: usize = 128 << 20;
 
 /// What one decision may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Budget {
     /// For an update: rare, with a manifest, plan and facts of up to 20,000 artifacts, on slow nodes too.
     pub const UPDATE: Budget = Budget {
         time: Duration::from_secs(5),
-        memory_bytes: 1 << 30,
+        memory_bytes: 512 << 20,
         input_bytes: 64 << 20,
         messages: 1_000,
         message_bytes: 4_096,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
+use crate::recursion;
+
 /// Built-in functions that rules may not call, with their number of arguments. Crate features leave out those that
 /// open sockets or show the environment; these remain: the clock, randomness, and those that make much from little
 /// within one call, where no budget can stop them.
@@ -38,15 +40,17 @@ pub(crate) enum Fault {
 macro_rules! told {
     ($result:expr) => {
         $result.map_err(|error| match error.downcast_ref::<LimitError>() {
-            Some(LimitError::TimeLimitExceeded { .. }) => Fault::Time,
+            Some(LimitError::TimeLimitExceeded { .. }) => $crate::engine::Fault::Time,
             Some(LimitError::MemoryLimitExceeded { .. } | LimitError::RegexSizeLimitExceeded { .. }) | None => {
-                Fault::Told(clipped(&error.to_string()))
+                $crate::engine::Fault::Told($crate::engine::clipped(&error.to_string()))
             }
         })
     };
 }
 
-fn clipped(message: &str) -> String {
+pub(crate) use told;
+
+pub(crate) fn clipped(message: &str) -> String {
     let text = message.trim();
     let mut short: String = text.chars().take(MAX_MESSAGE).collect();
     if short.len() < text.len() {
@@ -79,6 +83,7 @@ fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<
         let package = told!(engine.add_policy(path.clone(), text.clone()))?;
         packages.insert(path.clone(), package);
     }
+    recursion::check(engine.get_modules().iter().map(AsRef::as_ref))?;
     told!(engine.add_data(Value::from(data.clone())))?;
     Ok((engine, packages))
 }
@@ -95,17 +100,28 @@ pub(crate) struct Answer {
     pub(crate) deny: Option<Value>,
 }
 
-/// Whether a module of `package` declares `rule`, named within its package.
-fn declared(engine: &Engine, packages: &Packages, package: &str, rule: &str) -> Result<bool, Fault> {
-    for (path, _) in packages.iter().filter(|(_, of)| of.as_str() == package) {
-        if told!(engine.has_declared_rule_rooted_at(path, rule))? {
+/// Whether a module declares the rule of this full path. The engine's selector is relative to the module's package,
+/// and a rule may be written in a package above (`package autonomy`, `update.deny contains …`).
+fn declared(engine: &Engine, packages: &Packages, rule: &str) -> Result<bool, Fault> {
+    for (path, package) in packages {
+        if let Some(relative) = rule.strip_prefix(package.as_str()).and_then(|rest| rest.strip_prefix('.'))
+            && told!(engine.has_declared_rule_rooted_at(path, relative))?
+        {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Asks package `entry` (tests, `*_test.rego`, never take part) about `input`. The timer counts for each rule anew; the caller bounds the whole.
+/// The value at a path; `None` is undefined. A query, unlike a rule, may name what does not exist.
+fn value(engine: &mut Engine, path: String) -> Result<Option<Value>, Fault> {
+    let results = told!(engine.eval_query(path, false))?;
+    let expressions = results.result.into_iter().flat_map(|result| result.expressions);
+    Ok(expressions.map(|expression| expression.value).find(|value| *value != Value::Undefined))
+}
+
+/// Asks package `entry` about `input`. Tests (`*_test.rego`) never take part. The timer counts for each rule anew; the
+/// caller bounds the whole. `None` when there is no `allow`.
 pub(crate) fn ask(
     modules: &BTreeMap<String, String>,
     data: &serde_json::Value,
@@ -120,15 +136,10 @@ pub(crate) fn ask(
         .collect();
     let (mut engine, packages) = load(&modules, data)?;
     engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
-    let package = format!("data.{entry}");
-    if !declared(&engine, &packages, &package, "allow")? {
+    let (allow, deny) = (format!("data.{entry}.allow"), format!("data.{entry}.deny"));
+    if !declared(&engine, &packages, &allow)? {
         return Ok(None);
     }
-    let has_deny = declared(&engine, &packages, &package, "deny")?;
-    let (allow, deny) = (format!("{package}.allow"), format!("{package}.deny"));
     engine.set_input(told!(Value::from_json_str(input))?);
-    let defined = |value: Value| (value != Value::Undefined).then_some(value);
-    let allow = defined(told!(engine.eval_rule(allow))?);
-    let deny = if has_deny { defined(told!(engine.eval_rule(deny))?) } else { None };
-    Ok(Some(Answer { allow, deny }))
+    Ok(Some(Answer { allow: value(&mut engine, allow)?, deny: value(&mut engine, deny)? }))
 }

@@ -3,11 +3,11 @@
 //!
 //! Floor 3: imports `schema`, `trust` and `plan`. Invariants and the tests that guard them:
 //!
-//! - an unanswered question is a no: missing rule, error, wrong type, exceeded budget (`tests/main.rs`, `evaluation`);
-//! - the same files give the same bundle bytes (`tests/main.rs`, `building`);
-//! - nothing in a bundle can escape, repeat or grow beyond its cap (`tests/main.rs`, `hostile`);
-//! - a blocked plan, a plan of another manifest or facts, or the wrong bundle is never admitted (`tests/main.rs`,
-//!   `admission`);
+//! - an unanswered question is a no: missing rule, error, wrong type, exceeded budget (`tests/it/evaluation.rs`);
+//! - the same files give the same bundle bytes (`tests/it/building.rs`);
+//! - nothing in a bundle can escape, repeat or grow beyond its cap (`tests/it/hostile.rs`);
+//! - a blocked plan, a plan of another manifest or facts, or the wrong bundle is never admitted
+//!   (`tests/it/admission.rs`);
 //! - rules see no clock, randomness, environment or network: the plan's clock is `input.facts.observed.clock`
 //!   (`engine::REFUSED`).
 //!
@@ -22,6 +22,7 @@ mod build;
 mod bundle;
 mod decide;
 mod engine;
+mod recursion;
 
 pub use admit::{AdmittedPlan, Asked, admit, asked, verdicts};
 pub use build::{BuildError, BuildOptions, build};
