@@ -119,8 +119,9 @@ impl WalError {
     pub fn to_reason(&self) -> Reason {
         match self {
             Self::Disk(error) => error.to_reason(),
-            Self::Damaged(damage) => Reason::new(Code::CorruptState, damage.to_string())
-                .with_remedy("keep a copy of the folder, then run `autonomy wal repair`"),
+            Self::Damaged(damage) => Reason::new(Code::CorruptState, damage.to_string()).with_remedy(
+                "keep a copy of the folder as evidence, then move the WAL aside; the next verb starts a new one",
+            ),
             Self::Busy(_) => Reason::new(Code::Locked, self.to_string()),
             Self::Distrusted(_) => Reason::new(Code::IoError, self.to_string()),
             Self::Unwritable { .. } => Reason::new(Code::LimitExceeded, self.to_string()),

@@ -25,11 +25,17 @@ struct Story {
     returns: bool,
 }
 
+/// The side before the change.
+struct Old {
+    current: Option<Name>,
+    floors: Floors,
+}
+
 impl Story {
     fn run(&self) {
-        let old = state_root(&self.before);
-        let old_current = old.current().expect("current");
-        let old_floors = old.floors().expect("floors").expect("present");
+        let root = state_root(&self.before);
+        let old =
+            Old { current: root.current().expect("current"), floors: root.floors().expect("floors").expect("present") };
         let verbs = self.verbs_of_whole_run();
         assert!(verbs > 20, "an apply of {verbs} verbs tests nothing");
         // Many cuts leave the same bytes; each distinct state is looked at once.
@@ -46,8 +52,8 @@ impl Story {
                     continue;
                 }
                 let place = format!("cut at verb {cut} of {verbs}, image {image:?}");
-                self.check_recovery(&broken, &old_current, &old_floors, &place);
-                self.cut_recovery(&broken, &old_current, &old_floors, &place);
+                self.check_recovery(&broken, &old, &place);
+                cut_recovery(&broken, &old, &place);
             }
         }
     }
@@ -61,36 +67,12 @@ impl Story {
     }
 
     /// Recovers what a crash left; the node is whole, and goes on.
-    fn check_recovery(&self, broken: &SimDisk, old_current: &Option<Name>, old_floors: &Floors, place: &str) {
+    fn check_recovery(&self, broken: &SimDisk, old: &Old, place: &str) {
         let disk = broken.crash(Image::All);
         let root = state_root(&disk);
         recover(&root).unwrap_or_else(|reasons| panic!("{place}: recovery: {reasons}"));
-        check_whole(&root, old_current, old_floors, place);
+        check_whole(&root, old, place);
         self.check_goes_on(&root, place);
-    }
-
-    /// Cuts the recovery itself at every verb.
-    fn cut_recovery(&self, broken: &SimDisk, old_current: &Option<Name>, old_floors: &Floors, place: &str) {
-        let mut seen = BTreeSet::new();
-        for cut in 1.. {
-            let disk = broken.crash(Image::All);
-            let start = disk.verbs();
-            disk.stop_at(start + cut);
-            recover(&state_root(&disk)).ok();
-            if disk.verbs() < start + cut {
-                break;
-            }
-            for image in [Image::Synced, Image::MetadataFirst] {
-                let place = format!("{place}; recovery cut at verb {cut}, image {image:?}");
-                let again = disk.crash(image);
-                if !seen.insert(digest(&again)) {
-                    continue;
-                }
-                let root = state_root(&again);
-                recover(&root).unwrap_or_else(|reasons| panic!("{place}: second recovery: {reasons}"));
-                check_whole(&root, old_current, old_floors, &place);
-            }
-        }
     }
 
     /// The same apply again ends as it would have, and then there is nothing to do.
@@ -110,6 +92,30 @@ impl Story {
     }
 }
 
+/// Cuts the recovery itself at every verb.
+fn cut_recovery(broken: &SimDisk, old: &Old, place: &str) {
+    let mut seen = BTreeSet::new();
+    for cut in 1.. {
+        let disk = broken.crash(Image::All);
+        let start = disk.verbs();
+        disk.stop_at(start + cut);
+        recover(&state_root(&disk)).ok();
+        if disk.verbs() < start + cut {
+            break;
+        }
+        for image in [Image::Synced, Image::MetadataFirst] {
+            let place = format!("{place}; recovery cut at verb {cut}, image {image:?}");
+            let again = disk.crash(image);
+            if !seen.insert(digest(&again)) {
+                continue;
+            }
+            let root = state_root(&again);
+            recover(&root).unwrap_or_else(|reasons| panic!("{place}: second recovery: {reasons}"));
+            check_whole(&root, old, &place);
+        }
+    }
+}
+
 /// What lies on a disk, as one digest.
 fn digest(disk: &SimDisk) -> Blake3 {
     Blake3::of(format!("{:?}", disk.snapshot()).as_bytes())
@@ -122,7 +128,7 @@ fn recover(root: &StateRoot) -> Result<(), autonomy_schema::Reasons> {
 }
 
 /// Old or new, whole, floors not lower.
-fn check_whole(root: &StateRoot, old_current: &Option<Name>, old_floors: &Floors, place: &str) {
+fn check_whole(root: &StateRoot, old: &Old, place: &str) {
     let facts = collect(
         root,
         &FactOptions {
@@ -137,14 +143,14 @@ fn check_whole(root: &StateRoot, old_current: &Option<Name>, old_floors: &Floors
     assert!(!facts.bound.unfinished, "{place}");
     let floors = root.floors().expect("floors").unwrap_or_else(|| panic!("{place}: floors are gone"));
     let serial = |floors: &Floors| floors.streams.values().map(|floor| floor.serial).max().unwrap_or(0);
-    assert!(serial(&floors) >= serial(old_floors), "{place}: floors fell");
-    assert!(floors.promoted >= old_floors.promoted, "{place}");
+    assert!(serial(&floors) >= serial(&old.floors), "{place}: floors fell");
+    assert!(floors.promoted >= old.floors.promoted, "{place}");
     match &facts.bound.current {
-        Some(current) if Some(&current.generation) != old_current.as_ref() => {
+        Some(current) if Some(&current.generation) != old.current.as_ref() => {
             assert_eq!(current.serial, serial(&floors), "{place}: active above its floor");
         }
         Some(_) => {}
-        None => assert_eq!(*old_current, None, "{place}: nothing is active any more"),
+        None => assert_eq!(old.current, None, "{place}: nothing is active any more"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,13 +80,11 @@ impl Fleet {
 
     /// Writes a signed set into `folder`.
     pub(crate) fn release(&self, folder: &Path, release: &Release<'_>) -> DirSet {
-        let artifacts: String = release
-            .files
-            .iter()
-            .map(|(path, _)| {
-                format!("\n    - {{ name: {}, path: {path}, mode: \"0755\", source: x }}", path.replace('/', "-"))
-            })
-            .collect();
+        let mut artifacts = String::new();
+        for (path, _) in release.files {
+            let name = path.replace('/', "-");
+            write!(artifacts, "\n    - {{ name: {name}, path: {path}, mode: \"0755\", source: x }}").expect("text");
+        }
         let text = format!(
             "apiVersion: autonomy/v1\nkind: StateManifest\nmetadata: {{ name: harbor, serial: {}, channel: {}, issuedAt: \
              2026-11-20T09:00:00Z, expiresAt: 2027-02-20T09:00:00Z }}\nspec:\n  scope: {{ fleet: harbor }}\n  release: {{ \

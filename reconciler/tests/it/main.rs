@@ -1,5 +1,7 @@
 //! Apply and recovery on the simulated disk, with real signatures, a real policy and a real set on a real file system.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be made fails its test")]
+
 mod apply;
 mod crash;
 mod fixture;
