@@ -7,8 +7,8 @@
 //!
 //! - after any crash and recovery the old or the new generation is active, whole, and floors are never lower;
 //! - floors are durable before the rename ([`mod@transaction`]);
-//! - `current` changes in [`activate`] alone, by one rename;
-//! - nothing is active that was not hashed on the handle that it was copied from ([`stage`]).
+//! - `current` changes in `activate.rs` alone, by one rename;
+//! - nothing is active that was not hashed on the handle that it was copied from (`stage.rs`).
 //!
 //! Deliberately absent: choices about meaning (crate `plan`), verification (crate `trust`), admission (crate `policy`),
 //! clocks, the network, and environment variables.
