@@ -115,6 +115,11 @@ pub(crate) fn judge(
 ) -> Result<Prepared, Reasons> {
     let manifest = set.manifest.document();
     let incoming = Bundle::load(&set.policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
+    let (built, locked) = (&incoming.manifest().policy_bundle_version, &set.lock.document().policy_bundle.semver);
+    if *built != *locked {
+        let message = format!("the lock binds policy version {locked}, the bundle says {built}");
+        return Err(Reason::new(Code::DigestMismatch, message).into());
+    }
     let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: None };
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let active = active_policy(root, &facts, manifest)?;
@@ -188,7 +193,7 @@ fn texts(
             let (before, after) = (active.modules().get(name), incoming.modules().get(name));
             if before != after {
                 pairs.push(TextPair {
-                    address: format!("policy {name}"),
+                    address: format!("policy/{name}"),
                     before: before.cloned().unwrap_or_default(),
                     after: after.cloned().unwrap_or_default(),
                 });

@@ -252,6 +252,7 @@ impl BoundFacts {
             put("current.manifest".to_owned(), current.manifest.to_string());
             put("current.serial".to_owned(), current.serial.to_string());
             put("current.release".to_owned(), current.release.clone());
+            put("current.lock".to_owned(), current.lock.to_string());
             put("current.policy".to_owned(), current.policy.to_string());
             put("current.edge".to_owned(), current.edge.to_string());
             put("current.artifacts".to_owned(), canonical::fingerprint(&current.artifacts)?.to_string());

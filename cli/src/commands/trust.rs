@@ -8,7 +8,6 @@ use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Code, Document as _, Duration, Mode, Reason, Reasons, Sha256, Time};
 use autonomy_trust::{PinnedRoot, Signed};
 use clap::Subcommand;
-use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 
 use super::sign::signatures_of;
@@ -143,7 +142,9 @@ fn expiry(text: &str, now: jiff::Timestamp) -> Result<Time, Failure> {
     let expires = if let Ok(time) = text.parse::<Time>() {
         Some(time)
     } else if let Some(years) = text.strip_suffix('y').and_then(|digits| digits.parse::<i16>().ok()) {
-        let later = now.to_zoned(TimeZone::UTC).checked_add(years.years());
+        // `years()` panics beyond what a span may hold.
+        let span = jiff::Span::new().try_years(years);
+        let later = span.and_then(|span| now.to_zoned(TimeZone::UTC).checked_add(span));
         later.ok().map(|later| Time::from_unix(later.timestamp().as_second()))
     } else {
         text.parse::<Duration>().ok().map(|span| Time::from_unix(now.as_second()).plus(span))
