@@ -120,7 +120,8 @@ pub(crate) fn judge(
         let message = format!("the lock binds policy version {locked}, the bundle says {built}");
         return Err(Reason::new(Code::DigestMismatch, message).into());
     }
-    let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: None };
+    let version = built.to_string();
+    let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: Some(&version) };
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let active = active_policy(root, &facts, manifest)?;
     let texts = texts(root, manifest, &facts, active.as_ref(), &incoming);
