@@ -1,5 +1,10 @@
 //! The verbs, through the binary, as scripts meet them.
-#![expect(clippy::expect_used, reason = "a failed helper fails its test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod authoring;
+mod disks;
+mod kill;
+mod life;
+mod node;
+mod refusals;
 mod world;

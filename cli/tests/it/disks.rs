@@ -1,0 +1,81 @@
+//! File systems that are full, read-only, or not local. They are mounted for real, which needs root; without it, or
+//! with `AUTONOMY_SKIP_MOUNT` set, the test says that it did not run.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::node::Site;
+
+/// A mount that goes away with the test.
+struct Mount(PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+fn may_mount() -> bool {
+    if std::env::var_os("AUTONOMY_SKIP_MOUNT").is_some() {
+        eprintln!("NOT RUN: AUTONOMY_SKIP_MOUNT is set");
+        return false;
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    assert!(root, "mounting needs root; set AUTONOMY_SKIP_MOUNT to leave these tests out");
+    true
+}
+
+fn run(program: &str, arguments: &[&str], site: &Site) {
+    let status = Command::new(program).args(arguments).current_dir(site.world.path("")).status();
+    let status = status.unwrap_or_else(|error| panic!("{program} (ci/setup-tests installs it): {error}"));
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
+#[test]
+fn a_disk_without_room_is_refused_before_anything_is_written() {
+    if !may_mount() {
+        return;
+    }
+    let site = Site::running();
+    site.set("two", 2);
+    std::fs::rename(site.world.path("node"), site.world.path("old")).expect("renames");
+    std::fs::create_dir(site.world.path("node")).expect("folder");
+    // The manifest wants 64 MiB to stay free.
+    run("mount", &["-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", "node"], &site);
+    let _mount = Mount(site.world.path("node"));
+    run("cp", &["-a", "old/.", "node"], &site);
+    site.refuses("two", 5, "disk_full");
+    site.is_whole(&[1]);
+}
+
+#[test]
+fn a_read_only_state_root_is_an_error_and_stays_as_it_is() {
+    if !may_mount() {
+        return;
+    }
+    let site = Site::running();
+    site.set("two", 2);
+    run("mount", &["--bind", "node", "node"], &site);
+    let _mount = Mount(site.world.path("node"));
+    run("mount", &["-o", "remount,ro,bind", "node"], &site);
+    let before = site.snapshot_all();
+    site.node("apply two --auto-approve").exits(1).warns("io_error: ");
+    site.node("plan two").exits(0);
+    site.node("status").exits(0);
+    assert!(before == site.snapshot_all());
+}
+
+#[test]
+fn a_state_root_on_fuse_is_refused() {
+    if !may_mount() {
+        return;
+    }
+    let site = Site::running();
+    site.set("two", 2);
+    std::fs::rename(site.world.path("node"), site.world.path("old")).expect("renames");
+    std::fs::create_dir(site.world.path("node")).expect("folder");
+    run("bindfs", &["old", "node"], &site);
+    let _mount = Mount(site.world.path("node"));
+    site.node("apply two --auto-approve").exits(5).warns("state_root_unsafe: ");
+    site.node("status").exits(5).warns("state_root_unsafe: ");
+}
