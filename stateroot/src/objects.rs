@@ -177,7 +177,7 @@ impl<'a> ObjectStore<'a> {
         let before = disk.stat(&object).map_err(InsertError::from)?;
         let placed = match before {
             Some(stat) if fits(&stat, pins) => {
-                let sound = self.is_sound(&object, &stat, pins, cache).map_err(InsertError::from)?;
+                let sound = self.is_sound(&object, &stat, pins, durability, cache).map_err(InsertError::from)?;
                 if sound { Placed::Reused } else { Placed::Healed }
             }
             Some(_) | None => Placed::Written,
@@ -196,13 +196,25 @@ impl<'a> ObjectStore<'a> {
         Ok(placed)
     }
 
-    /// Whether an object holds what its name says.
-    fn is_sound(self, path: &RelPath, stat: &Stat, pins: &Pins, cache: &StatCache) -> Result<bool, DiskError> {
+    /// Whether an object holds what its name says; what is used of it is durable, as if it had been written now.
+    fn is_sound(
+        self,
+        path: &RelPath,
+        stat: &Stat,
+        pins: &Pins,
+        durability: Durability,
+        cache: &StatCache,
+    ) -> Result<bool, DiskError> {
         if let Some((blake3, _)) = cache.get(&stat.identity, stat.size) {
             return Ok(blake3 == pins.blake3);
         }
         let (blake3, _) = Hashes::new(true, false).of_file(self.root.disk(), path, stat.size)?;
-        Ok(blake3 == Some(pins.blake3))
+        let sound = blake3 == Some(pins.blake3);
+        if sound && durability == Durability::PerFile {
+            // It may be what a batched staging left when it was killed before its one sync.
+            self.root.disk().sync(SyncTarget::File(path))?;
+        }
+        Ok(sound)
     }
 
     /// Gives the object a second name in a generation. Not durable.

@@ -140,3 +140,19 @@ fn a_placed_object_is_verified_and_a_damaged_one_written_anew() {
     let placed = store.place(open, &signed, &rel("inbox/d"), Durability::Batched, &mut StatCache::default());
     assert_eq!(placed.expect("placed"), Placed::Reused);
 }
+
+#[test]
+fn an_object_that_a_killed_staging_left_is_durable_before_it_is_used() {
+    let (disk, root) = sim_root();
+    let store = ObjectStore::new(&root);
+    let signed = pins(DATA, Mode::FILE);
+    // A batched staging is killed before its one sync: the object is whole, and only in the page cache.
+    store.insert(DATA, &signed, Durability::Batched).expect("stored");
+    let to = rel("generations/used");
+    let never = || -> Result<&[u8], InsertError> { panic!("the object is there") };
+    let placed = store.place(never, &signed, &to, Durability::PerFile, &mut StatCache::default()).expect("placed");
+    assert_eq!(placed, Placed::Reused);
+    disk.sync(autonomy_stateroot::SyncTarget::Dir(Some(&layout::generations()))).expect("sync");
+    let after = disk.crash(Image::Synced);
+    assert_eq!(read_capped(&after, &to, 100).expect("reads").as_deref(), Some(DATA));
+}
