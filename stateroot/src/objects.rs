@@ -84,30 +84,8 @@ impl<'a> ObjectStore<'a> {
         Self { root }
     }
 
-    /// Where an object lies.
-    pub fn path(blake3: Blake3, mode: Mode) -> RelPath {
-        layout::object(blake3, mode)
-    }
-
-    /// Whether the object is there, by kind, size and mode; its content is not read. That is enough after a power
-    /// loss too: a file grows as it is written and never ahead of it, so a torn object is a short one.
-    pub fn contains(&self, blake3: Blake3, mode: Mode, size: u64) -> Result<bool, DiskError> {
-        let stat = self.root.disk().stat(&layout::object(blake3, mode))?;
-        Ok(stat.is_some_and(|stat| fits(&stat, &Pins { size, sha256: None, blake3, mode })))
-    }
-
-    /// Copies `source` into the store, hashing what is copied; `false` when the object was there already, and then
-    /// nothing is read. What is not as pinned is not stored. At most one byte beyond the pinned size is read. Two
-    /// writers of the same object must not run at once.
-    pub fn insert(&self, source: impl Read, pins: &Pins, durability: Durability) -> Result<bool, InsertError> {
-        if self.contains(pins.blake3, pins.mode, pins.size)? {
-            return Ok(false);
-        }
-        self.write(source, pins, durability)?;
-        Ok(true)
-    }
-
-    /// Writes the object, over one that is there.
+    /// Copies `source` into the store, over what is there, hashing what is copied. What is not as pinned is not stored. At
+    /// most one byte beyond the pinned size is read. Two writers of the same object must not run at once.
     fn write(self, source: impl Read, pins: &Pins, durability: Durability) -> Result<(), InsertError> {
         let disk = self.root.disk();
         let tmp = layout::object_tmp(pins.blake3, pins.mode);
@@ -216,14 +194,10 @@ impl<'a> ObjectStore<'a> {
         }
         Ok(sound)
     }
-
-    /// Gives the object a second name in a generation. Not durable.
-    pub fn link_into(&self, blake3: Blake3, mode: Mode, to: &RelPath) -> Result<(), DiskError> {
-        self.root.disk().link(Link::Hard { from: &layout::object(blake3, mode), to })
-    }
 }
 
-/// Whether an object is what its name says as far as `lstat` tells.
+/// Whether an object is what its name says as far as `lstat` tells. A file grows as it is written and never ahead of it,
+/// so an object that a power loss tore is a short one.
 fn fits(stat: &Stat, pins: &Pins) -> bool {
     stat.kind == FileKind::File && stat.size == pins.size && stat.mode == pins.mode
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use autonomy_schema::node::Node;
 use autonomy_schema::{Blake3, Document as _, Mode, Name, RelPath, Sha256, StateManifest, set};
 use autonomy_stateroot::{
-    AttestFiles, Disk, DiskError, Durability, Entry, Link, LockGuard, LockMode, ObjectStore, Pins, Query, SimDisk,
-    Space, Stat, StateRoot, SyncTarget, durable, init_on, layout,
+    AttestFiles, Disk, DiskError, Durability, Entry, InsertError, Link, LockGuard, LockMode, ObjectStore, Pins, Placed,
+    Query, SimDisk, Space, Stat, StatCache, StateRoot, SyncTarget, durable, init_on, layout,
 };
 use serde_json::json;
 
@@ -112,13 +112,27 @@ impl Release {
             put(&set::segment_index(&name(&format!("artifact-{at}"))), INDEX_TEXT, Mode::FILE);
             let to = layout::in_generation(&generation, &rel(&set::artifact(&rel(path))));
             durable::make_dirs(disk, &to.parent().expect("a folder")).expect("folders");
-            store.insert(&data[..], &pins(data, *mode), Durability::Batched).expect("inserted");
-            store.link_into(Blake3::of(data), *mode, &to).expect("linked");
+            let open = || Ok::<_, InsertError>(&data[..]);
+            let mut cache = StatCache::default();
+            store.place(open, &pins(data, *mode), &to, Durability::Batched, &mut cache).expect("placed");
         }
         disk.sync(SyncTarget::Fs).expect("synced");
         durable::point(disk, &layout::current(), &layout::generation_link(&generation)).expect("pointed");
         generation
     }
+}
+
+/// Places an object under a fresh name in the inbox.
+pub(crate) fn store(
+    root: &StateRoot,
+    source: impl Read,
+    pins: &Pins,
+    durability: Durability,
+) -> Result<Placed, InsertError> {
+    let free =
+        (0..1000).map(|n| format!("inbox/{n}")).find(|path| !durable::exists(root.disk(), &rel(path)).expect("asked"));
+    let to = rel(&free.expect("a free name"));
+    ObjectStore::new(root).place(|| Ok(source), pins, &to, durability, &mut StatCache::default())
 }
 
 pub(crate) fn pins(data: &[u8], mode: Mode) -> Pins {
