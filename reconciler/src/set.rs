@@ -67,8 +67,14 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
         verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
     });
     let policy = policy(check.set, &files, manifest.document());
-    let mut contents =
-        Contents { check, files: &files, learned: Vec::new(), done: 0, total: total(manifest.document()) };
+    let mut contents = Contents {
+        check,
+        files: &files,
+        learned: Vec::new(),
+        done: 0,
+        total: total(manifest.document()),
+        buffer: vec![0; BUFFER],
+    };
     for artifact in &manifest.document().spec.artifacts {
         contents.artifact(artifact, &mut reasons);
     }
@@ -196,13 +202,14 @@ struct Contents<'a> {
     learned: Vec<Learned>,
     done: u64,
     total: u64,
+    buffer: Vec<u8>,
 }
 
 impl Contents<'_> {
     fn artifact(&mut self, artifact: &Artifact, reasons: &mut Vec<Reason>) {
         let Some(pins) = artifact.file() else { return };
         let path = set::artifact(&artifact.path);
-        if let Err(reason) = self.file(&path, pins.size, pins.blake3, Some(pins.digest)) {
+        if let Err(reason) = self.file(&path, pins.size, pins.blake3, pins.digest) {
             reasons.push(reason);
         }
         self.done += pins.size;
@@ -219,15 +226,16 @@ impl Contents<'_> {
         if self.cached(name).is_some_and(|(blake3, _)| blake3 == pinned) {
             return size_matches(self.files, name, index_size);
         }
-        self.file(name, index_size, pinned, None)?;
+        let Some(listed) = self.files.get(name) else { return Ok(()) };
+        size_matches(self.files, name, index_size)?;
+        // Read once: what is parsed is what was hashed.
         let bytes = read(self.check.set, self.files, name, index_size).map_err(first)?.unwrap_or_default();
-        if !self.files.contains_key(name) {
-            return Ok(());
-        }
-        // The file is read a second time, so it is hashed a second time: what is parsed is what was pinned.
         let found = Blake3::of(&bytes);
         if found != pinned {
             return Err(other_digest(name, &pinned, &found));
+        }
+        if let Some(identity) = listed.identity {
+            self.learned.push(Learned { identity, size: index_size, digests: (found, Sha256::of(&bytes)) });
         }
         let parsed = segments::parse_index(&bytes, size);
         parsed.map(|_| ()).map_err(|error| Reason::new(Code::BadValue, format!("`{name}`: {error}")))
@@ -239,7 +247,7 @@ impl Contents<'_> {
     }
 
     /// Size and digests of one file; an absent one was told of already.
-    fn file(&mut self, name: &str, size: u64, blake3: Blake3, sha256: Option<Sha256>) -> Result<(), Reason> {
+    fn file(&mut self, name: &str, size: u64, blake3: Blake3, sha256: Sha256) -> Result<(), Reason> {
         let Some(listed) = self.files.get(name) else { return Ok(()) };
         size_matches(self.files, name, size)?;
         let digests = match self.cached(name) {
@@ -249,20 +257,16 @@ impl Contents<'_> {
         if digests.0 != blake3 {
             return Err(other_digest(name, &blake3, &digests.0));
         }
-        match sha256 {
-            Some(pinned) if pinned != digests.1 => Err(other_digest(name, &pinned, &digests.1)),
-            _ => Ok(()),
-        }
+        if digests.1 == sha256 { Ok(()) } else { Err(other_digest(name, &sha256, &digests.1)) }
     }
 
     fn hash(&mut self, name: &str, listed: &SourceFile, size: u64) -> Result<(Blake3, Sha256), Reason> {
         let path = rel(name).map_err(first)?;
         let mut file = self.check.set.open(&path).map_err(|error| error.to_reason())?;
         let (mut blake3, mut sha256) = (blake3::Hasher::new(), sha2::Sha256::new());
-        let mut buffer = vec![0; BUFFER];
         let mut read = 0;
         loop {
-            let count = file.read(&mut buffer);
+            let count = file.read(&mut self.buffer);
             let count = count.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
             if count == 0 {
                 break;
@@ -271,8 +275,8 @@ impl Contents<'_> {
             if read > size {
                 break;
             }
-            blake3.update(&buffer[..count]);
-            sha256.update(&buffer[..count]);
+            blake3.update(&self.buffer[..count]);
+            sha256.update(&self.buffer[..count]);
         }
         if read != size {
             return Err(Reason::new(
