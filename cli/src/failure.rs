@@ -1,6 +1,7 @@
 //! How a verb fails: reasons or diagnostics on stderr, the documented exit code, JSON on stdout where asked for.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use autonomy_schema::author::Diagnostic;
 use autonomy_schema::{Code, Reason, Reasons};
@@ -49,6 +50,14 @@ impl Failure {
         Self::Refused { reasons: reasons.into(), json, exit: None }
     }
 
+    /// The same, repeated on stdout where `--output json` was asked for.
+    pub(crate) fn with_json(self, json: bool) -> Self {
+        match self {
+            Self::Refused { reasons, exit, json: already } => Self::Refused { reasons, exit, json: json || already },
+            other @ (Self::Authored { .. } | Self::Usage(_)) => other,
+        }
+    }
+
     /// A single reason.
     pub(crate) fn because(code: Code, message: impl Into<String>) -> Self {
         Self::refused(Reason::new(code, message), false)
@@ -93,7 +102,8 @@ impl From<Reasons> for Failure {
 fn report_reasons(reasons: &Reasons) {
     let mut text = String::new();
     for reason in reasons.as_slice() {
-        text.push_str(&ui::printable(&reason.to_string()));
+        // One line each, also when a policy's message or a service's output has several: scripts read them by line.
+        text.push_str(&ui::printable(&reason.to_string()).replace('\n', "\\n"));
         text.push('\n');
     }
     let mut remedies: Vec<_> = reasons.as_slice().iter().map(|reason| (reason.code, &reason.remedy)).collect();
@@ -145,10 +155,33 @@ fn snippet(
     Some(rendered)
 }
 
-/// Writes results to stdout; a closed pipe ends quietly, as in `autonomy … | head`.
-pub(crate) fn write_all(mut out: impl std::io::Write, text: &str) {
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = written {
+/// Why a result did not reach stdout, if one did not.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes a result; a closed pipe ends quietly, as in `autonomy … | head`.
+pub(crate) fn write_result(out: impl std::io::Write, text: &str) {
+    if let Err(error) = write(out, text)
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        LOST.get_or_init(|| error.to_string());
+    }
+}
+
+/// Writes a message; there is nowhere to tell that this failed.
+pub(crate) fn write_message(out: impl std::io::Write, text: &str) {
+    if let Err(error) = write(out, text) {
         tracing::debug!(%error, "output closed");
     }
+}
+
+fn write(mut out: impl std::io::Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// The exit code of a verb that did its work: a result that is cut short is none, as on a full disk.
+pub(crate) fn after_output(code: u8) -> u8 {
+    let Some(error) = LOST.get() else { return code };
+    let reason = Reason::new(Code::IoError, format!("the verb is done, but its result could not be written: {error}"));
+    report_reasons(&reason.into());
+    exit::FAILURE
 }

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     };
     ui::trace(cli.global.verbose);
     match commands::run(cli.command, &cli.global) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => ExitCode::from(failure::after_output(code)),
         Err(failure) => ExitCode::from(Failure::report(&failure)),
     }
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use autonomy_reconciler::{Actor, Options};
-use autonomy_schema::Time;
-use autonomy_stateroot::{DirSet, StateRoot};
+use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
+use autonomy_schema::{Blake3, Code, Name, StateManifest, Time};
+use autonomy_stateroot::{DirSet, StateRoot, layout, read_capped};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
@@ -36,6 +37,19 @@ pub(crate) fn state_root(global: &Global) -> Result<(StateRoot, PathBuf), Failur
     let root = StateRoot::open(path)?;
     let absolute = path.canonicalize().map_err(|error| Failure::io("resolve", path, &error))?;
     Ok((root, absolute))
+}
+
+/// The manifest of a generation. It was verified before it came there, so anything wrong with it is damage.
+pub(crate) fn generation_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Failure> {
+    let path = layout::generation_manifest(generation);
+    let bytes = read_capped(root.disk(), &path, MAX_DOCUMENT_BYTES as u64);
+    let bytes = bytes.map_err(|error| Failure::refused(error.to_reason(), false))?;
+    let corrupt = |why: &str| Failure::because(Code::CorruptState, format!("`{path}`: {why}"));
+    let bytes = bytes.ok_or_else(|| corrupt("it is missing, and `current` points to its generation"))?;
+    let manifest = document::parse(&bytes).map_err(|reasons| {
+        corrupt(&reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    Ok((manifest, document::fingerprint(&bytes)))
 }
 
 /// The clock of this machine.
@@ -78,7 +92,7 @@ pub(crate) fn read_file(path: &Path, cap: u64) -> Result<Vec<u8>, Failure> {
     file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| Failure::io("read", path, &error))?;
     if bytes.len() as u64 > cap {
         let message = format!("{} is longer than {cap} bytes", path.display());
-        return Err(Failure::because(autonomy_schema::Code::DocumentTooLarge, message));
+        return Err(Failure::because(Code::DocumentTooLarge, message));
     }
     Ok(bytes)
 }

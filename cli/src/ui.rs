@@ -12,12 +12,12 @@ use crate::failure::{self, Failure};
 
 /// Prints a result.
 pub(crate) fn out(text: &str) {
-    failure::write_all(std::io::stdout().lock(), text);
+    failure::write_result(std::io::stdout().lock(), text);
 }
 
 /// Prints a message.
 pub(crate) fn err(text: &str) {
-    failure::write_all(std::io::stderr().lock(), text);
+    failure::write_message(std::io::stderr().lock(), text);
 }
 
 /// Whether stderr is a terminal.
@@ -35,11 +35,9 @@ pub(crate) fn stdout_has_color() -> bool {
     anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
 }
 
-/// Text from outside without control characters: a file name must not steer the terminal.
+/// Text from outside, whose characters neither steer the terminal nor turn or hide what it shows; lines stay.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })
-        .collect()
+    text.split('\n').map(autonomy_plan::render::escape::safe).collect::<Vec<_>>().join("\n")
 }
 
 /// Traces go to stderr; `AUTONOMY_LOG` has the filter of `tracing`.

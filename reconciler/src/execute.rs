@@ -8,7 +8,7 @@ use autonomy_stateroot::{ActivationLock, SetSource, StatCache, StateRoot};
 use autonomy_trust::{Signed, verify_lock, verify_manifest};
 use serde_json::json;
 
-use crate::judge::{Options, Prepared, facts, judge, load};
+use crate::judge::{Options, Prepared, facts, judge, load, purpose};
 use crate::quarantine;
 use crate::record::{Actor, Recorder, note_refusal};
 use crate::set::{Learned, VerifiedSet};
@@ -168,7 +168,7 @@ fn judge_again(
     options: &Options<'_>,
 ) -> Result<Prepared, Reasons> {
     let loaded = load(root)?;
-    let context = loaded.context(options.clock);
+    let context = loaded.context(options.clock, purpose(root, set.manifest.bytes())?);
     let signed = Signed { bytes: set.manifest.bytes(), signatures: set.manifest.signatures() };
     let manifest = verify_manifest(signed, &context)?;
     let lock = Signed { bytes: set.lock.bytes(), signatures: set.lock.signatures() };

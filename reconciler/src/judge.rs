@@ -1,5 +1,6 @@
 //! From a source to a plan with its verdicts. Nothing is written.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use autonomy_plan::render::{TextPair, Texts};
@@ -11,7 +12,7 @@ use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
 use autonomy_schema::version::released_at;
-use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, Time, set};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, Time, document, set};
 use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, collect, layout, read_capped};
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed};
 
@@ -41,15 +42,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The context to verify a change in.
-    pub fn context(&self, clock: Time) -> Context<'_> {
+    /// The context to verify in.
+    pub fn context(&self, clock: Time, purpose: Purpose) -> Context<'_> {
         Context {
             root: &self.root,
             floors: &self.floors,
             clock,
             released: released_at(),
             node: Some(&self.node),
-            purpose: Purpose::Change,
+            purpose,
         }
     }
 }
@@ -92,11 +93,35 @@ pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
 pub fn prepare(root: &StateRoot, source: &dyn SetSource, options: &Options<'_>) -> Result<Prepared, Reasons> {
     let loaded = load(root)?;
     let cache = if options.verify_content { StatCache::default() } else { StatCache::load(root) };
-    let context = loaded.context(options.clock);
+    let context = loaded.context(options.clock, purpose(root, &peek(source))?);
     let check = SetCheck { set: source, context: &context, cache: &cache, progress: options.progress };
     let set = verify_set(&check)?;
+    // The purpose was chosen by bytes that were read before those that were verified.
+    if purpose(root, set.manifest.bytes())? != context.purpose {
+        return Err(Reason::new(Code::StalePlan, "the set or the active generation changed meanwhile").into());
+    }
     let facts = facts(root, &cache, options)?;
     judge(root, source, set, facts)
+}
+
+/// The manifest of the set as it lies there, to be verified later; empty when it cannot be read.
+fn peek(source: &dyn SetSource) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let cap = document::MAX_DOCUMENT_BYTES as u64;
+    match source.open(&RelPath::fixed(set::MANIFEST)).map(|file| file.take(cap).read_to_end(&mut bytes)) {
+        Ok(Ok(_)) => bytes,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+/// The very manifest that the node runs is repaired; everything else is a change. A failed release leaves its serial
+/// in the floors, and the release that is active again must not be refused for that.
+pub(crate) fn purpose(root: &StateRoot, manifest: &[u8]) -> Result<Purpose, Reasons> {
+    let Some(active) = root.current()? else { return Ok(Purpose::Change) };
+    let path = layout::generation_manifest(&active);
+    let active = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64);
+    let active = active.map_err(|error| error.to_reason())?;
+    Ok(if active.as_deref() == Some(manifest) { Purpose::Repair } else { Purpose::Change })
 }
 
 /// The facts of the node.

@@ -1,13 +1,15 @@
 //! What a purpose binds, once the signatures hold:
 //!
-//! | rule | Change | Relay | Rollback | Recover |
-//! | --- | --- | --- | --- | --- |
-//! | expiry of manifest and root, `issuedAt` | x | x | | |
-//! | serial too low, serial conflict | x | x | | |
-//! | serial step | x | | | |
-//! | revocation number | x | x | | |
-//! | root version; revoked manifest, revoked keys; fleet | x | x | x | |
-//! | stream, nodes, hardware, labels, `minTool` | x | | x | |
+//! | rule | Change | Repair | Relay | Rollback | Recover |
+//! | --- | --- | --- | --- | --- | --- |
+//! | expiry of manifest and root, `issuedAt` | x | x | x | | |
+//! | serial too low, serial conflict | x | | x | | |
+//! | serial step | x | | | | |
+//! | revocation number | x | | x | | |
+//! | root version; revoked manifest, revoked keys; fleet | x | x | x | x | |
+//! | stream, nodes, hardware, labels, `minTool` | x | x | | x | |
+//!
+//! A repair binds no serial: a newer release that failed has raised the floor, and the node runs the older one still.
 //!
 //! Recovery binds none of them: the node admitted these bytes before it raised the floors, and an interrupted change
 //! that could be neither finished nor undone would leave the node with nothing.
@@ -23,15 +25,18 @@ use crate::verified::{Context, Purpose};
 /// Every reason against `manifest`.
 pub(crate) fn judge(manifest: &StateManifest, fingerprint: Blake3, context: &Context<'_>) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let (fresh, acted_on) = match context.purpose {
+    let (fresh, forward, acted_on) = match context.purpose {
         Purpose::Recover => return reasons,
-        Purpose::Change => (true, true),
-        Purpose::Relay => (true, false),
-        Purpose::Rollback => (false, true),
+        Purpose::Change => (true, true, true),
+        Purpose::Repair => (true, false, true),
+        Purpose::Relay => (true, true, false),
+        Purpose::Rollback => (false, false, true),
     };
     if fresh {
         reasons.extend(expiry(manifest, context));
         reasons.extend(issued_in_future(manifest, context));
+    }
+    if forward {
         reasons.extend(serial(manifest, fingerprint, context));
         reasons.extend(revocation_number(manifest, context));
     }

@@ -20,6 +20,8 @@ pub struct Signed<'a> {
 pub enum Purpose {
     /// To make it the node's desired state.
     Change,
+    /// To make whole again what the node runs: the caller has compared the bytes with the active manifest's.
+    Repair,
     /// To finish or undo an interrupted change: the node admitted these bytes before.
     Recover,
     /// To go back, on demand, to a generation that the node had.

@@ -35,6 +35,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
+    let mut watcher = Watcher { json: args.json, bar: ui::progress(Some(0), "staging") };
+    watcher.line("version", json!({ "tool": TOOL_VERSION, "format_version": plan_doc::FORMAT_VERSION }));
+    carry_out(args, global, &mut watcher).inspect_err(|failure| watcher.refusal(failure))
+}
+
+fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     let source = node::source(&args.source)?;
     let clock = node::clock();
@@ -44,15 +50,13 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
     let options = node::options(clock, args.verify_content, &progress);
-    let mut watcher = Watcher { json: args.json, bar: ui::progress(Some(0), "staging") };
-    watcher.line("version", json!({ "tool": TOOL_VERSION, "format_version": plan_doc::FORMAT_VERSION }));
-    let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, &mut watcher)?;
+    let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     report_recovery(&recovery);
     let prepared = autonomy_reconciler::prepare(&root, &source, &options);
     bar.finish_and_clear();
     let refuse = |reasons: Reasons| {
         warn(autonomy_reconciler::note_refused_set(&root, &source, &actor, &reasons));
-        refused(args.json, &reasons)
+        Failure::from(reasons)
     };
     let prepared = prepared.map_err(refuse)?;
     watcher.show(&prepared)?;
@@ -64,12 +68,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         return Ok(exit::FAILURE);
     }
     let approval =
-        Approval { prepared, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: &mut watcher };
+        Approval { prepared, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: watcher };
     let result = autonomy_reconciler::apply(&root, &source, approval, &options);
     watcher.bar.finish_and_clear();
     match result {
-        Ok(outcome) => Ok(done(&root, &watcher, outcome)),
-        Err(failure) => Err(failed(args.json, failure)),
+        Ok(outcome) => Ok(done(&root, watcher, outcome)),
+        Err(failure) => Err(failed(failure)),
     }
 }
 
@@ -99,15 +103,6 @@ fn report_recovery(recovery: &Recovery) {
     ui::err(&ui::printable(&format!("{text}\n")));
 }
 
-fn refused(json: bool, reasons: &Reasons) -> Failure {
-    if json {
-        let result =
-            json!({ "type": "result", "outcome": "refused", "exit": reasons.exit(), "reasons": reasons.as_slice() });
-        ui::out(&format!("{result}\n"));
-    }
-    Failure::refused(reasons.clone(), false)
-}
-
 fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
     warn(outcome.warning);
     let (word, text) = match &outcome.applied {
@@ -129,13 +124,13 @@ fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
     exit::DONE
 }
 
-fn failed(json: bool, failure: ApplyFailure) -> Failure {
+fn failed(failure: ApplyFailure) -> Failure {
     warn(failure.warning);
     if let Some(active) = &failure.returned_to {
         let active = active.as_ref().map_or_else(|| "Nothing".to_owned(), ToString::to_string);
         ui::err(&format!("The switch was undone. {active} is active.\n"));
     }
-    refused(json, &failure.reasons)
+    failure.reasons.into()
 }
 
 /// Shows what happens: a bar on a terminal, JSON Lines where asked for.
@@ -153,6 +148,14 @@ impl Watcher {
             fields.insert("type".to_owned(), json!(kind));
         }
         ui::out(&format!("{fields}\n"));
+    }
+
+    /// The last line of a stream that ends in a refusal, wherever it came from.
+    fn refusal(&self, failure: &Failure) {
+        if let Failure::Refused { reasons, .. } = failure {
+            let (exit, reasons) = (reasons.exit(), reasons.as_slice());
+            self.line("result", json!({ "outcome": "refused", "exit": exit, "reasons": reasons }));
+        }
     }
 
     fn show(&self, prepared: &Prepared) -> Result<(), Failure> {

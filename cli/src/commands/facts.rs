@@ -23,6 +23,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
+    show(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
+}
+
+fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
     let cache = if args.verify_content { StatCache::default() } else { StatCache::load(&root) };
     let options = FactOptions {

@@ -41,15 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let json = args.output == Format::Json;
-    let (root, _) = node::state_root(global)?;
-    let source = node::source(&args.source)?;
-    let bar = node::hashing();
-    let progress = |done, total| node::advance(&bar, done, total);
-    let options = node::options(args.now.unwrap_or_else(node::clock), args.verify_content, &progress);
-    let prepared = autonomy_reconciler::prepare(&root, &source, &options);
-    bar.finish_and_clear();
-    let prepared = prepared.map_err(|reasons| Failure::refused(reasons, json))?;
+    let prepared = prepare(args, global).map_err(|failure| failure.with_json(args.output == Format::Json))?;
     ui::out(&rendered(&prepared, args.output)?);
     if let Some(reasons) = Reasons::new(prepared.reasons()) {
         // The plan on stdout has the reasons already; stderr has them as lines.
@@ -57,6 +49,17 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     }
     let pending = args.detailed_exitcode && prepared.plan.has_changes();
     Ok(if pending { exit::PENDING } else { exit::DONE })
+}
+
+fn prepare(args: &Args, global: &Global) -> Result<Prepared, Failure> {
+    let (root, _) = node::state_root(global)?;
+    let source = node::source(&args.source)?;
+    let bar = node::hashing();
+    let progress = |done, total| node::advance(&bar, done, total);
+    let options = node::options(args.now.unwrap_or_else(node::clock), args.verify_content, &progress);
+    let prepared = autonomy_reconciler::prepare(&root, &source, &options);
+    bar.finish_and_clear();
+    Ok(prepared?)
 }
 
 /// The plan in the wanted form.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use autonomy_schema::{Code, Name, StateManifest, document, set};
-use autonomy_stateroot::{StateRoot, layout, read_capped};
+use autonomy_schema::{Code, Name, set};
+use autonomy_stateroot::StateRoot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -139,10 +139,7 @@ impl Supervisor {
 
 /// Where the artifact named `agent` lies, through `current`.
 fn agent_path(root: &StateRoot, path: &Path, generation: &Name) -> Result<PathBuf, Failure> {
-    let manifest = layout::generation(generation).join(&autonomy_schema::RelPath::fixed(set::MANIFEST));
-    let bytes = read_capped(root.disk(), &manifest, document::MAX_DOCUMENT_BYTES as u64);
-    let bytes = bytes.map_err(|error| Failure::refused(error.to_reason(), false))?.unwrap_or_default();
-    let manifest: StateManifest = document::parse(&bytes)?;
+    let (manifest, _) = node::generation_manifest(root, generation)?;
     let agent = manifest.spec.artifacts.iter().find(|artifact| artifact.name.as_str() == "agent");
     let agent = agent.ok_or_else(|| {
         Failure::because(Code::SourceNotFound, format!("{generation} has no artifact named `agent` to run"))

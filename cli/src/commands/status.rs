@@ -1,8 +1,6 @@
 //! `autonomy status`: which side of a change the node is on, and who holds the lock.
 
 use autonomy_schema::journal::Phase;
-use autonomy_schema::{StateManifest, document, set};
-use autonomy_stateroot::{StateRoot, layout, read_capped};
 use serde_json::json;
 
 use crate::Global;
@@ -19,12 +17,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
+    show(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
+}
+
+fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
     let node_doc = root.node()?;
     let (current, lkg, journal) = (root.current()?, root.lkg()?, root.journal()?);
     let floors = root.floors()?.unwrap_or_default();
     let holder = root.lock_holder().map_err(|error| Failure::refused(error.to_reason(), false))?;
-    let manifest = active_manifest(&root)?;
+    let manifest = current.as_ref().map(|current| node::generation_manifest(&root, current)).transpose()?;
     let unfinished = journal.as_ref().filter(|journal| !journal.phase.is_final());
     if args.output == Output::Json {
         let active = manifest.as_ref().map(|(manifest, fingerprint)| {
@@ -79,18 +81,4 @@ fn unfinished_line(phase: Phase, generation: &str) -> String {
         Phase::Switched => format!("Apply      {generation} is active; the next locking verb finishes its services"),
         Phase::Confirmed | Phase::RolledBack => "Apply      none in progress".to_owned(),
     }
-}
-
-fn active_manifest(root: &StateRoot) -> Result<Option<(StateManifest, autonomy_schema::Blake3)>, Failure> {
-    let Some(current) = root.current()? else { return Ok(None) };
-    let path = layout::generation(&current).join(&autonomy_schema::RelPath::fixed(set::MANIFEST));
-    let bytes = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64);
-    let bytes = bytes.map_err(|error| Failure::refused(error.to_reason(), false))?.unwrap_or_default();
-    let fingerprint = document::fingerprint(&bytes);
-    let manifest = document::parse::<StateManifest>(&bytes).map_err(|reasons| Failure::Refused {
-        reasons,
-        json: false,
-        exit: Some(autonomy_schema::Code::CorruptState.exit()),
-    })?;
-    Ok(Some((manifest, fingerprint)))
 }

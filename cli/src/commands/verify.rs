@@ -41,10 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let json = args.output == Output::Json;
-    verify(args, global).map_err(|failure| match failure {
-        Failure::Refused { reasons, exit, .. } => Failure::Refused { reasons, json, exit },
-        other @ (Failure::Authored { .. } | Failure::Usage(_)) => other,
-    })
+    verify(args, global).map_err(|failure| failure.with_json(json))
 }
 
 fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {

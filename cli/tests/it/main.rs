@@ -3,6 +3,7 @@
 
 mod authoring;
 mod disks;
+mod hostile;
 mod kill;
 mod life;
 mod node;

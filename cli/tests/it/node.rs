@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use autonomy_schema::{Blake3, canonical};
 use autonomy_signing::Signer;
@@ -16,8 +16,33 @@ const MAY_CHANGE: [&str; 7] = ["audit", "telemetry", "metrics", "quarantine", "c
 /// An agent that every service step finds well.
 pub(crate) const AGENT: &str = "#!/bin/sh\nexit 0\n";
 
+/// Keys and root, the same for every test.
+const SEED: [&str; 8] = ["a.key", "a.pub", "b.key", "b.pub", "c.key", "c.pub", "root.json", "root.json.sigstore.jsonl"];
+
+/// A folder with the seed, made once for this build of the program: making keys is slow by design.
+fn seed() -> PathBuf {
+    let program = Blake3::of(&std::fs::read(env!("CARGO_BIN_EXE_autonomy")).expect("program"));
+    let seed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("seed-{}", program.hex()));
+    if !seed.exists() {
+        let world = World::empty();
+        world.keys(&["a", "b", "c"]);
+        let all = "a.pub,b.pub,c.pub";
+        let roles = format!("--role root={all}:2 --role manifest={all}:2 --role artifact={all}:1");
+        world.run(&format!("trust new {roles} --expires 2y --sign a.key --sign b.key --out root.json")).exits(0);
+        let whole = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("folder");
+        for file in SEED {
+            std::fs::copy(world.path(file), whole.path().join(file)).expect("copies");
+        }
+        // Another test may have been faster; then its seed is as good, and this one goes away with `whole`.
+        std::fs::rename(whole.path(), &seed).ok();
+    }
+    seed
+}
+
 pub(crate) struct Site {
     pub(crate) world: World,
+    /// Unlocked once a test: unlocking is slow by design.
+    signers: [Signer; 2],
 }
 
 /// Path → kind, mode, times and content.
@@ -28,11 +53,16 @@ impl Site {
     pub(crate) fn bare() -> Self {
         let world = World::fleet();
         world.write("build/agent", AGENT);
-        world.keys(&["a", "b", "c"]);
-        let all = "a.pub,b.pub,c.pub";
-        let roles = format!("--role root={all}:2 --role manifest={all}:2 --role artifact={all}:1");
-        world.run(&format!("trust new {roles} --expires 2y --sign a.key --sign b.key --out root.json")).exits(0);
-        let site = Self { world };
+        let seed = seed();
+        for file in SEED {
+            std::fs::copy(seed.join(file), world.path(file)).expect("copies");
+        }
+        let signer = |key: &str| {
+            let pem = String::from_utf8(world.read(key)).expect("PEM");
+            Signer::from_encrypted_pem(&pem, PASSWORD.as_bytes()).expect("key")
+        };
+        let signers = [signer("a.key"), signer("b.key")];
+        let site = Self { world, signers };
         site.node("init --node-id node-a --fleet harbor --label site=pier-7 --hardware x86_64 --trust-root root.json")
             .exits(0);
         site
@@ -65,10 +95,9 @@ impl Site {
 
     /// Two of three sign the manifest, one the lock.
     pub(crate) fn sign(&self, name: &str) {
-        for key in ["a", "b"] {
-            self.world.run(&format!("sign {name}/manifest.json --key {key}.key")).exits(0);
-        }
-        self.world.run(&format!("sign {name}/autonomy.lock.json --key a.key")).exits(0);
+        self.sign_raw(name, &self.world.read(&format!("{name}/manifest.json")));
+        let lock = self.signers[0].sign_line(&self.world.read(&format!("{name}/autonomy.lock.json"))).expect("signs");
+        self.world.write(&format!("{name}/autonomy.lock.json.sigstore.jsonl"), lock + "\n");
     }
 
     /// Changes a rendered manifest and signs what comes out, whatever it is.
@@ -81,15 +110,9 @@ impl Site {
 
     /// Writes these very bytes as the manifest, signed by two.
     pub(crate) fn sign_raw(&self, name: &str, bytes: &[u8]) {
-        let lines: String =
-            ["a.key", "b.key"].iter().map(|key| self.signer(key).sign_line(bytes).expect("signs") + "\n").collect();
+        let lines: String = self.signers.iter().map(|signer| signer.sign_line(bytes).expect("signs") + "\n").collect();
         self.world.write(&format!("{name}/manifest.json"), bytes);
         self.world.write(&format!("{name}/manifest.json.sigstore.jsonl"), lines);
-    }
-
-    fn signer(&self, key: &str) -> Signer {
-        let pem = String::from_utf8(self.world.read(key)).expect("PEM");
-        Signer::from_encrypted_pem(&pem, PASSWORD.as_bytes()).expect("key")
     }
 
     /// Everything in the state root that a refusal must not change.

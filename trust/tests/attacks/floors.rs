@@ -111,7 +111,7 @@ fn a_lowered_revocation_number_is_refused() {
 fn a_revoked_manifest_is_refused() {
     let mut world = World::new();
     world.floors.revoked.manifests = vec![Blake3::of(b"another"), Blake3::of(&world.bytes())];
-    for purpose in [Purpose::Change, Purpose::Relay, Purpose::Rollback] {
+    for purpose in [Purpose::Change, Purpose::Repair, Purpose::Relay, Purpose::Rollback] {
         world.purpose = purpose;
         assert_eq!(world.codes(), [Code::Revoked], "{purpose:?}");
     }
@@ -209,6 +209,19 @@ fn a_rollback_is_bound_by_neither_expiry_nor_serial() {
     assert!(world.verify().is_ok());
     world.manifest["spec"]["scope"] = json!({"fleet": "harbor", "nodes": ["node-z"]});
     assert_eq!(world.codes(), [Code::ScopeMismatch]);
+}
+
+#[test]
+fn a_repair_is_bound_by_expiry_and_not_by_the_serial_of_a_failed_successor() {
+    let mut world = World::new();
+    world.purpose = Purpose::Repair;
+    world.manifest["metadata"]["serial"] = json!(7);
+    world.manifest["spec"]["revoked"] = json!({"number": 1});
+    assert!(world.verify().is_ok());
+    world.clock = time("2027-12-01T00:00:00Z");
+    assert_eq!(world.codes(), [Code::Expired]);
+    world.manifest["spec"]["scope"] = json!({"fleet": "harbor", "nodes": ["node-z"]});
+    assert_eq!(world.codes(), [Code::Expired, Code::ScopeMismatch]);
 }
 
 #[test]
