@@ -38,7 +38,14 @@ struct Global {
     verbose: u8,
 }
 
+/// An umask may keep others out; one that keeps the owner out of what was just made would end every verb half-way.
+fn keep_owner_rights() {
+    let umask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    rustix::process::umask(umask & (rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO));
+}
+
 fn main() -> ExitCode {
+    keep_owner_rights();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -57,8 +57,6 @@ fn make_folders(path: &Path) -> io::Result<()> {
     let missing: Vec<_> = path.ancestors().take_while(|at| at.symlink_metadata().is_err()).collect();
     for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().mode(0o700).create(folder)?;
-        // Whatever the umask took away.
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()?;
     }
