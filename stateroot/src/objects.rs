@@ -26,7 +26,7 @@ pub struct Pins {
 /// Who makes an object durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// [`ObjectStore::insert`] syncs the file (not the folder `objects/`).
+    /// [`ObjectStore::place`] syncs the file (not the folder `objects/`).
     PerFile,
     /// The caller syncs the file system once after many, before anything durable refers to them.
     Batched,
