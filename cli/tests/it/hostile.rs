@@ -268,7 +268,7 @@ fn an_object_that_is_damaged_does_not_reach_the_next_generation() {
 
 #[test]
 fn the_umask_neither_opens_nor_breaks_a_state_root() {
-    for umask in ["000", "077"] {
+    for umask in ["000", "077", "777"] {
         let site = Site::bare();
         site.set("one", 1);
         let init = "init --node-id n --fleet harbor --label site=pier-7 --hardware x86_64 --trust-root root.json";
