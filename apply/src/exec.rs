@@ -8,7 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use autonomy_schema::facts::DriftKind;
 use autonomy_schema::manifest::{Service, ServiceAction};
+use autonomy_schema::path::UnitName;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -89,28 +91,54 @@ impl SystemRunner {
 impl ServiceRunner for SystemRunner {
     fn run(&self, service: &Service) -> Result<(), String> {
         let Some(command) = self.command(service) else { return Ok(()) };
-        run(command, service.label(), self.timeout).map_err(|error| error.to_string())
+        run(command, service.label(), self.timeout).map(drop).map_err(|error| error.to_string())
     }
 }
 
-/// Runs to the end, within the limit.
-fn run(mut command: Command, program: &str, timeout: Duration) -> Result<(), CommandError> {
+/// How long systemd may take to say how a unit is.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a unit differs from running, as systemd sees it, for the facts of a node. `None` when it runs, when systemd is
+/// not the init of this system (sd_booted(3)), or when it does not answer: an unknown state is no difference.
+pub fn unit_state(unit: &UnitName) -> Option<(DriftKind, String)> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return None;
+    }
+    let mut command = Command::new("systemctl");
+    command.args(["show", "--property=LoadState,ActiveState,Type", "--", unit.as_str()]);
+    let said = run(command, "systemctl show", ASK_TIMEOUT).ok()??;
+    state_of(&said.recv_timeout(LAST_WORDS).ok()?)
+}
+
+/// Reads `systemctl show`. A `oneshot` that is done is inactive, and that is as it should be.
+fn state_of(properties: &str) -> Option<(DriftKind, String)> {
+    let value = |name: &str| properties.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    match (value("LoadState")?, value("ActiveState")?, value("Type")) {
+        ("not-found", ..) => Some((DriftKind::Missing, "no such unit".to_owned())),
+        (_, "failed", _) => Some((DriftKind::Failed, "failed".to_owned())),
+        (_, "inactive", kind) if kind != Some("oneshot") => Some((DriftKind::Stopped, "inactive".to_owned())),
+        _ => None,
+    }
+}
+
+/// Runs to the end, within the limit; gives the end of what it wrote to stdout.
+fn run(mut command: Command, program: &str, timeout: Duration) -> Result<Option<Receiver<String>>, CommandError> {
     command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own, so that a time-out ends its children too.
     command.process_group(0);
     let start = |source| CommandError::Start { program: program.to_owned(), source };
     let mut child = command.spawn().map_err(start)?;
-    let readers = [child.stdout.take().map(keep_end), child.stderr.take().map(keep_end)];
+    let [out, err] = [child.stdout.take().map(keep_end), child.stderr.take().map(keep_end)];
     let status = wait(&mut child, timeout).map_err(start)?;
     let Some(status) = status else {
         return Err(CommandError::Timeout { program: program.to_owned(), seconds: timeout.as_secs() });
     };
     if status.success() {
-        return Ok(());
+        return Ok(out);
     }
     let mut output = String::new();
-    for text in readers.into_iter().flatten().filter_map(|reader| reader.recv_timeout(LAST_WORDS).ok()) {
+    for text in [out, err].into_iter().flatten().filter_map(|reader| reader.recv_timeout(LAST_WORDS).ok()) {
         if !text.trim().is_empty() {
             output.push_str("; it said: ");
             output.push_str(text.trim());
@@ -166,6 +194,20 @@ mod tests {
 
     fn service(command: &[&str]) -> Service {
         Service { unit: None, action: None, command: command.iter().map(|&word| word.to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_unit_that_does_not_run_is_a_difference_and_an_unknown_state_is_none() {
+        let state = |load: &str, active: &str, kind: &str| {
+            state_of(&format!("Type={kind}\nLoadState={load}\nActiveState={active}\n")).map(|(kind, _)| kind)
+        };
+        assert_eq!(state("loaded", "active", "simple"), None);
+        assert_eq!(state("loaded", "activating", "notify"), None);
+        assert_eq!(state("loaded", "inactive", "simple"), Some(DriftKind::Stopped));
+        assert_eq!(state("loaded", "inactive", "oneshot"), None);
+        assert_eq!(state("loaded", "failed", "oneshot"), Some(DriftKind::Failed));
+        assert_eq!(state("not-found", "inactive", ""), Some(DriftKind::Missing));
+        assert_eq!(state_of("Failed to connect to bus"), None);
     }
 
     #[test]

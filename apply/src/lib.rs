@@ -24,7 +24,7 @@ mod services;
 mod stage;
 pub mod transaction;
 
-pub use exec::{CommandError, SERVICE_TIMEOUT, SystemRunner};
+pub use exec::{CommandError, SERVICE_TIMEOUT, SystemRunner, unit_state};
 pub use observe::{Event, Observer, Silent};
 pub use recover::{Recovery, recover};
 pub use services::ServiceRunner;

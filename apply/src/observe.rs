@@ -1,7 +1,7 @@
 //! What an apply reports while it runs. Apply has no other way to speak: it neither logs nor prints.
 
-use autonomy_schema::Reason;
 use autonomy_schema::journal::Phase;
+use autonomy_schema::{Code, Reason, Reasons};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,19 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Takes an event; it cannot fail the apply.
     fn event(&mut self, event: &Event<'_>);
+
+    /// Asked at every safe step before the switch: why the apply shall stop here, if it shall.
+    fn stop(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The refusal that a stop is.
+pub(crate) fn stopped(observer: &dyn Observer) -> Result<(), Reasons> {
+    match observer.stop() {
+        Some(why) => Err(Reason::new(Code::Superseded, format!("stopped before the switch: {why}")).into()),
+        None => Ok(()),
+    }
 }
 
 /// Nobody listens.

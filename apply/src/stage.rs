@@ -13,7 +13,7 @@ use autonomy_stateroot::{
 };
 use autonomy_trust::Verified;
 
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, Observer, stopped};
 
 /// Above this many files, one sync of the file system is cheaper than one per file (DESIGN §5).
 const MANY_FILES: usize = 64;
@@ -152,6 +152,7 @@ fn place_objects(
             };
             store.place(open, &pins, &to, durability, staging.cache).map_err(|error| error.named(&path))?;
         }
+        stopped(observer).map_err(StageError::Refused)?;
         done += artifact.file().map_or(0, |pins| pins.size);
         observer.event(&Event::Staged { done, total });
     }

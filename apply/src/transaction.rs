@@ -13,7 +13,7 @@ use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateR
 use autonomy_trust::Verified;
 
 use crate::activate::{Active, activate, promote, revert};
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, Observer, stopped};
 use crate::services::{self, ServiceRunner};
 use crate::stage::{self, StageError, Staged, Staging};
 use crate::{outbox, recover};
@@ -117,6 +117,11 @@ impl Transaction<'_> {
         let (mut journal, staged) = self.stage(request, before)?;
         if request.stage_only {
             return Ok(Applied::Staged(journal.generation));
+        }
+        // The last safe step: from here on it is finished, not stopped.
+        if let Err(reasons) = stopped(self.observer) {
+            self.give_up(journal)?;
+            return Err(ApplyError::Refused(reasons));
         }
         self.raise_floors(request, &mut journal)?;
         let active = activate(self.root, staged)?;

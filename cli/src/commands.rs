@@ -7,6 +7,7 @@ use crate::failure::Failure;
 
 mod apply;
 mod completions;
+mod diff;
 mod explain;
 mod facts;
 mod init;
@@ -17,6 +18,7 @@ mod policy;
 mod render;
 mod run;
 mod schema;
+mod show;
 mod sign;
 mod status;
 mod trust;
@@ -52,6 +54,10 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Show what an apply would change on this node, and why. Writes nothing.
     Plan(plan::Args),
+    /// Show a saved plan.
+    Show(show::Args),
+    /// Compare a set with what the node runs.
+    Diff(diff::Args),
     /// Make a set the active generation of this node.
     Apply(apply::Args),
     /// Supervise the active generation's agent where there is no systemd.
@@ -77,6 +83,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Facts(args) => facts::run(&args, global),
         Command::Status(args) => status::run(&args, global),
         Command::Plan(args) => plan::run(&args, global),
+        Command::Show(args) => show::run(&args),
+        Command::Diff(args) => diff::run(&args, global),
         Command::Apply(args) => apply::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Explain(args) => explain::run(&args),

@@ -32,6 +32,8 @@ pub(crate) enum Failure {
         json: bool,
         /// The exit code, when it is not that of the reasons.
         exit: Option<u8>,
+        /// Whether stdout has the reasons already, in another form.
+        told: bool,
     },
     /// Authored files with errors; the texts give the snippets.
     Authored {
@@ -47,13 +49,26 @@ pub(crate) enum Failure {
 impl Failure {
     /// A refusal with the exit code of its reasons.
     pub(crate) fn refused(reasons: impl Into<Reasons>, json: bool) -> Self {
-        Self::Refused { reasons: reasons.into(), json, exit: None }
+        Self::Refused { reasons: reasons.into(), json, exit: None, told: false }
     }
 
     /// The same, repeated on stdout where `--output json` was asked for.
     pub(crate) fn with_json(self, json: bool) -> Self {
         match self {
-            Self::Refused { reasons, exit, json: already } => Self::Refused { reasons, exit, json: json || already },
+            Self::Refused { reasons, exit, json: already, told } => {
+                Self::Refused { reasons, exit, json: (json && !told) || already, told }
+            }
+            other @ (Self::Authored { .. } | Self::Usage(_)) => other,
+        }
+    }
+
+    /// The same, with another exit code in the place of `code`.
+    pub(crate) fn exiting(self, code: u8, other: u8) -> Self {
+        match self {
+            Self::Refused { reasons, exit, json, told } => {
+                let exit = exit.or_else(|| (reasons.exit() == code).then_some(other));
+                Self::Refused { reasons, exit, json, told }
+            }
             other @ (Self::Authored { .. } | Self::Usage(_)) => other,
         }
     }
@@ -72,7 +87,7 @@ impl Failure {
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(&self) -> u8 {
         match self {
-            Self::Refused { reasons, json, exit } => {
+            Self::Refused { reasons, json, exit, .. } => {
                 report_reasons(reasons);
                 if *json {
                     let value = serde_json::json!({ "reasons": reasons.as_slice() });

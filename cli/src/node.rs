@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use autonomy_reconciler::{Actor, Options};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
-use autonomy_schema::{Blake3, Code, Name, StateManifest, Time};
-use autonomy_stateroot::{DirSet, StateRoot, layout, read_capped};
+use autonomy_schema::facts::Facts;
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
+use autonomy_stateroot::{DirSet, FactOptions, SetSource, StatCache, StateRoot, layout, read_capped};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
 use crate::Global;
 use crate::failure::Failure;
-use crate::ui;
+use crate::{files, ui};
 
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -58,9 +59,46 @@ pub(crate) fn clock() -> Time {
     Time::from_unix(now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
 }
 
-/// Opens a source. Until their issues land, a folder is the only kind.
-pub(crate) fn source(text: &str) -> Result<DirSet, Failure> {
-    DirSet::open(Path::new(text)).map_err(|error| Failure::refused(error.to_reason(), false))
+/// An opened source.
+pub(crate) struct Source {
+    set: Box<dyn SetSource>,
+}
+
+impl Source {
+    /// The set.
+    pub(crate) fn set(&self) -> &dyn SetSource {
+        &*self.set
+    }
+}
+
+/// Opens a source (DESIGN §12).
+pub(crate) fn source(text: &str) -> Result<Source, Failure> {
+    let set = DirSet::open(Path::new(text)).map_err(|error| Failure::refused(error.to_reason(), false))?;
+    Ok(Source { set: Box::new(set) })
+}
+
+/// The facts of this node.
+pub(crate) fn facts(root: &StateRoot, clock: Time, verify_content: bool) -> Result<Facts, Failure> {
+    let cache = if verify_content { StatCache::default() } else { StatCache::load(root) };
+    let options = FactOptions {
+        clock,
+        verify_content,
+        os_root: Path::new("/"),
+        cache: &cache,
+        units: &autonomy_apply::unit_state,
+    };
+    Ok(autonomy_stateroot::collect(root, &options)?)
+}
+
+/// Reads what `autonomy facts` wrote.
+pub(crate) fn facts_file(path: &Path) -> Result<Facts, Failure> {
+    let bytes = files::read(path, Facts::MAX_BYTES as u64)?;
+    // `autonomy facts` ends its line, canonical JSON does not.
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    document::parse(bytes).map_err(|reasons: Reasons| {
+        let at = |reason: Reason| Reason { message: format!("{}: {}", path.display(), reason.message), ..reason };
+        Reasons::new(reasons.as_slice().iter().cloned().map(at).collect()).unwrap_or(reasons).into()
+    })
 }
 
 /// Who runs the verb.
@@ -75,24 +113,11 @@ pub(crate) fn hashing() -> ProgressBar {
 
 /// Options of a plan on this machine.
 pub(crate) fn options(clock: Time, verify_content: bool, progress: &dyn Fn(u64, u64)) -> Options<'_> {
-    Options { clock, verify_content, os_root: Path::new("/"), progress }
+    Options { clock, verify_content, os_root: Path::new("/"), progress, units: &autonomy_apply::unit_state }
 }
 
 /// Moves a bar.
 pub(crate) fn advance(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
     bar.set_position(done);
-}
-
-/// Reads a small file that the operator named, up to `cap` bytes.
-pub(crate) fn read_file(path: &Path, cap: u64) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let file = std::fs::File::open(path).map_err(|error| Failure::io("open", path, &error))?;
-    let mut bytes = Vec::new();
-    file.take(cap + 1).read_to_end(&mut bytes).map_err(|error| Failure::io("read", path, &error))?;
-    if bytes.len() as u64 > cap {
-        let message = format!("{} is longer than {cap} bytes", path.display());
-        return Err(Failure::because(Code::DocumentTooLarge, message));
-    }
-    Ok(bytes)
 }

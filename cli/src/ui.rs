@@ -35,6 +35,38 @@ pub(crate) fn stdout_has_color() -> bool {
     anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
 }
 
+/// Columns of the terminal that results go to, or what `COLUMNS` says; absent for pipes and files, where lines stay
+/// whole.
+pub(crate) fn stdout_width() -> Option<usize> {
+    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()) {
+        return Some(columns);
+    }
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.into())
+}
+
+/// Whether the locale is UTF-8, as locale(7) looks for it. Without any locale, UTF-8 is taken for granted.
+pub(crate) fn is_utf8() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    set.is_none_or(|locale| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+/// Counts things on a terminal, nothing elsewhere.
+pub(crate) fn progress_count(length: u64, message: &str) -> ProgressBar {
+    if !stderr_is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(message.to_owned());
+    bar
+}
+
 /// Text from outside, whose characters neither steer the terminal nor turn or hide what it shows; lines stay.
 pub(crate) fn printable(text: &str) -> String {
     text.split('\n').map(autonomy_plan::render::escape::safe).collect::<Vec<_>>().join("\n")

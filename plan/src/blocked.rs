@@ -8,11 +8,16 @@ use autonomy_schema::reason::{Code, Reason};
 use crate::planner::Desired;
 use crate::steps::{ARTIFACT, Fields};
 
-fn block(address: String, code: Code, text: String, fact: Option<String>) -> Step {
+fn block(address: String, code: Code, text: String, fact: String) -> Step {
     Step {
         action: Action::Blocked,
         address,
-        reason: StepReason { code: code.as_str().to_owned(), text, fact, remedy: Some(code.remedy().to_owned()) },
+        reason: StepReason {
+            code: code.as_str().to_owned(),
+            text,
+            fact: Some(fact),
+            remedy: Some(code.remedy().to_owned()),
+        },
         before: Fields::new(),
         after: Fields::new(),
     }
@@ -29,26 +34,26 @@ pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
             "spec.reconstruction",
             "cannot rebuild what lies outside the state root",
         ),
-        (spec.window.is_some(), "spec.window", "cannot keep a maintenance window"),
         (spec.precheck.durability == Durability::High, "spec.precheck.durability", "cannot give high durability"),
     ];
     let mut blocked = Vec::new();
     if bound.pinned.contains(&desired.fingerprint) {
         let fact = format!("pinned.{}", desired.fingerprint.short());
         let text = "this manifest failed on this node before".to_owned();
-        blocked.push(block("manifest".to_owned(), Code::Pinned, text, Some(fact)));
+        blocked.push(block("manifest".to_owned(), Code::Pinned, text, fact));
     }
     for (present, address, what) in not_built {
         if present {
             let text = format!("this version {what} yet");
-            blocked.push(block(address.to_owned(), Code::NotBuilt, text, None));
+            blocked.push(block(address.to_owned(), Code::NotBuilt, text, format!("manifest.{address}")));
         }
     }
     let mut trees: Vec<_> = spec.artifacts.iter().filter(|artifact| artifact.kind == ArtifactType::Tree).collect();
     trees.sort_by(|a, b| a.path.cmp(&b.path));
     blocked.extend(trees.into_iter().map(|tree| {
         let text = "this version cannot unfold artifacts of type `tree` yet".to_owned();
-        block(format!("{ARTIFACT}{}", tree.path), Code::NotBuilt, text, None)
+        let fact = format!("manifest.spec.artifacts.{}.type", tree.name);
+        block(format!("{ARTIFACT}{}", tree.path), Code::NotBuilt, text, fact)
     }));
     blocked
 }

@@ -22,8 +22,10 @@ mod precheck;
 pub mod render;
 mod report;
 mod steps;
+mod why;
 
 pub use binding::check_binding;
-pub use planner::{Desired, Plan, PlanError, plan};
+pub use planner::{Desired, Plan, PlanError, plan, refresh};
 pub use precheck::prechecks;
-pub use report::{report, verdict_reasons};
+pub use report::{Origin, PolicyProof, report, verdict_reasons};
+pub use why::Why;

@@ -5,12 +5,14 @@ use autonomy_schema::digest::Blake3;
 use autonomy_schema::facts::{BoundFacts, Drift, Facts, GenerationFacts};
 use autonomy_schema::manifest::{Service, StateManifest};
 use autonomy_schema::path::RelPath;
-use autonomy_schema::plan_doc::{Action, FORMAT_VERSION, PlanDoc, PlannedManifest, Step, Summary, Verdicts};
+use autonomy_schema::plan_doc::{
+    Action, FORMAT_VERSION, Forecast, PlanDoc, PlannedDrift, PlannedManifest, Step, Summary, Verdicts,
+};
 use autonomy_schema::reason::Reason;
 use autonomy_schema::version::{ApiVersion, Kind, TOOL_VERSION};
 use serde::Serialize;
 
-use crate::{blocked, forecast, steps};
+use crate::{blocked, forecast, steps, why};
 
 /// What the node shall have.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +99,7 @@ impl<'a> Change<'a> {
         match &bound.current {
             None => Change::First,
             Some(current) if current.manifest != desired.fingerprint => Change::Update(current),
-            Some(_) if bound.drift.is_empty() => Change::Same,
+            Some(_) if !bound.drift.iter().any(Drift::is_repairable) => Change::Same,
             Some(current) => Change::Repair(current),
         }
     }
@@ -125,7 +127,7 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
         steps::artifacts(manifest, change, &drift, &mut work)?;
         steps::parts(desired, change, &drift, &mut work);
         work.push(steps::generation(desired, change));
-        steps::services(manifest, change, &mut work);
+        steps::services(manifest, change, &drift, &mut work);
     }
     steps::relay(desired, bound, &mut work);
 
@@ -141,10 +143,11 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
         tool_version: TOOL_VERSION.to_owned(),
         plan_id: Blake3::from_bytes([0; 32]),
         source: None,
+        revision: None,
         manifest: planned_manifest(desired),
         bound_facts: bound.named()?,
         facts_fingerprint: bound.fingerprint()?,
-        drift,
+        drift: planned_drift(bound),
         summary: Summary::of(&all),
         steps: all,
         verdicts: Verdicts::default(),
@@ -153,6 +156,50 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
     let doc = PlanDoc { plan_id: plan_id(&doc)?, ..doc };
     let services = if switches { steps::running(manifest).cloned().collect() } else { Vec::new() };
     Ok(Plan { doc, services, blocked })
+}
+
+/// What differs from the active manifest, as a plan without steps; `None` when nothing is active.
+pub fn refresh(facts: &Facts) -> Result<Option<PlanDoc>, PlanError> {
+    let bound = &facts.bound;
+    let Some(current) = &bound.current else { return Ok(None) };
+    let mut doc = PlanDoc {
+        api_version: ApiVersion::default(),
+        kind: Kind::Plan,
+        format_version: FORMAT_VERSION.to_owned(),
+        tool_version: TOOL_VERSION.to_owned(),
+        plan_id: Blake3::from_bytes([0; 32]),
+        source: None,
+        revision: None,
+        manifest: PlannedManifest {
+            fingerprint: current.manifest,
+            serial: current.serial,
+            channel: None,
+            name: current.stream.clone(),
+            release: current.release.clone(),
+        },
+        bound_facts: bound.named()?,
+        facts_fingerprint: bound.fingerprint()?,
+        drift: planned_drift(bound),
+        steps: Vec::new(),
+        verdicts: Verdicts::default(),
+        forecast: Forecast { policy: "unchanged".to_owned(), ..Forecast::default() },
+        summary: Summary::default(),
+    };
+    doc.plan_id = plan_id(&doc)?;
+    Ok(Some(doc))
+}
+
+/// The differences, sorted, each with its reason.
+fn planned_drift(bound: &BoundFacts) -> Vec<PlannedDrift> {
+    let mut drift = bound.drift.clone();
+    drift.sort();
+    drift
+        .into_iter()
+        .map(|drift| {
+            let reason = why::of_drift(&drift);
+            PlannedDrift::new(drift, reason)
+        })
+        .collect()
 }
 
 fn planned_manifest(desired: &Desired<'_>) -> PlannedManifest {
@@ -172,7 +219,7 @@ struct Identity<'a> {
     tool_version: &'a str,
     manifest: &'a PlannedManifest,
     facts_fingerprint: Blake3,
-    drift: &'a [Drift],
+    drift: &'a [PlannedDrift],
     steps: &'a [Step],
 }
 

@@ -23,7 +23,12 @@ pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Ve
         }
         Err(message) => verdicts.push(failed(Code::PreconditionFailed, message)),
     }
+    if facts.observed.suspended {
+        verdicts
+            .push(failed(Code::Suspended, "the node is suspended: changes are held until it is resumed".to_owned()));
+    }
     if plan.switches() {
+        verdicts.extend(window(manifest, facts));
         verdicts.push(free_space(manifest, plan, facts));
         verdicts.extend(ceiling(manifest, plan, facts));
     }
@@ -90,6 +95,19 @@ fn components(text: &str) -> Option<Vec<&str>> {
     let parts: Vec<&str> = dotted.split('.').collect();
     let sound = parts.iter().all(|part| !part.is_empty());
     sound.then(|| parts.into_iter().map(|part| part.trim_start_matches('0')).collect())
+}
+
+/// The maintenance window at the facts' clock.
+fn window(manifest: &StateManifest, facts: &Facts) -> Option<Verdict> {
+    let window = manifest.spec.window.as_ref()?;
+    let now = facts.observed.clock;
+    let span = format!("{}–{} {}", window.from, window.to, window.zone);
+    Some(if window.is_open(now) {
+        passed(format!("the maintenance window ({span}) is open"))
+    } else {
+        let next = window.opens_next(now).map_or_else(String::new, |next| format!("; it opens at {next}"));
+        failed(Code::OutsideWindow, format!("the maintenance window ({span}) is closed at {now}{next}"))
+    })
 }
 
 fn free_space(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Verdict {

@@ -9,7 +9,7 @@ mod markdown;
 mod text;
 mod words;
 
-pub use markdown::markdown;
+pub use markdown::{cell as markdown_cell, markdown};
 pub use text::text;
 pub use words::{bytes, next_steps, summary_line};
 
@@ -41,6 +41,31 @@ impl Texts {
             below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) && pair.before != pair.after
         })
     }
+}
+
+/// How much of a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// All of it.
+    #[default]
+    Full,
+    /// Drift and changes alone, without forecast, verdicts and what to run next.
+    Changes,
+    /// The closing line alone, and what blocks or refuses.
+    Summary,
+}
+
+/// How text is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Style {
+    /// Whether ANSI colours are used.
+    pub color: bool,
+    /// Columns to fold long sentences at; absent for pipes and files, where lines stay whole.
+    pub width: Option<usize>,
+    /// Whether our own marks keep to ASCII; what documents say is escaped as well.
+    pub ascii: bool,
+    /// How much is shown.
+    pub detail: Detail,
 }
 
 /// The plan as one line of canonical JSON with its newline.

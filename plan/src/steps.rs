@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_schema::digest::Blake3;
-use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind};
+use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind, DriftPlace};
 use autonomy_schema::manifest::{Artifact, Service, ServiceAction, StateManifest};
 use autonomy_schema::path::Mode;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
 use autonomy_schema::{relay, set};
 
 use crate::planner::{Change, Desired, PlanError};
+use crate::why::{self, Why};
 
 /// Address of the switch.
 pub(crate) const GENERATION: &str = "generation";
@@ -26,32 +27,35 @@ fn fields<const N: usize>(pairs: [(&str, String); N]) -> Fields {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn reason(code: &str, text: impl Into<String>, fact: Option<String>) -> StepReason {
-    StepReason { code: code.to_owned(), text: text.into(), fact, remedy: None }
-}
-
 /// The step that ends one difference.
 fn repair(address: String, drift: &Drift) -> Step {
-    let (action, text) = match drift.kind {
-        DriftKind::Content => (Action::Update, "its content was changed outside the manifest"),
-        DriftKind::Mode => (Action::Update, "its mode was changed outside the manifest"),
-        DriftKind::Missing => (Action::Create, "it was removed outside the manifest"),
-        DriftKind::Extra => (Action::Remove, "the manifest does not name it"),
-        DriftKind::Type => (Action::Replace, "something that is no regular file stands in its place"),
+    let action = match drift.kind {
+        DriftKind::Missing => Action::Create,
+        DriftKind::Extra => Action::Remove,
+        DriftKind::Type => Action::Replace,
+        DriftKind::Content
+        | DriftKind::Mode
+        | DriftKind::Override
+        | DriftKind::Invalid
+        | DriftKind::Lowered
+        | DriftKind::Stopped
+        | DriftKind::Failed => Action::Update,
     };
     let field = match drift.kind {
         DriftKind::Mode => "mode",
         DriftKind::Type => "type",
-        DriftKind::Content | DriftKind::Missing | DriftKind::Extra => "digest",
+        DriftKind::Lowered => "floors",
+        DriftKind::Content
+        | DriftKind::Missing
+        | DriftKind::Extra
+        | DriftKind::Override
+        | DriftKind::Invalid
+        | DriftKind::Stopped
+        | DriftKind::Failed => "digest",
     };
     let shown = |value: &str| if value.is_empty() { Fields::new() } else { fields([(field, value.to_owned())]) };
-    Step {
-        action,
-        address,
-        reason: reason(&format!("drift_{}", drift.kind.as_str()), text, Some(format!("drift.{}", drift.path))),
-        before: shown(&drift.actual),
-        after: shown(&drift.expected),
-    }
+    let reason = StepReason { remedy: None, ..why::of_drift(drift) };
+    Step { action, address, reason, before: shown(&drift.actual), after: shown(&drift.expected) }
 }
 
 /// What one artifact is, as fields.
@@ -96,6 +100,9 @@ pub(crate) fn drifted_artifacts(drift: &[Drift]) -> BTreeMap<&str, &Drift> {
 }
 
 fn artifact_path(drift: &Drift) -> Option<&str> {
+    if drift.place != DriftPlace::Generation {
+        return None;
+    }
     drift.path.as_str().strip_prefix(set::ARTIFACTS)?.strip_prefix('/')
 }
 
@@ -103,7 +110,7 @@ fn removal(fact: &ArtifactFact) -> Step {
     Step {
         action: Action::Remove,
         address: format!("{ARTIFACT}{}", fact.path),
-        reason: reason("removed", "the manifest no longer lists it", Some("current.artifacts".to_owned())),
+        reason: Why::Removed.because("the manifest no longer lists it", "current.artifacts"),
         before: artifact_fields(fact.mode, fact.size, fact.blake3),
         after: Fields::new(),
     }
@@ -121,17 +128,17 @@ fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Cha
                 ("the active generation does not have it", "current.artifacts")
             }
         };
-        let reason = reason("added", text, Some(fact.to_owned()));
+        let reason = Why::Added.because(text, fact);
         return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after });
     };
-    let (code, text) = if fact.blake3 != pins.blake3 || fact.size != pins.size {
-        ("content_changed", "the manifest pins other bytes")
+    let (why, text) = if fact.blake3 != pins.blake3 || fact.size != pins.size {
+        (Why::ContentChanged, "the manifest pins other bytes")
     } else if fact.mode != pins.mode {
-        ("mode_changed", "the manifest pins another mode")
+        (Why::ModeChanged, "the manifest pins another mode")
     } else {
         return None;
     };
-    let reason = reason(code, text, Some("current.artifacts".to_owned()));
+    let reason = why.because(text, "current.artifacts");
     Some(Step {
         action: Action::Update,
         address,
@@ -144,7 +151,8 @@ fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Cha
 /// Lock, policy and `edge.toml`, then the other files of a generation that is repaired.
 pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], steps: &mut Vec<Step>) {
     let spec = &desired.manifest.spec;
-    let by_path: BTreeMap<&str, &Drift> = drift.iter().map(|drift| (drift.path.as_str(), drift)).collect();
+    let own = drift.iter().filter(|drift| drift.place == DriftPlace::Generation);
+    let by_path: BTreeMap<&str, &Drift> = own.clone().map(|drift| (drift.path.as_str(), drift)).collect();
     let current = change.current();
     let mut policy = fields([("digest", spec.policy.digest.to_string())]);
     if let Some(version) = desired.policy_semver {
@@ -154,7 +162,7 @@ pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], 
         Part {
             address: "lock",
             path: set::LOCK,
-            code: "lock_changed",
+            why: Why::LockChanged,
             text: "what the agent is made of changed",
             fact: "current.lock",
             before: current.map(|current| ("fingerprint", current.lock.to_string())),
@@ -163,7 +171,7 @@ pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], 
         Part {
             address: "policy",
             path: set::POLICY,
-            code: "policy_changed",
+            why: Why::PolicyChanged,
             text: "the manifest pins another policy bundle",
             fact: "current.policy",
             before: current.map(|current| ("digest", current.policy.to_string())),
@@ -172,7 +180,7 @@ pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], 
         Part {
             address: EDGE,
             path: EDGE,
-            code: "relay_changed",
+            why: Why::RelayChanged,
             text: "`spec.relay` changed",
             fact: "current.edge",
             before: current.map(|current| ("blake3", current.edge.to_string())),
@@ -185,10 +193,12 @@ pub(crate) fn parts(desired: &Desired<'_>, change: Change<'_>, drift: &[Drift], 
     }
     // A new manifest brings these files anew; only a repair puts them right one by one.
     if matches!(change, Change::Repair(_)) {
-        let others = drift.iter().filter(|drift| {
+        let others = own.filter(|drift| {
             artifact_path(drift).is_none() && ![set::LOCK, set::POLICY, EDGE].contains(&drift.path.as_str())
         });
         steps.extend(others.map(|drift| repair(format!("file.{}", drift.path), drift)));
+        let lowered = drift.iter().filter(|drift| drift.kind == DriftKind::Lowered);
+        steps.extend(lowered.map(|drift| repair("floors".to_owned(), drift)));
     }
 }
 
@@ -200,7 +210,7 @@ fn edge_digest(relay: &relay::Relay) -> Blake3 {
 struct Part {
     address: &'static str,
     path: &'static str,
-    code: &'static str,
+    why: Why,
     text: &'static str,
     fact: &'static str,
     before: Option<(&'static str, String)>,
@@ -211,13 +221,13 @@ impl Part {
     fn step(self, drifted: Option<&Drift>) -> Option<Step> {
         let address = self.address.to_owned();
         let Some((field, before)) = self.before else {
-            let reason = reason("added", "no generation is active yet", Some("current.generation".to_owned()));
+            let reason = Why::Added.because("no generation is active yet", "current.generation");
             return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after: self.after });
         };
         if self.after.get(field) == Some(&before) {
             return drifted.map(|drift| repair(address, drift));
         }
-        let reason = reason(self.code, self.text, Some(self.fact.to_owned()));
+        let reason = self.why.because(self.text, self.fact);
         let before = fields([(field, before)]);
         Some(Step { action: Action::Update, address, reason, before, after: self.after })
     }
@@ -240,12 +250,12 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
         ("release", spec.release.version.to_string()),
         ("serial", metadata.serial.to_string()),
     ]);
-    let (action, code, mut text) = match change {
-        Change::First => (Action::Create, "first_activation", "no generation is active yet".to_owned()),
+    let (action, why, mut text) = match change {
+        Change::First => (Action::Create, Why::FirstActivation, "no generation is active yet".to_owned()),
         Change::Repair(_) | Change::Same => {
-            (Action::Replace, "repair", "a fresh generation of the same manifest takes its place".to_owned())
+            (Action::Replace, Why::Repair, "a fresh generation of the same manifest takes its place".to_owned())
         }
-        Change::Update(_) => (Action::Update, "manifest_changed", "another manifest is active".to_owned()),
+        Change::Update(_) => (Action::Update, Why::ManifestChanged, "another manifest is active".to_owned()),
     };
     if let Some(target) = metadata.rollback_of {
         text = format!("{text}; it steps back to {} on purpose", target.short());
@@ -256,7 +266,7 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
         text = format!("{text}; its parent {} is not the active one", parent.short());
     }
     let fact = if matches!(change, Change::First) { "current.generation" } else { "current.manifest" };
-    let reason = reason(code, text, Some(fact.to_owned()));
+    let reason = why.because(text, fact);
     Step { action, address: GENERATION.to_owned(), reason, before, after }
 }
 
@@ -266,7 +276,11 @@ pub(crate) fn running(manifest: &StateManifest) -> impl Iterator<Item = &Service
 }
 
 /// Services, in the order of the manifest. One that is named twice has its number in the address.
-pub(crate) fn services(manifest: &StateManifest, change: Change<'_>, steps: &mut Vec<Step>) {
+pub(crate) fn services(manifest: &StateManifest, change: Change<'_>, drift: &[Drift], steps: &mut Vec<Step>) {
+    let down = |label: &str| {
+        let path = format!("services/{label}");
+        drift.iter().find(|drift| drift.place == DriftPlace::Node && drift.path.as_str() == path)
+    };
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     for service in running(manifest) {
         let count = seen.entry(service.label()).or_default();
@@ -286,7 +300,10 @@ pub(crate) fn services(manifest: &StateManifest, change: Change<'_>, steps: &mut
         steps.push(Step {
             action: Action::Update,
             address: format!("service.{}{number}", service.label()),
-            reason: reason("after_switch", "it takes up the new generation", Some(fact.to_owned())),
+            reason: match down(service.label()) {
+                Some(drift) => StepReason { remedy: None, ..why::of_drift(drift) },
+                None => Why::AfterSwitch.because("it takes up the new generation", fact),
+            },
             before: Fields::new(),
             after,
         });
@@ -304,7 +321,7 @@ pub(crate) fn relay(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<S
     steps.extend(peers.map(|peer| Step {
         action: Action::Relay,
         address: format!("relay.{}", peer.id),
-        reason: reason("not_in_outbox", "the signed set goes on to this peer", Some(fact.clone())),
+        reason: Why::NotInOutbox.because("the signed set goes on to this peer", fact.clone()),
         before: Fields::new(),
         after: fields([("address", peer.address.clone())]),
     }));

@@ -8,12 +8,13 @@ use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
 use autonomy_schema::reason::{Code, Reason, Reasons};
 use autonomy_trust::Verified;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::decide::{Budget, decide};
+use crate::decide::{Budget, EvalError, decide};
 
 /// The package that is asked.
-const ENTRY: &str = "autonomy.update";
+pub(crate) const ENTRY: &str = "autonomy.update";
 
 /// Whose policy is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,13 +106,7 @@ pub fn verdicts(bundle: &Bundle, manifest: &StateManifest, plan: &PlanDoc, facts
         let message = format!("the bundle at hand is not the {whose} policy that must be asked");
         return vec![refusal(&Reason::new(Code::PolicyError, message))];
     }
-    // Verdicts and source are left out, so that plan and apply ask the same question.
-    let bare = PlanDoc { verdicts: Verdicts::default(), source: None, ..plan.clone() };
-    let input = Input { manifest, plan: &bare, facts };
-    let decision = match serde_json::to_value(&input) {
-        Ok(input) => decide(bundle, ENTRY, &input, &Budget::UPDATE),
-        Err(error) => Err(crate::EvalError::Input(error)),
-    };
+    let decision = question(manifest, plan, facts).and_then(|input| decide(bundle, ENTRY, &input, &Budget::UPDATE));
     let name = format!("`{}` {}", bundle.manifest().name, bundle.manifest().policy_bundle_version);
     match decision {
         Err(error) => vec![refusal(&error.to_reason())],
@@ -128,6 +123,12 @@ pub fn verdicts(bundle: &Bundle, manifest: &StateManifest, plan: &PlanDoc, facts
             decision.deny.iter().map(denied).collect()
         }
     }
+}
+
+/// What an update policy is asked. Verdicts and source are left out, so that plan and apply ask the same question.
+pub fn question(manifest: &StateManifest, plan: &PlanDoc, facts: &Facts) -> Result<Value, EvalError> {
+    let bare = PlanDoc { verdicts: Verdicts::default(), source: None, revision: None, ..plan.clone() };
+    serde_json::to_value(Input { manifest, plan: &bare, facts }).map_err(EvalError::Input)
 }
 
 fn refusal(reason: &Reason) -> Verdict {

@@ -20,11 +20,13 @@ mod admit;
 mod archive;
 mod build;
 mod bundle;
+mod compare;
 mod decide;
 mod engine;
 mod recursion;
 
-pub use admit::{AdmittedPlan, Asked, admit, asked, verdicts};
+pub use admit::{AdmittedPlan, Asked, admit, asked, question, verdicts};
 pub use build::{BuildError, BuildOptions, build};
 pub use bundle::{Bundle, BundleError, PolicyManifest};
+pub use compare::{Comparison, compare};
 pub use decide::{Budget, Decision, EvalError, decide};

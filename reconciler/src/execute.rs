@@ -6,8 +6,9 @@ use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
 use autonomy_stateroot::{ActivationLock, SetSource, StatCache, StateRoot};
 use autonomy_trust::{Signed, verify_lock, verify_manifest};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::decisions;
 use crate::judge::{Options, Prepared, facts, judge, load, purpose};
 use crate::quarantine;
 use crate::record::{Actor, Recorder, note_refusal};
@@ -17,6 +18,8 @@ use crate::set::{Learned, VerifiedSet};
 pub struct Approval<'a> {
     /// The plan as it was shown, with its set.
     pub prepared: Prepared,
+    /// The plan that was approved, where it was saved before; else it is the one in `prepared`.
+    pub saved: Option<PlanDoc>,
     /// Stop when the generation is staged.
     pub stage_only: bool,
     /// For the records.
@@ -102,14 +105,14 @@ pub fn apply(
     approval: Approval<'_>,
     options: &Options<'_>,
 ) -> Result<Outcome, ApplyFailure> {
-    let Approval { prepared, stage_only, actor, runner, observer } = approval;
+    let Approval { prepared, saved, stage_only, actor, runner, observer } = approval;
     let correlation = Some(prepared.set.manifest.fingerprint());
     let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
     let refuse = |reasons: Reasons| {
         let warning = note_refusal(root, &held, actor, correlation, &reasons);
         ApplyFailure::refused(reasons, warning)
     };
-    let approved = prepared.doc.clone();
+    let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
     let fresh = judge_again(root, source, prepared.set, &approved, options).map_err(refuse)?;
     Reasons::check(fresh.reasons()).map_err(refuse)?;
@@ -118,10 +121,13 @@ pub fn apply(
         let warning = refresh_cache(root, &learned, known(root, options));
         return Ok(Outcome { applied: Applied::Nothing, plan_id, warning });
     }
+    let question = autonomy_policy::question(fresh.set.manifest.document(), fresh.plan.doc(), &fresh.facts);
     let VerifiedSet { manifest, lock, policy, .. } = fresh.set;
     let admitted = autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle).map_err(refuse)?;
     let mut recorder = Recorder::open(root, actor, correlation, observer)?;
-    recorder.begin(json!({ "plan": plan_id, "signers": admitted.manifest().signers() }))?;
+    let signers = admitted.manifest().signers();
+    let origin = json!({ "source": source.describe(), "revision": source.revision() });
+    recorder.begin(json!({ "plan": plan_id, "signers": signers, "origin": origin }))?;
     recover_held(root, &held, runner, &mut recorder)?;
     let mut cache = known(root, options);
     let mut request = Request { set: source, admitted, lock: &lock, policy: &policy, stage_only, cache: &mut cache };
@@ -129,6 +135,7 @@ pub fn apply(
     match result {
         Ok(applied) => {
             let warning = recorder.end(outcome(&applied), json!({ "plan": plan_id }));
+            let warning = warning.or_else(|| question.ok().and_then(|question| kept(root, &question)));
             let warning = warning.or_else(|| refresh_cache(root, &learned, cache));
             Ok(Outcome { applied, plan_id, warning })
         }
@@ -150,6 +157,11 @@ fn known(root: &StateRoot, options: &Options<'_>) -> StatCache {
     if options.verify_content { StatCache::default() } else { StatCache::load(root) }
 }
 
+/// Keeps a question for later comparisons; gives a warning when that was not possible.
+fn kept(root: &StateRoot, question: &Value) -> Option<String> {
+    decisions::keep(root, question).err().map(|error| format!("the decision was not recorded: {}", error.to_reason()))
+}
+
 fn outcome(applied: &Applied) -> &'static str {
     match applied {
         Applied::Nothing => "nothing",
@@ -167,15 +179,17 @@ fn judge_again(
     approved: &PlanDoc,
     options: &Options<'_>,
 ) -> Result<Prepared, Reasons> {
-    let loaded = load(root)?;
+    let mut loaded = load(root)?;
+    let cache = known(root, options);
+    let facts = facts(root, &cache, options)?;
+    let fingerprint = set.manifest.fingerprint();
+    autonomy_plan::check_binding(approved, fingerprint, &facts)?;
+    loaded.prove(&facts);
     let context = loaded.context(options.clock, purpose(root, set.manifest.bytes())?);
     let signed = Signed { bytes: set.manifest.bytes(), signatures: set.manifest.signatures() };
     let manifest = verify_manifest(signed, &context)?;
     let lock = Signed { bytes: set.lock.bytes(), signatures: set.lock.signatures() };
     let lock = verify_lock(lock, &manifest, &context)?;
-    let cache = known(root, options);
-    let facts = facts(root, &cache, options)?;
-    autonomy_plan::check_binding(approved, manifest.fingerprint(), &facts)?;
     let fresh = judge(root, source, VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() }, facts)?;
     if fresh.plan.id() == approved.plan_id {
         return Ok(fresh);
@@ -197,6 +211,22 @@ fn refresh_cache(root: &StateRoot, learned: &[Learned], mut cache: StatCache) ->
         cache.store(root).map_err(failed)
     });
     stored.err().map(|reasons: Reasons| format!("the stat cache was not refreshed: {reasons}"))
+}
+
+/// The same for a plan that was refused: what its policy was asked is kept as well.
+pub fn note_refused_plan(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    prepared: &Prepared,
+    actor: &Actor,
+    reasons: &Reasons,
+) -> Option<String> {
+    let noted = note_refused_set(root, source, actor, reasons);
+    let asked = prepared.plan.has_changes() && !prepared.doc.verdicts.policy.is_empty();
+    let question = asked.then(|| {
+        autonomy_policy::question(prepared.set.manifest.document(), prepared.plan.doc(), &prepared.facts).ok()
+    });
+    noted.or_else(|| question.flatten().and_then(|question| kept(root, &question)))
 }
 
 /// Records a refusal that came before anything was approved, and keeps the evidence of a double signature.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use autonomy_plan::render::{TextPair, Texts};
-use autonomy_plan::{Desired, Plan};
+use autonomy_plan::{Desired, Origin, Plan};
 use autonomy_policy::Bundle;
 use autonomy_schema::facts::{Facts, GenerationFacts};
 use autonomy_schema::floors::Floors;
@@ -13,10 +13,11 @@ use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
 use autonomy_schema::version::released_at;
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, Time, document, set};
-use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, collect, layout, read_capped};
+use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, UnitProbe, collect, layout, read_capped};
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed};
 
 use crate::set::{SetCheck, VerifiedSet, verify_set};
+use crate::{decisions, saved};
 
 /// How a plan is made.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct Options<'a> {
     pub os_root: &'a Path,
     /// Told while files are hashed: bytes done, bytes in all.
     pub progress: &'a dyn Fn(u64, u64),
+    /// Asked how the units of the active manifest are.
+    pub units: UnitProbe<'a>,
 }
 
 /// What a state root says of itself before anything is judged.
@@ -42,6 +45,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Floors that somebody lowered beside apply admit nothing that is older than what runs.
+    pub(crate) fn prove(&mut self, facts: &Facts) {
+        if let Some(current) = &facts.bound.current {
+            self.floors = self.floors.proven_by(&current.stream, current.serial, current.manifest);
+        }
+    }
+
     /// The context to verify in.
     pub fn context(&self, clock: Time, purpose: Purpose) -> Context<'_> {
         Context {
@@ -91,17 +101,44 @@ pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
 
 /// Verifies the set, plans it against the node's state, and asks policy and platform.
 pub fn prepare(root: &StateRoot, source: &dyn SetSource, options: &Options<'_>) -> Result<Prepared, Reasons> {
-    let loaded = load(root)?;
+    prepare_for(root, source, None, options)
+}
+
+/// The same for a plan that was saved: first of all it must still hold.
+pub fn prepare_saved(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    saved: &PlanDoc,
+    options: &Options<'_>,
+) -> Result<Prepared, Reasons> {
+    prepare_for(root, source, Some(saved), options)
+}
+
+fn prepare_for(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    saved: Option<&PlanDoc>,
+    options: &Options<'_>,
+) -> Result<Prepared, Reasons> {
+    let mut loaded = load(root)?;
     let cache = if options.verify_content { StatCache::default() } else { StatCache::load(root) };
-    let context = loaded.context(options.clock, purpose(root, &peek(source))?);
+    // Who is not trusted is told nothing of the node: what is wrong with its own state comes after the signatures.
+    let facts = facts(root, &cache, options);
+    if let Ok(facts) = &facts {
+        loaded.prove(facts);
+    }
+    let peeked = peek(source);
+    if let Some(saved) = saved {
+        saved::check(root, saved, &peeked, facts.as_ref().map_err(Clone::clone)?)?;
+    }
+    let context = loaded.context(options.clock, purpose(root, &peeked)?);
     let check = SetCheck { set: source, context: &context, cache: &cache, progress: options.progress };
     let set = verify_set(&check)?;
     // The purpose was chosen by bytes that were read before those that were verified.
     if purpose(root, set.manifest.bytes())? != context.purpose {
         return Err(Reason::new(Code::StalePlan, "the set or the active generation changed meanwhile").into());
     }
-    let facts = facts(root, &cache, options)?;
-    judge(root, source, set, facts)
+    judge(root, source, set, facts?)
 }
 
 /// The manifest of the set as it lies there, to be verified later; empty when it cannot be read.
@@ -126,8 +163,13 @@ pub(crate) fn purpose(root: &StateRoot, manifest: &[u8]) -> Result<Purpose, Reas
 
 /// The facts of the node.
 pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) -> Result<Facts, Reasons> {
-    let how =
-        FactOptions { clock: options.clock, verify_content: options.verify_content, os_root: options.os_root, cache };
+    let how = FactOptions {
+        clock: options.clock,
+        verify_content: options.verify_content,
+        os_root: options.os_root,
+        cache,
+        units: options.units,
+    };
     collect(root, &how)
 }
 
@@ -150,12 +192,15 @@ pub(crate) fn judge(
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let active = active_policy(root, &facts, manifest)?;
     let texts = texts(root, manifest, &facts, active.as_ref(), &incoming);
+    let proof = active.as_ref().and_then(|active| decisions::proof(root, active, &incoming));
     let bundle = active.unwrap_or(incoming);
     let mut verdicts = Verdicts { precheck: autonomy_plan::prechecks(manifest, &plan, &facts), policy: Vec::new() };
     if plan.has_changes() {
         verdicts.policy = autonomy_policy::verdicts(&bundle, manifest, plan.doc(), &facts);
     }
-    let doc = autonomy_plan::report(&plan, verdicts, Some(&source.describe()));
+    let (name, revision) = (source.describe(), source.revision());
+    let origin = Origin { source: Some(&name), revision: revision.as_deref() };
+    let doc = autonomy_plan::report(&plan, verdicts, origin, proof);
     Ok(Prepared { set, facts, plan, bundle, doc, texts })
 }
 

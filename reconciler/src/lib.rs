@@ -14,13 +14,18 @@
 //!
 //! Start with [`prepare`], then [`apply`].
 
+mod decisions;
 mod execute;
+mod foresee;
 mod judge;
 mod quarantine;
 mod record;
+mod saved;
 mod set;
 
-pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_set, recover_unfinished};
-pub use judge::{Loaded, Options, Prepared, load, prepare};
+pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set, recover_unfinished};
+pub use foresee::{Foreseen, Foresight, floors_of, foresee, node_of};
+pub use judge::{Loaded, Options, Prepared, load, prepare, prepare_saved};
 pub use record::Actor;
+pub use saved::parse_saved;
 pub use set::{SetCheck, VerifiedSet, verify_set};

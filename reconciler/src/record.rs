@@ -98,6 +98,10 @@ impl Observer for Recorder<'_> {
         }
         self.inner.event(event);
     }
+
+    fn stop(&self) -> Option<String> {
+        self.inner.stop()
+    }
 }
 
 /// Records that a changing verb was refused. Gives a warning when that was not possible; the refusal stands anyway.

@@ -91,6 +91,29 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
     }
 }
 
+/// A set that is read without asking who signed it: its documents, and its policy bundle as the manifest pins it.
+pub(crate) struct Draft {
+    /// The manifest.
+    pub(crate) manifest: StateManifest,
+    /// BLAKE3 of its bytes.
+    pub(crate) fingerprint: Blake3,
+    /// The bytes of the policy bundle.
+    pub(crate) policy: Vec<u8>,
+}
+
+/// Reads manifest and policy of a set, and compares the list of its files; signatures may be absent. Artifacts are not
+/// read.
+pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
+    let (files, mut reasons) = listed(source)?;
+    let bytes = read(source, &files, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
+    let bytes = with(&reasons, bytes.ok_or_else(|| missing(set::MANIFEST)))?;
+    let manifest: StateManifest = with(&reasons, document::parse(&bytes))?;
+    compare(&manifest, &files, &mut reasons);
+    let policy = with(&reasons, policy(source, &files, &manifest))?;
+    Reasons::check(reasons)?;
+    Ok(Draft { fingerprint: document::fingerprint(&bytes), manifest, policy })
+}
+
 type Files = BTreeMap<String, SourceFile>;
 
 /// The regular files, and reasons against everything else.

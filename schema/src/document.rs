@@ -17,10 +17,16 @@ use crate::version::{ApiVersion, Kind};
 /// The largest document that is read, in bytes: 10,000 artifacts with their segment indices fit.
 pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 
+/// The largest plan or facts file that is read: they say of each artifact several times what a manifest says once.
+pub const MAX_DERIVED_BYTES: usize = 32 << 20;
+
 /// A document kind: how it is named and which rules bind its values together.
 pub trait Document: Serialize + DeserializeOwned {
     /// The `kind` that the document must carry.
     const KIND: Kind;
+
+    /// The largest document of this kind that is read, in bytes.
+    const MAX_BYTES: usize = MAX_DOCUMENT_BYTES;
 
     /// What is wrong beyond types: limits, contradictions, collisions. Empty when nothing is.
     fn validate(&self) -> Vec<Reason> {
@@ -41,7 +47,7 @@ pub trait Document: Serialize + DeserializeOwned {
 /// Parses canonical bytes into `T`: size, UTF-8, syntax, duplicate keys, version, kind, canonical form, fields,
 /// `critical` and [`Document::validate`], with every reason that can be told at once.
 pub fn parse<T: Document>(bytes: &[u8]) -> Result<T, Reasons> {
-    let value = parse_value(bytes)?;
+    let value = parse_value(bytes, T::MAX_BYTES)?;
     let minor = check_header(&value, T::KIND)?;
     if !canonical::is_canonical(&value, bytes) {
         return Err(Reason::new(Code::NotCanonical, format!("the {} is not canonical JSON (RFC 8785)", T::KIND)).into());
@@ -66,9 +72,9 @@ pub fn fingerprint(bytes: &[u8]) -> Blake3 {
 }
 
 /// Size, UTF-8, syntax, duplicate keys and number range.
-fn parse_value(bytes: &[u8]) -> Result<Value, Reasons> {
-    if bytes.len() > MAX_DOCUMENT_BYTES {
-        let message = format!("the document has {} bytes; the cap is {MAX_DOCUMENT_BYTES}", bytes.len());
+fn parse_value(bytes: &[u8], cap: usize) -> Result<Value, Reasons> {
+    if bytes.len() > cap {
+        let message = format!("the document has {} bytes; the cap is {cap}", bytes.len());
         return Err(Reason::new(Code::DocumentTooLarge, message).into());
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError};
 use crate::digest::Blake3;
-use crate::document::Document;
+use crate::document::{Document, MAX_DERIVED_BYTES};
 use crate::floors::StreamFloor;
 use crate::manifest::is_default;
 use crate::path::{Mode, Name, RelPath};
@@ -154,7 +154,18 @@ pub struct ArtifactFact {
     pub blake3: Blake3,
 }
 
-/// How a file of the active generation differs.
+/// Where something differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftPlace {
+    /// In the active generation; the path is below it.
+    #[default]
+    Generation,
+    /// On the node, beside its generations: `edge/local.toml`, `trust/floors.json`, or `services/<unit>`.
+    Node,
+}
+
+/// How something differs from what the active manifest says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DriftKind {
@@ -168,6 +179,16 @@ pub enum DriftKind {
     Extra,
     /// Not a regular file.
     Type,
+    /// A file of the operator's own that goes before the manifest: `edge/local.toml`.
+    Override,
+    /// The same, but it cannot be used as it stands.
+    Invalid,
+    /// A floor lies below what the active generation proves that the node has seen.
+    Lowered,
+    /// A service that the manifest starts does not run.
+    Stopped,
+    /// A service that the manifest starts has failed.
+    Failed,
 }
 
 impl DriftKind {
@@ -179,15 +200,23 @@ impl DriftKind {
             DriftKind::Missing => "missing",
             DriftKind::Extra => "extra",
             DriftKind::Type => "type",
+            DriftKind::Override => "override",
+            DriftKind::Invalid => "invalid",
+            DriftKind::Lowered => "lowered",
+            DriftKind::Stopped => "stopped",
+            DriftKind::Failed => "failed",
         }
     }
 }
 
-/// One difference between the active generation and its manifest.
+/// One difference between the node and its active manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// Path below the generation.
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub place: DriftPlace,
+    /// Path below the generation, or a name of the node's.
     pub path: RelPath,
     /// How it differs.
     pub kind: DriftKind,
@@ -197,6 +226,31 @@ pub struct Drift {
     /// What is there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub actual: String,
+}
+
+impl Drift {
+    /// A difference in the active generation.
+    pub fn generation(path: RelPath, kind: DriftKind, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Self { place: DriftPlace::Generation, path, kind, expected: expected.into(), actual: actual.into() }
+    }
+
+    /// A difference beside the generations.
+    pub fn node(path: RelPath, kind: DriftKind, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Self { place: DriftPlace::Node, ..Self::generation(path, kind, expected, actual) }
+    }
+
+    /// Whether applying the active manifest again ends it. What is the operator's own is shown and left alone.
+    pub fn is_repairable(&self) -> bool {
+        !matches!(self.kind, DriftKind::Override | DriftKind::Invalid)
+    }
+
+    /// The name of the bound fact.
+    pub fn fact(&self) -> String {
+        match self.place {
+            DriftPlace::Generation => format!("drift.{}", self.path),
+            DriftPlace::Node => format!("drift.node:{}", self.path),
+        }
+    }
 }
 
 /// Facts that are tested again at every use.
@@ -212,6 +266,9 @@ pub struct ObservedFacts {
     pub free_bytes: u64,
     /// Bytes that the state root holds.
     pub used_bytes: u64,
+    /// Whether the node is suspended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub suspended: bool,
 }
 
 impl BoundFacts {
@@ -262,7 +319,7 @@ impl BoundFacts {
         }
         for drift in &self.drift {
             let found = if drift.actual.is_empty() { String::new() } else { format!(" {}", drift.actual) };
-            put(format!("drift.{}", drift.path), format!("{}{found}", drift.kind.as_str()));
+            put(drift.fact(), format!("{}{found}", drift.kind.as_str()));
         }
         for manifest in &self.outbox {
             put(format!("outbox.{}", manifest.short()), "waiting".to_owned());
@@ -281,6 +338,7 @@ impl ObservedFacts {
             ("observed.clock".to_owned(), self.clock.to_string()),
             ("observed.freeBytes".to_owned(), self.free_bytes.to_string()),
             ("observed.usedBytes".to_owned(), self.used_bytes.to_string()),
+            ("observed.suspended".to_owned(), self.suspended.to_string()),
         ]);
         if let Some(mark) = self.time_mark {
             named.insert("observed.timeMark".to_owned(), mark.to_string());
@@ -291,4 +349,5 @@ impl ObservedFacts {
 
 impl Document for Facts {
     const KIND: Kind = Kind::Facts;
+    const MAX_BYTES: usize = MAX_DERIVED_BYTES;
 }

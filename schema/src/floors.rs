@@ -83,6 +83,18 @@ impl Floors {
         floors
     }
 
+    /// These floors and, at the least, what a generation that is active here proves that the node has seen. Floors that
+    /// somebody lowered in between admit nothing older.
+    #[must_use]
+    pub fn proven_by(&self, stream: &Name, serial: u64, fingerprint: Blake3) -> Self {
+        let mut floors = self.clone();
+        let floor = floors.streams.entry(stream.clone()).or_insert(StreamFloor { serial, manifest: fingerprint });
+        if serial > floor.serial {
+            *floor = StreamFloor { serial, manifest: fingerprint };
+        }
+        floors
+    }
+
     /// These floors after a generation of `stream` became the last known good one. The first one decides which stream
     /// the node follows.
     #[must_use]

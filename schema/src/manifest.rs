@@ -15,12 +15,14 @@ use crate::version::{ApiVersion, Kind};
 
 mod later;
 mod validate;
+mod window;
 
 pub use later::{
-    Confirm, CopyBinary, Day, Directory, Health, Reconstruction, ReconstructionStep, Symlink, SystemdUnit,
-    VerifyConfig, Window, WriteFile,
+    Confirm, CopyBinary, Directory, Health, Reconstruction, ReconstructionStep, Symlink, SystemdUnit, VerifyConfig,
+    WriteFile,
 };
 pub use validate::{MAX_ARTIFACTS, MAX_COMMAND_BYTES, MAX_LIST};
+pub use window::{Day, Window};
 
 /// Whether a value is its type's default, so that "empty means absent" holds for every optional field.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Blake3;
-use crate::document::Document;
-use crate::facts::Drift;
+use crate::document::{Document, MAX_DERIVED_BYTES};
+use crate::facts::{Drift, DriftKind, DriftPlace};
 use crate::manifest::is_default;
-use crate::path::Name;
+use crate::path::{Name, RelPath};
+use crate::reason::{Code, Reason};
 use crate::version::{ApiVersion, Kind};
 
 /// The version of this form: readers refuse another major.
@@ -34,6 +35,9 @@ pub struct PlanDoc {
     /// Where the set came from, when that is no absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The revision of the source that was planned, as `commit:<40 hex digits>`, where it has revisions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The manifest.
     pub manifest: PlannedManifest,
     /// The facts that it is bound to, by name.
@@ -41,7 +45,7 @@ pub struct PlanDoc {
     /// Fingerprint of the bound facts.
     pub facts_fingerprint: Blake3,
     /// What differs from the active manifest.
-    pub drift: Vec<Drift>,
+    pub drift: Vec<PlannedDrift>,
     /// What would be done, in the order of execution.
     pub steps: Vec<Step>,
     /// What policy and platform say now.
@@ -67,6 +71,45 @@ pub struct PlannedManifest {
     pub name: Name,
     /// Release version.
     pub release: String,
+}
+
+/// A difference that was found, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedDrift {
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub place: DriftPlace,
+    /// Path below the generation, or a name of the node's.
+    pub path: RelPath,
+    /// How it differs.
+    pub kind: DriftKind,
+    /// What the manifest says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub expected: String,
+    /// What is there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub actual: String,
+    /// Why it matters, and what ends it.
+    pub reason: StepReason,
+}
+
+impl PlannedDrift {
+    /// A difference with its reason.
+    pub fn new(drift: Drift, reason: StepReason) -> Self {
+        let Drift { place, path, kind, expected, actual } = drift;
+        Self { place, path, kind, expected, actual, reason }
+    }
+
+    /// The difference alone.
+    pub fn drift(&self) -> Drift {
+        Drift {
+            place: self.place,
+            path: self.path.clone(),
+            kind: self.kind,
+            expected: self.expected.clone(),
+            actual: self.actual.clone(),
+        }
+    }
 }
 
 /// What a step does.
@@ -168,8 +211,12 @@ pub struct Forecast {
     pub disk_reused_bytes: u64,
     /// Services that restart or reload.
     pub restarts: u64,
-    /// `new`, `changed` or `unchanged`.
+    /// `new`, `changed` or `unchanged`; `widened`, `narrowed` or `differs` where both bundles were asked about
+    /// recorded decisions and their answers prove it.
     pub policy: String,
+    /// What was compared to say so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy_proof: String,
 }
 
 /// Counts of steps.
@@ -211,4 +258,17 @@ impl Summary {
 
 impl Document for PlanDoc {
     const KIND: Kind = Kind::Plan;
+    const MAX_BYTES: usize = MAX_DERIVED_BYTES;
+
+    fn validate(&self) -> Vec<Reason> {
+        let major = FORMAT_VERSION.split('.').next();
+        if self.format_version.split('.').next() == major {
+            return Vec::new();
+        }
+        let found = self.format_version.escape_default();
+        vec![Reason::new(
+            Code::UnknownVersion,
+            format!("`format_version` is {found}; this tool reads {FORMAT_VERSION}"),
+        )]
+    }
 }

@@ -97,6 +97,7 @@ codes! {
     SourceNotFound "source_not_found" 1 "The named source does not exist." "check the path";
     StalePlan "stale_plan" 7 "A fact that the plan was made from has changed since." "plan again";
     StateRootUnsafe "state_root_unsafe" 5 "The state root is not on a local file system, or others may write to it (INV-01)." "move it to a local disk, mode 0700, owned by the user that runs autonomy";
+    Superseded "superseded" 1 "Something newer came, or the loop was asked to end, before the switch. What was staged is removed; the active generation did not change." "nothing: the newer one is tried next";
     Suspended "suspended" 10 "The node is suspended." "run `autonomy resume`";
     SymlinkRefused "symlink_refused" 3 "A symbolic link or special file stands where a regular file must be." "replace it with the file itself";
     Syntax "syntax" 3 "The document is not well-formed YAML or JSON." "see the message for the place";

@@ -191,6 +191,24 @@ impl Relay {
     }
 }
 
+/// Keys that an operator may set in `edge/local.toml` (DESIGN §12).
+pub const LOCAL_KEYS: [&str; 3] = ["bandwidth", "listen", "metrics"];
+
+/// The keys that an `edge/local.toml` sets, sorted; or why it cannot be used.
+pub fn local_keys(text: &str) -> Result<Vec<String>, String> {
+    // The parser's own message quotes the file, whose content must not travel with facts.
+    let doc = text.parse::<DocumentMut>().map_err(|_quotes_it| "it is not TOML".to_owned())?;
+    let (known, unknown): (Vec<String>, Vec<String>) =
+        doc.iter().map(|(key, _)| key.to_owned()).partition(|key| LOCAL_KEYS.contains(&key.as_str()));
+    if unknown.is_empty() {
+        let mut keys = known;
+        keys.sort();
+        return Ok(keys);
+    }
+    let count = unknown.len();
+    Err(format!("{count} of its keys may not be set there; allowed are {}", LOCAL_KEYS.join(", ")))
+}
+
 /// Parsed numbers are at most 2^53 - 1, so the saturation is never reached.
 fn integer(number: u64) -> Item {
     value(i64::try_from(number).unwrap_or(i64::MAX))

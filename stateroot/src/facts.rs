@@ -4,9 +4,10 @@ use std::path::Path;
 
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::{
-    ArtifactFact, BoundFacts, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
+    ArtifactFact, BoundFacts, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
 };
 use autonomy_schema::journal::Phase;
+use autonomy_schema::path::UnitName;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Name, Reasons, StateManifest, Time};
@@ -18,13 +19,14 @@ use crate::root::{StateRoot, corrupt, one_line};
 
 mod drift;
 mod learn;
+mod node;
 mod os;
 mod walk;
 
 pub use learn::learn;
 
 /// How facts are collected.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct FactOptions<'a> {
     /// The clock.
     pub clock: Time,
@@ -34,7 +36,12 @@ pub struct FactOptions<'a> {
     pub os_root: &'a Path,
     /// What is known of files whose identity did not change.
     pub cache: &'a StatCache,
+    /// Asked about each unit that the active manifest starts.
+    pub units: UnitProbe<'a>,
 }
+
+/// How a unit differs from running, and what it is; `None` when it runs, or when nobody can say.
+pub type UnitProbe<'a> = &'a dyn Fn(&UnitName) -> Option<(DriftKind, String)>;
 
 /// Collects the facts of `root`. Its manifest is taken as it lies there: whether it is signed is asked elsewhere.
 pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Reasons> {
@@ -44,16 +51,25 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     let (root_bytes, _) = root.trust_root_bytes()?;
     let trust_root: TrustRoot =
         document::parse(&root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
-    let current = root.current()?;
+    let (current, lkg) = (root.current()?, root.lkg()?);
+    // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
+    let unfinished = root.journal()?.is_some_and(|journal| journal.phase == Phase::Switched);
     let walked = walk::walk(root.disk(), current.as_ref()).map_err(failed)?;
-    let (current, drift) = match current {
+    let (current, mut drift) = match current {
         None => (None, Vec::new()),
         Some(name) => {
             let (manifest, fingerprint) = active_manifest(root, &name)?;
-            let drift = drift::find(root.disk(), &name, &manifest, &walked.generation, options).map_err(failed)?;
+            let mut drift = drift::find(root.disk(), &name, &manifest, &walked.generation, options).map_err(failed)?;
+            // Between the switch and its promotion floors and services are on their way.
+            if !unfinished {
+                drift.extend(node::floors(&floors, &manifest, fingerprint, lkg.is_some()));
+                drift.extend(node::services(&manifest, options.units));
+            }
             (Some(generation_facts(name, &manifest, fingerprint)), drift)
         }
     };
+    drift.extend(node::local_settings(root.disk())?);
+    drift.sort();
     let bound = BoundFacts {
         node: NodeFacts { id: node.node_id, fleet: node.fleet, hardware: node.hardware, labels: node.labels },
         os: os::os_facts(options.os_root),
@@ -65,18 +81,18 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
             revocation_number: floors.revoked.number,
         },
         current,
-        lkg: root.lkg()?,
+        lkg,
         drift,
         outbox: root.outbox().map_err(failed)?,
         pinned: root.pinned()?,
-        // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
-        unfinished: root.journal()?.is_some_and(|journal| journal.phase == Phase::Switched),
+        unfinished,
     };
     let observed = ObservedFacts {
         clock: options.clock,
         time_mark: floors.time_mark,
         free_bytes: root.disk().space().map_err(failed)?.free,
         used_bytes: walked.used_bytes,
+        suspended: root.is_suspended().map_err(failed)?,
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
 }

@@ -59,10 +59,14 @@ places! {
     cache "cache";
     /// The stat cache.
     cache_files "cache/files";
+    /// Questions that the update policy was asked, the newest of them.
+    cache_decisions "cache/decisions";
     /// Manifests that failed here and are not tried again.
     pins "pins.json";
     /// Present while the node is suspended.
     suspended "suspended";
+    /// The operator's own settings of the relay daemon.
+    edge_local "edge/local.toml";
 }
 
 /// The folders that `init` makes, parents first.

@@ -87,6 +87,10 @@ pub trait SetSource: Send + Sync {
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError>;
     /// What a person calls the source.
     fn describe(&self) -> String;
+    /// The revision that was read, as `commit:<40 hex digits>`, where the source has revisions.
+    fn revision(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A set in a folder. The folder is held open; nothing outside it is ever read.

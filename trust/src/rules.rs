@@ -16,7 +16,9 @@
 
 use std::collections::BTreeSet;
 
+use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::{Revoked, semver_text::Version};
+use autonomy_schema::node::Node;
 use autonomy_schema::version::TOOL_VERSION;
 use autonomy_schema::{Blake3, Code, Name, Reason, Sha256, StateManifest, Time};
 
@@ -41,12 +43,32 @@ pub(crate) fn judge(manifest: &StateManifest, fingerprint: Blake3, context: &Con
         reasons.extend(revocation_number(manifest, context));
     }
     if acted_on {
-        reasons.extend(stream(manifest, context));
+        reasons.extend(stream(manifest, context.floors));
         reasons.extend(min_tool(manifest));
     }
     reasons.extend(root_version(manifest, context));
     reasons.extend(revoked_manifest(manifest, fingerprint, context));
-    reasons.extend(scope(manifest, context, acted_on));
+    if let Some(node) = context.node {
+        reasons.extend(scope(manifest, node, acted_on));
+    }
+    reasons
+}
+
+/// What can be told of a manifest that nobody signed yet, before it is: everything above that needs neither signatures
+/// nor the trust root. It lets a plan be shown; it never makes a [`crate::Verified`].
+pub fn draft_reasons(
+    manifest: &StateManifest,
+    fingerprint: Blake3,
+    floors: &Floors,
+    node: &Node,
+    clock: Time,
+) -> Vec<Reason> {
+    let now = floors.time_mark.unwrap_or(clock).max(clock);
+    let mut reasons: Vec<Reason> = expired("the manifest", manifest.metadata.expires_at, now).into_iter().collect();
+    reasons.extend(floor(manifest, fingerprint, floors));
+    reasons.extend(stream(manifest, floors));
+    reasons.extend(min_tool(manifest));
+    reasons.extend(scope(manifest, node, true));
     reasons
 }
 
@@ -77,11 +99,11 @@ fn expiry(manifest: &StateManifest, context: &Context<'_>) -> Vec<Reason> {
         ("the manifest".to_owned(), manifest.metadata.expires_at),
         (format!("trust root version {}", context.root.document().version), context.root.document().expires_at),
     ];
-    documents
-        .into_iter()
-        .filter(|(_, expires)| *expires <= now)
-        .map(|(what, expires)| Reason::new(Code::Expired, format!("{what} expired at {expires}; it is {now} or later")))
-        .collect()
+    documents.into_iter().filter_map(|(what, expires)| expired(&what, expires, now)).collect()
+}
+
+fn expired(what: &str, expires: Time, now: Time) -> Option<Reason> {
+    (expires <= now).then(|| Reason::new(Code::Expired, format!("{what} expired at {expires}; it is {now} or later")))
 }
 
 fn issued_in_future(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
@@ -99,24 +121,34 @@ fn latest(mark: Option<Time>, other: Time) -> Time {
 }
 
 fn serial(manifest: &StateManifest, fingerprint: Blake3, context: &Context<'_>) -> Option<Reason> {
+    if let Some(reason) = floor(manifest, fingerprint, context.floors) {
+        return Some(reason);
+    }
     let name = &manifest.metadata.name;
     let serial = manifest.metadata.serial;
     let floor = context.floors.streams.get(name)?;
-    if serial < floor.serial {
-        let message = format!("serial {serial} of stream `{name}` is below {}, which this node has seen", floor.serial);
-        return Some(Reason::new(Code::SerialTooLow, message));
-    }
-    if serial == floor.serial && fingerprint != floor.manifest {
-        let message =
-            format!("serial {serial} of stream `{name}` was seen as {}; these bytes are {fingerprint}", floor.manifest);
-        return Some(Reason::new(Code::SerialConflict, message));
-    }
     // What is only passed on raises no floor, so a far serial does no harm here.
     let step = context.root.document().max_serial_step;
     (context.purpose == Purpose::Change && serial - floor.serial > step).then(|| {
         let message =
             format!("serial {serial} of stream `{name}` is more than {step} above {}, the highest seen", floor.serial);
         Reason::new(Code::SerialStep, message)
+    })
+}
+
+/// A serial below the floor, or on it with other bytes.
+fn floor(manifest: &StateManifest, fingerprint: Blake3, floors: &Floors) -> Option<Reason> {
+    let name = &manifest.metadata.name;
+    let serial = manifest.metadata.serial;
+    let floor = floors.streams.get(name)?;
+    if serial < floor.serial {
+        let message = format!("serial {serial} of stream `{name}` is below {}, which this node has seen", floor.serial);
+        return Some(Reason::new(Code::SerialTooLow, message));
+    }
+    (serial == floor.serial && fingerprint != floor.manifest).then(|| {
+        let message =
+            format!("serial {serial} of stream `{name}` was seen as {}; these bytes are {fingerprint}", floor.manifest);
+        Reason::new(Code::SerialConflict, message)
     })
 }
 
@@ -128,8 +160,8 @@ fn revocation_number(manifest: &StateManifest, context: &Context<'_>) -> Option<
     })
 }
 
-fn stream(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
-    let followed = context.floors.stream.as_ref()?;
+fn stream(manifest: &StateManifest, floors: &Floors) -> Option<Reason> {
+    let followed = floors.stream.as_ref()?;
     let name = &manifest.metadata.name;
     (name != followed).then(|| {
         Reason::new(Code::WrongStream, format!("the manifest is of stream `{name}`; this node follows `{followed}`"))
@@ -167,8 +199,7 @@ fn revoked_manifest(manifest: &StateManifest, fingerprint: Blake3, context: &Con
 }
 
 /// `acted_on`: a node that passes a manifest on need not be the one that it is for, but of the same fleet.
-fn scope(manifest: &StateManifest, context: &Context<'_>, acted_on: bool) -> Vec<Reason> {
-    let Some(node) = context.node else { return Vec::new() };
+fn scope(manifest: &StateManifest, node: &Node, acted_on: bool) -> Vec<Reason> {
     let scope = &manifest.spec.scope;
     let mut reasons = Vec::new();
     let mut mismatch = |message: String| reasons.push(Reason::new(Code::ScopeMismatch, message));

@@ -1,25 +1,33 @@
 //! `autonomy apply`: shows the plan, asks, and carries it out.
 
+use std::path::Path;
+
 use autonomy_apply::{Applied, Event, Observer, Recovery, SERVICE_TIMEOUT, SystemRunner};
+use autonomy_plan::render::Detail;
 use autonomy_reconciler::{ApplyFailure, Approval, Outcome, Prepared};
 use autonomy_schema::journal::Phase;
+use autonomy_schema::plan_doc::{self, PlanDoc};
 use autonomy_schema::version::TOOL_VERSION;
-use autonomy_schema::{Reasons, plan_doc};
+use autonomy_schema::{Document as _, Reasons};
 use autonomy_stateroot::StateRoot;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::Global;
-use crate::commands::plan::{self, Format};
+use crate::commands::plan::{self, Format, Look};
 use crate::failure::{Failure, exit};
-use crate::{node, ui};
+use crate::{files, node, ui};
 
 /// Make a set the active generation of this node: plan, ask, stage, switch by one rename, run services.
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
-    /// The set.
-    source: String,
+    /// The set, or a plan that `autonomy plan --out` saved: what was approved then is carried out, without asking again.
+    #[arg(value_name = "SET|PLAN")]
+    what: String,
+    /// Where the set of a saved plan lies, when that is not where it lay then.
+    #[arg(long, value_name = "SET")]
+    source: Option<String>,
     /// Do not ask.
     #[arg(long)]
     auto_approve: bool,
@@ -32,6 +40,8 @@ pub(crate) struct Args {
     /// Read every file, whatever the stat cache says.
     #[arg(long)]
     verify_content: bool,
+    #[command(flatten)]
+    look: Look,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -42,7 +52,9 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 
 fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let source = node::source(&args.source)?;
+    let saved = saved_plan(args)?;
+    let source = node::source(&set_of(args, saved.as_ref())?)?;
+    let source = source.set();
     let clock = node::clock();
     let verb = if args.stage_only { "apply --stage-only" } else { "apply" };
     let actor = node::actor(verb, clock);
@@ -52,28 +64,60 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let options = node::options(clock, args.verify_content, &progress);
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     report_recovery(&recovery);
-    let prepared = autonomy_reconciler::prepare(&root, &source, &options);
-    bar.finish_and_clear();
-    let refuse = |reasons: Reasons| {
-        warn(autonomy_reconciler::note_refused_set(&root, &source, &actor, &reasons));
-        Failure::from(reasons)
+    let prepared = match &saved {
+        None => autonomy_reconciler::prepare(&root, source, &options),
+        Some(saved) => autonomy_reconciler::prepare_saved(&root, source, saved, &options),
     };
-    let prepared = prepared.map_err(refuse)?;
-    watcher.show(&prepared)?;
+    bar.finish_and_clear();
+    let prepared = prepared.map_err(|reasons| {
+        warn(autonomy_reconciler::note_refused_set(&root, source, &actor, &reasons));
+        Failure::from(reasons)
+    })?;
+    watcher.show(&prepared, args.look)?;
     if let Some(reasons) = Reasons::new(prepared.reasons()) {
-        return Err(refuse(reasons));
+        warn(autonomy_reconciler::note_refused_plan(&root, source, &prepared, &actor, &reasons));
+        return Err(reasons.into());
     }
-    if prepared.plan.has_changes() && !args.auto_approve && !ui::consent("Apply this plan?")? {
+    // A saved plan was approved when it was saved, and nothing else than it is carried out.
+    let approved = args.auto_approve || saved.is_some();
+    if prepared.plan.has_changes() && !approved && !ui::consent("Apply this plan?")? {
         ui::err("Nothing was changed.\n");
         return Ok(exit::FAILURE);
     }
     let approval =
-        Approval { prepared, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: watcher };
-    let result = autonomy_reconciler::apply(&root, &source, approval, &options);
+        Approval { prepared, saved, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: watcher };
+    let result = autonomy_reconciler::apply(&root, source, approval, &options);
     watcher.bar.finish_and_clear();
     match result {
         Ok(outcome) => Ok(done(&root, watcher, outcome)),
         Err(failure) => Err(failed(failure)),
+    }
+}
+
+/// The saved plan, when the argument names a file: a set in a folder never is one.
+fn saved_plan(args: &Args) -> Result<Option<PlanDoc>, Failure> {
+    let path = Path::new(&args.what);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = files::read(path, PlanDoc::MAX_BYTES as u64)?;
+    Ok(Some(autonomy_reconciler::parse_saved(&bytes)?))
+}
+
+/// Where the set is.
+fn set_of(args: &Args, saved: Option<&PlanDoc>) -> Result<String, Failure> {
+    match (saved, &args.source) {
+        (None, None) => Ok(args.what.clone()),
+        (None, Some(_)) => {
+            let message =
+                format!("--source says where the set of a saved plan lies, and {} is no plan file", args.what);
+            Err(Failure::Usage(ui::printable(&message)))
+        }
+        (Some(_), Some(source)) => Ok(source.clone()),
+        (Some(saved), None) => saved.source.clone().ok_or_else(|| {
+            let message = "the plan does not say where its set lies, as that was an absolute path: give --source SET";
+            Failure::Usage(message.to_owned())
+        }),
     }
 }
 
@@ -158,9 +202,9 @@ impl Watcher {
         }
     }
 
-    fn show(&self, prepared: &Prepared) -> Result<(), Failure> {
+    fn show(&self, prepared: &Prepared, look: Look) -> Result<(), Failure> {
         if !self.json {
-            ui::out(&plan::rendered(prepared, Format::Text)?);
+            ui::out(&plan::rendered(&prepared.doc, &prepared.texts, Format::Text, look.style(Detail::Full))?);
             return Ok(());
         }
         for step in &prepared.doc.steps {

@@ -1,5 +1,6 @@
 //! `autonomy explain`: what a reason code means, and what mends it.
 
+use autonomy_plan::Why;
 use autonomy_schema::Code;
 
 use crate::failure::{Failure, exit};
@@ -17,10 +18,17 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         let lines =
             Code::ALL.iter().map(|code| format!("{:<26} {:>2}  {}\n", code.as_str(), code.exit(), code.explain()));
         ui::out(&lines.collect::<String>());
+        let lines = Why::ALL.iter().map(|why| format!("{:<26}  -  {}\n", why.as_str(), why.explain()));
+        ui::out(&lines.collect::<String>());
         return Ok(exit::DONE);
     };
+    if let Some(why) = Why::ALL.iter().find(|why| why.as_str() == text) {
+        ui::out(&format!("{} (in plans)\n\n{}\n", why.as_str(), why.explain()));
+        return Ok(exit::DONE);
+    }
     let code = text.trim_end_matches(':').parse::<Code>().map_err(|error| {
-        let near = Code::ALL.iter().filter(|code| shares_a_word(code.as_str(), text)).map(|code| code.as_str());
+        let every = Code::ALL.iter().map(|code| code.as_str()).chain(Why::ALL.iter().map(|why| why.as_str()));
+        let near = every.filter(|code| shares_a_word(code, text));
         let near = near.collect::<Vec<_>>().join(", ");
         let hint = if near.is_empty() { String::new() } else { format!("; near it: {near}") };
         Failure::Usage(ui::printable(&format!("{error}{hint}")))

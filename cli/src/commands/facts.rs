@@ -1,12 +1,13 @@
 //! `autonomy facts`: what the node knows of itself.
 
+use std::path::PathBuf;
+
 use autonomy_schema::{Code, Document as _, Time};
-use autonomy_stateroot::{FactOptions, StatCache};
 
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
-use crate::ui;
+use crate::{files, ui};
 
 /// Show what the node knows of itself. Writes nothing.
 #[derive(clap::Args)]
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Write them to a file, for `autonomy plan --facts` on another machine, instead of printing them.
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -28,15 +32,13 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 
 fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
-    let cache = if args.verify_content { StatCache::default() } else { StatCache::load(&root) };
-    let options = FactOptions {
-        clock: args.now.unwrap_or_else(node::clock),
-        verify_content: args.verify_content,
-        os_root: std::path::Path::new("/"),
-        cache: &cache,
-    };
-    let facts = autonomy_stateroot::collect(&root, &options)?;
+    let facts = node::facts(&root, args.now.unwrap_or_else(node::clock), args.verify_content)?;
     let broken = |error: autonomy_schema::canonical::CanonicalError| Failure::because(Code::IoError, error.to_string());
+    if let Some(out) = &args.out {
+        let mut bytes = facts.to_canonical().map_err(broken)?;
+        bytes.push(b'\n');
+        return files::replace(out, &bytes).map(|()| exit::DONE);
+    }
     match args.output {
         Output::Json => {
             let bytes = facts.to_canonical().map_err(broken)?;

@@ -12,7 +12,7 @@ use autonomy_trust::{PinnedRoot, Signed};
 
 use crate::Global;
 use crate::failure::{Failure, exit};
-use crate::{node, ui};
+use crate::{files, node, ui};
 
 /// Make a folder a state root: who the node is, and whom it trusts.
 #[derive(clap::Args)]
@@ -46,10 +46,10 @@ fn machine() -> Name {
 
 /// Reads a trust root and the signatures beside it, and checks them.
 pub(crate) fn trust_root(path: &Path) -> Result<(PinnedRoot, Vec<u8>, Vec<u8>), Failure> {
-    let bytes = node::read_file(path, MAX_DOCUMENT_BYTES as u64)?;
+    let bytes = files::read(path, MAX_DOCUMENT_BYTES as u64)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".sigstore.jsonl");
-    let signatures = node::read_file(Path::new(&beside), set::MAX_SIGNATURES_BYTES)?;
+    let signatures = files::read(Path::new(&beside), set::MAX_SIGNATURES_BYTES)?;
     let root = PinnedRoot::first(Signed { bytes: &bytes, signatures: &signatures })?;
     Ok((root, bytes, signatures))
 }

@@ -2,14 +2,10 @@
 
 use std::path::PathBuf;
 
-use autonomy_reconciler::{SetCheck, verify_set};
+use autonomy_reconciler::{SetCheck, floors_of, node_of, verify_set};
 use autonomy_schema::Time;
-use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
-use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
-use autonomy_schema::manifest::Revoked;
-use autonomy_schema::node::Node;
-use autonomy_schema::version::{ApiVersion, Kind, released_at};
+use autonomy_schema::version::released_at;
 use autonomy_stateroot::StatCache;
 use autonomy_trust::{Context, Purpose};
 use serde_json::json;
@@ -47,7 +43,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, floors, node) = if let Some(path) = &args.trust_root {
         let (pinned, ..) = init::trust_root(path)?;
-        let facts = args.node_facts.as_deref().map(read_facts).transpose()?;
+        let facts = args.node_facts.as_deref().map(node::facts_file).transpose()?;
         let floors = facts.as_ref().map_or_else(Floors::default, floors_of);
         (pinned, floors, facts.as_ref().map(node_of))
     } else {
@@ -65,7 +61,7 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
     };
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
-    let check = SetCheck { set: &source, context: &context, cache: &StatCache::default(), progress: &progress };
+    let check = SetCheck { set: source.set(), context: &context, cache: &StatCache::default(), progress: &progress };
     let verified = verify_set(&check);
     bar.finish_and_clear();
     let set = verified?;
@@ -93,36 +89,4 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
         set.policy.len(),
     ));
     Ok(exit::DONE)
-}
-
-fn read_facts(path: &std::path::Path) -> Result<Facts, Failure> {
-    let bytes = node::read_file(path, MAX_DOCUMENT_BYTES as u64)?;
-    // `autonomy facts` ends its line, canonical JSON does not.
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    Ok(document::parse(bytes)?)
-}
-
-fn node_of(facts: &Facts) -> Node {
-    let node = &facts.bound.node;
-    Node {
-        api_version: ApiVersion::default(),
-        kind: Kind::Node,
-        node_id: node.id.clone(),
-        fleet: node.fleet.clone(),
-        hardware: node.hardware.clone(),
-        labels: node.labels.clone(),
-    }
-}
-
-fn floors_of(facts: &Facts) -> Floors {
-    let floors = &facts.bound.floors;
-    Floors {
-        promoted: floors.promoted,
-        stream: floors.stream.clone(),
-        streams: floors.streams.clone(),
-        revoked: Revoked { number: floors.revocation_number, ..Revoked::default() },
-        time_mark: facts.observed.time_mark,
-        root_version: facts.bound.trust.root_version,
-        ..Floors::default()
-    }
 }

@@ -108,7 +108,7 @@ fn verdicts(out: &mut String, title: &str, verdicts: &[Verdict]) {
 }
 
 /// Plain text that cannot become markup.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in safe(text).chars() {
         match c {

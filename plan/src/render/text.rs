@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use autonomy_schema::facts::{Drift, DriftKind};
-use autonomy_schema::plan_doc::{Action, PlanDoc, Step, Verdict};
+use autonomy_schema::facts::DriftKind;
+use autonomy_schema::plan_doc::{Action, PlanDoc, PlannedDrift, Step, Verdict};
 
 use super::diff::{self, Line};
 use super::escape::safe;
-use super::{MAX_ARTIFACTS_SHOWN, Texts, words};
+use super::{Detail, MAX_ARTIFACTS_SHOWN, Style, Texts, words};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -49,8 +49,12 @@ fn style(action: Action) -> &'static str {
 }
 
 /// The plan as text. Every shown value is safe for a terminal; the only escapes are our own colours.
-pub fn text(doc: &PlanDoc, texts: &Texts, color: bool) -> String {
-    let mut paper = Paper { out: String::new(), color };
+pub fn text(doc: &PlanDoc, texts: &Texts, style: Style) -> String {
+    let mut paper = Paper { out: String::new(), color: style.color };
+    if style.detail == Detail::Summary {
+        paper.line(&words::summary_line(doc));
+        return paper.out;
+    }
     head(&mut paper, doc);
     if !doc.drift.is_empty() {
         drift(&mut paper, &doc.drift);
@@ -58,6 +62,12 @@ pub fn text(doc: &PlanDoc, texts: &Texts, color: bool) -> String {
     if !doc.steps.is_empty() {
         legend(&mut paper, doc);
         steps(&mut paper, doc, texts);
+    }
+    if style.detail == Detail::Changes {
+        paper.heading(&words::summary_line(doc));
+        return paper.out;
+    }
+    if !doc.steps.is_empty() {
         forecast(&mut paper, doc);
     }
     verdicts(&mut paper, "Precheck:", &doc.verdicts.precheck);
@@ -98,14 +108,14 @@ fn head(paper: &mut Paper, doc: &PlanDoc) {
 }
 
 /// What was changed behind the manifest's back.
-fn drift(paper: &mut Paper, drift: &[Drift]) {
-    let count = words::counted(drift.len() as u64, "file", "files");
-    paper.heading(&format!("Drift: {count} of the active generation changed outside the manifest:"));
+fn drift(paper: &mut Paper, drift: &[PlannedDrift]) {
+    let count = words::counted(drift.len() as u64, "difference", "differences");
+    paper.heading(&format!("Drift: {count} from the active manifest:"));
     paper.out.push('\n');
     for entry in drift.iter().take(MAX_ARTIFACTS_SHOWN) {
         let (style, mark) = match entry.kind {
-            DriftKind::Content | DriftKind::Mode => (YELLOW, "~"),
-            DriftKind::Missing => (RED, "-"),
+            DriftKind::Content | DriftKind::Mode | DriftKind::Lowered | DriftKind::Override => (YELLOW, "~"),
+            DriftKind::Missing | DriftKind::Stopped | DriftKind::Failed | DriftKind::Invalid => (RED, "-"),
             DriftKind::Extra => (GREEN, "+"),
             DriftKind::Type => (YELLOW, "-/+"),
         };

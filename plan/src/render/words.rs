@@ -1,6 +1,6 @@
 //! The sentences that text and Markdown share.
 
-use autonomy_schema::plan_doc::{Action, PlanDoc, Step, Summary, Verdict};
+use autonomy_schema::plan_doc::{Action, Forecast, PlanDoc, Step, Summary, Verdict};
 
 use super::escape::safe;
 
@@ -110,8 +110,13 @@ pub(super) fn forecast(doc: &PlanDoc) -> Vec<(&'static str, String)> {
     vec![
         ("disk", format!("{} new{reused}", bytes(forecast.disk_new_bytes))),
         ("services", format!("{} after the switch", counted(forecast.restarts, "step", "steps"))),
-        ("policy", safe(&forecast.policy).into_owned()),
+        ("policy", policy(forecast)),
     ]
+}
+
+fn policy(forecast: &Forecast) -> String {
+    let proof = if forecast.policy_proof.is_empty() { String::new() } else { format!(": {}", forecast.policy_proof) };
+    safe(&format!("{}{proof}", forecast.policy)).into_owned()
 }
 
 /// Whether an apply was cut off.

@@ -1,6 +1,6 @@
 //! Saved plans.
 
-use autonomy_plan::{check_binding, report};
+use autonomy_plan::{Origin, check_binding, report};
 use autonomy_schema::facts::DriftKind;
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
 use autonomy_schema::reason::Code;
@@ -8,7 +8,7 @@ use autonomy_schema::reason::Code;
 use crate::fixture::{after, drift, fresh, parse, planned, release_1, release_2};
 
 fn saved() -> PlanDoc {
-    report(&planned(&release_2(), &after(&release_1(), &fresh())), Verdicts::default(), None)
+    report(&planned(&release_2(), &after(&release_1(), &fresh())), Verdicts::default(), Origin::default(), None)
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub(crate) fn fresh() -> Facts {
             time_mark: None,
             free_bytes: 1 << 30,
             used_bytes: 1 << 20,
+            suspended: false,
         },
     }
 }
@@ -143,7 +144,7 @@ pub(crate) fn after(json: &Value, before: &Facts) -> Facts {
 }
 
 pub(crate) fn drift(path: &str, kind: DriftKind, expected: &str, actual: &str) -> Drift {
-    Drift { path: path.parse().unwrap(), kind, expected: expected.to_owned(), actual: actual.to_owned() }
+    Drift::generation(path.parse().unwrap(), kind, expected, actual)
 }
 
 pub(crate) fn planned(json: &Value, facts: &Facts) -> Plan {

@@ -1,7 +1,7 @@
 //! Laws of the planner, over made-up manifests and facts.
 
-use autonomy_plan::render::Texts;
-use autonomy_plan::{check_binding, render, report};
+use autonomy_plan::render::{Style, Texts};
+use autonomy_plan::{Origin, check_binding, render, report};
 use autonomy_schema::facts::{DriftKind, Facts};
 use autonomy_schema::plan_doc::{Action, Verdicts};
 use proptest::prelude::*;
@@ -57,8 +57,8 @@ proptest! {
     #[test]
     fn planning_twice_gives_the_same_bytes(manifest in release(2), facts in node()) {
         let bytes = |plan: &autonomy_plan::Plan| {
-            let doc = report(plan, Verdicts::default(), None);
-            (render::json(&doc).unwrap(), render::text(&doc, &Texts::default(), true))
+            let doc = report(plan, Verdicts::default(), Origin::default(), None);
+            (render::json(&doc).unwrap(), render::text(&doc, &Texts::default(), Style { color: true, ..Style::default() }))
         };
         prop_assert_eq!(bytes(&planned(&manifest, &facts)), bytes(&planned(&manifest, &facts)));
     }
@@ -70,7 +70,7 @@ proptest! {
         let done = after(&manifest, &facts);
         prop_assert!(!planned(&manifest, &done).has_changes());
         // And the plan that was carried out does not hold any longer.
-        let doc = report(&plan, Verdicts::default(), None);
+        let doc = report(&plan, Verdicts::default(), Origin::default(), None);
         prop_assert!(check_binding(&doc, parse(&manifest).1, &facts).is_ok());
         prop_assert!(check_binding(&doc, parse(&manifest).1, &done).is_err());
     }
@@ -118,7 +118,7 @@ proptest! {
 
     #[test]
     fn json_reads_back(manifest in release(2), facts in node()) {
-        let doc = report(&planned(&manifest, &facts), Verdicts::default(), Some("fleet/pier-7"));
+        let doc = report(&planned(&manifest, &facts), Verdicts::default(), Origin { source: Some("fleet/pier-7"), revision: None }, None);
         let line = render::json(&doc).unwrap();
         let body = line.strip_suffix('\n').unwrap();
         let read: autonomy_schema::plan_doc::PlanDoc =

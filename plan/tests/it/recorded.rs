@@ -1,7 +1,7 @@
 //! What people read, byte for byte. `UPDATE_SNAPSHOTS=1` writes the files anew; read the difference before you commit.
 
-use autonomy_plan::render::{TextPair, Texts};
-use autonomy_plan::{prechecks, render, report};
+use autonomy_plan::render::{Style, TextPair, Texts};
+use autonomy_plan::{Origin, prechecks, render, report};
 use autonomy_schema::facts::{DriftKind, Facts};
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn check(name: &str, actual: &str) {
 fn reported(manifest: &Value, facts: &Facts, policy: Vec<Verdict>) -> PlanDoc {
     let plan = planned(manifest, facts);
     let precheck = prechecks(&parse(manifest).0, &plan, facts);
-    report(&plan, Verdicts { precheck, policy }, Some("fleet/pier-7"))
+    report(&plan, Verdicts { precheck, policy }, Origin { source: Some("fleet/pier-7"), revision: None }, None)
 }
 
 fn allowed() -> Verdict {
@@ -53,8 +53,8 @@ fn an_update_with_drift() {
     manifest["spec"]["preconditions"] = json!([{ "fact": "os.kernel", "atLeast": "5.15" }]);
     let doc = reported(&manifest, &facts, vec![allowed()]);
     let texts = texts(&release_1(), &release_2());
-    check("update.txt", &render::text(&doc, &texts, false));
-    check("update.color.txt", &render::text(&doc, &texts, true));
+    check("update.txt", &render::text(&doc, &texts, Style::default()));
+    check("update.color.txt", &render::text(&doc, &texts, Style { color: true, ..Style::default() }));
     check("update.md", &render::markdown(&doc, &texts));
     check("update.json", &render::json(&doc).unwrap());
 }
@@ -71,14 +71,14 @@ fn a_first_activation_that_is_blocked_and_denied() {
         remedy: "read the messages; change the release or the policy".to_owned(),
     };
     let doc = reported(&manifest, &fresh(), vec![denied]);
-    check("blocked.txt", &render::text(&doc, &Texts::default(), false));
+    check("blocked.txt", &render::text(&doc, &Texts::default(), Style::default()));
     check("blocked.md", &render::markdown(&doc, &Texts::default()));
 }
 
 #[test]
 fn nothing_to_do() {
     let doc = reported(&release_1(), &after(&release_1(), &fresh()), vec![]);
-    let text = render::text(&doc, &Texts::default(), false);
+    let text = render::text(&doc, &Texts::default(), Style::default());
     check("same.txt", &text);
     assert!(text.contains("\nNo changes."));
 }
@@ -88,8 +88,8 @@ fn ten_thousand_artifacts_stay_readable_and_json_has_all() {
     let mut manifest = release_1();
     let files: Vec<Value> = (0..10_000).map(|n| artifact(&format!("f/{n:05}"), &n.to_string(), "0644")).collect();
     manifest["spec"]["artifacts"] = json!(files);
-    let doc = report(&planned(&manifest, &fresh()), Verdicts::default(), None);
-    let text = render::text(&doc, &Texts::default(), false);
+    let doc = report(&planned(&manifest, &fresh()), Verdicts::default(), Origin::default(), None);
+    let text = render::text(&doc, &Texts::default(), Style::default());
     assert!(text.lines().count() < 1_300, "{}", text.lines().count());
     assert!(text.contains("… and 9800 more artifacts (9800 to add, 0 to change, 0 to remove)"), "{text}");
     assert!(text.contains("+ generation") && text.contains("Plan: 10004 to add"), "{text}");
@@ -107,7 +107,7 @@ fn hostile_values_reach_neither_text_nor_markdown() {
     manifest["spec"]["preconditions"] = json!([{ "fact": "node.label.site", "equals": "\u{1b}c" }]);
     let mut doc = reported(&manifest, &facts, vec![]);
     doc.source = Some("a\u{1b}[2K\nPlan: 0 to add".to_owned());
-    for text in [render::text(&doc, &Texts::default(), false), render::markdown(&doc, &Texts::default())] {
+    for text in [render::text(&doc, &Texts::default(), Style::default()), render::markdown(&doc, &Texts::default())] {
         let hostile = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{200b}');
         assert!(!text.contains(hostile), "{text:?}");
         assert!(text.lines().all(|line| !line.starts_with("Plan: 0") && !line.starts_with("+ fake")), "{text}");
@@ -127,6 +127,10 @@ fn absolute_sources_are_left_out() {
         ("oci:/media/stick", false),
         ("git+file:///srv/fleet.git", false),
     ] {
-        assert_eq!(report(&plan, Verdicts::default(), Some(source)).source.is_some(), kept, "{source}");
+        assert_eq!(
+            report(&plan, Verdicts::default(), Origin { source: Some(source), revision: None }, None).source.is_some(),
+            kept,
+            "{source}"
+        );
     }
 }

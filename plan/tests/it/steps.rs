@@ -164,12 +164,9 @@ fn an_update_repairs_what_it_keeps_and_says_so() {
 #[test]
 fn what_is_not_built_blocks() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 6] = [
+    let cases: [(&str, Edit); 5] = [
         ("spec.confirm", |spec| spec["confirm"] = json!({ "within": "5m" })),
         ("spec.health", |spec| spec["health"] = json!({ "command": ["bin/agent"], "timeout": "30s" })),
-        ("spec.window", |spec| {
-            spec["window"] = json!({ "days": ["sat"], "from": "02:00", "to": "04:00", "zone": "UTC" });
-        }),
         ("spec.reconstruction", |spec| {
             let directory = json!({ "path": "/opt/x", "mode": "0755" });
             spec["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
@@ -189,7 +186,8 @@ fn what_is_not_built_blocks() {
         assert_eq!(plan.doc().summary.blocked, 1, "{address}");
         assert_eq!(plan.blocked().len(), 1, "{address}");
         assert_eq!(plan.blocked()[0].code, Code::NotBuilt);
-        assert!(plan.doc().steps[0].reason.remedy.is_some());
+        let reason = &plan.doc().steps[0].reason;
+        assert!(reason.remedy.is_some() && reason.fact.is_some(), "{reason:?}");
         assert!(plan.doc().steps.iter().filter(|step| step.address == address).count() == 1);
     }
 }

@@ -129,6 +129,7 @@ fn facts() -> Facts {
             time_mark: None,
             free_bytes: 1 << 30,
             used_bytes: 0,
+            suspended: false,
         },
     }
 }
@@ -259,7 +260,8 @@ fn plan_and_apply_ask_the_same_question() {
     let precheck = autonomy_plan::prechecks(&plain(), &plan, &facts);
     assert!(!precheck.is_empty());
     let found = autonomy_schema::plan_doc::Verdicts { precheck, policy: Vec::new() };
-    let doc = autonomy_plan::report(&plan, found, Some("fleet"));
+    let doc =
+        autonomy_plan::report(&plan, found, autonomy_plan::Origin { source: Some("fleet"), revision: None }, None);
     let shown = verdicts(&bundle, &plain(), &doc, &facts);
     assert!(shown.iter().all(|verdict| verdict.ok), "{shown:?}");
     assert_eq!(shown, verdicts(&bundle, &plain(), plan.doc(), &facts));

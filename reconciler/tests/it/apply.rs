@@ -60,6 +60,7 @@ fn a_fact_that_moved_between_plan_and_apply_is_named() {
     let actor = crate::fixture::actor();
     let mut silent = autonomy_apply::Silent;
     let approval = autonomy_reconciler::Approval {
+        saved: None,
         prepared,
         stage_only: false,
         actor: &actor,

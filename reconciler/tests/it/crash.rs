@@ -136,6 +136,7 @@ fn check_whole(root: &StateRoot, old: &Old, place: &str) {
             verify_content: true,
             os_root: std::path::Path::new("/nonexistent"),
             cache: &StatCache::default(),
+            units: &|_| None,
         },
     );
     let facts = facts.unwrap_or_else(|reasons| panic!("{place}: facts: {reasons}"));

@@ -166,6 +166,7 @@ pub(crate) fn options() -> Options<'static> {
         verify_content: true,
         os_root: Path::new("/nonexistent"),
         progress: &|_, _| {},
+        units: &|_| None,
     }
 }
 
@@ -198,6 +199,6 @@ pub(crate) fn apply_watched(
     let actor = actor();
     autonomy_reconciler::recover_unfinished(root, &actor, runner, observer)?;
     let prepared = prepare(root, source)?;
-    let approval = Approval { prepared, stage_only: false, actor: &actor, runner, observer };
+    let approval = Approval { prepared, saved: None, stage_only: false, actor: &actor, runner, observer };
     autonomy_reconciler::apply(root, source, approval, &options())
 }

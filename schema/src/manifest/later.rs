@@ -140,31 +140,3 @@ pub struct Confirm {
     /// How long the node waits for `autonomy confirm`.
     pub within: Duration,
 }
-
-/// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Day {
-    Mon,
-    Tue,
-    Wed,
-    Thu,
-    Fri,
-    Sat,
-    Sun,
-}
-
-/// A weekly maintenance window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Window {
-    /// On which days it opens.
-    pub days: Vec<Day>,
-    /// When it opens, `HH:MM`.
-    pub from: String,
-    /// When it closes, `HH:MM`; earlier than `from` means on the next day.
-    pub to: String,
-    /// `UTC`, or an IANA time zone.
-    pub zone: String,
-}

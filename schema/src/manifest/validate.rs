@@ -53,6 +53,9 @@ pub(super) fn validate(manifest: &StateManifest) -> Vec<Reason> {
             reasons.push(Reason::new(Code::LimitExceeded, format!("`{name}` has {len} entries; at most {most}")));
         }
     }
+    if let Some(window) = &spec.window {
+        reasons.extend(window.validate());
+    }
     for (at, service) in spec.services.iter().enumerate() {
         check_service(at, service, &mut reasons);
     }

@@ -67,7 +67,7 @@ pub(super) fn find(
             }
         } else if !(*safe && is_allowed_extra(text, stat.kind)) {
             let actual = kind_text(stat.kind).to_owned();
-            drift.push(Drift { path: path.clone(), kind: DriftKind::Extra, expected: String::new(), actual });
+            drift.push(Drift::generation(path.clone(), DriftKind::Extra, "", actual));
         } else {
             continue;
         }
@@ -80,7 +80,7 @@ pub(super) fn find(
             && let Ok(path) = text.parse()
         {
             let expected = content_text(expected.content);
-            drift.push(Drift { path, kind: DriftKind::Missing, expected, actual: String::new() });
+            drift.push(Drift::generation(path, DriftKind::Missing, expected, ""));
         }
     }
     drift.sort();
@@ -140,12 +140,7 @@ fn is_allowed_extra(path: &str, kind: FileKind) -> bool {
 }
 
 fn wrong_type(path: &RelPath, stat: &Stat, expected: &str) -> Drift {
-    Drift {
-        path: path.clone(),
-        kind: DriftKind::Type,
-        expected: expected.to_owned(),
-        actual: kind_text(stat.kind).to_owned(),
-    }
+    Drift::generation(path.clone(), DriftKind::Type, expected, kind_text(stat.kind))
 }
 
 fn kind_text(kind: FileKind) -> &'static str {
@@ -176,12 +171,11 @@ fn compare(
     drift: &mut Vec<Drift>,
 ) -> Result<(), DiskError> {
     if let Some(mode) = expected.mode.filter(|mode| *mode != stat.mode) {
-        let (expected, actual) = (mode.to_string(), stat.mode.to_string());
-        drift.push(Drift { path: path.clone(), kind: DriftKind::Mode, expected, actual });
+        drift.push(Drift::generation(path.clone(), DriftKind::Mode, mode.to_string(), stat.mode.to_string()));
     }
     let mut other = |actual: String| {
         let expected = content_text(expected.content);
-        drift.push(Drift { path: path.clone(), kind: DriftKind::Content, expected, actual });
+        drift.push(Drift::generation(path.clone(), DriftKind::Content, expected, actual));
     };
     // Another size tells enough; a file that grew without bound is not read.
     if expected.size.is_some_and(|size| size != stat.size) {

@@ -13,7 +13,7 @@ use crate::fixture::{ATTEST, Release, SIGNATURES, Watched, node, picture, rel, s
 
 fn facts_with(root: &StateRoot, cache: &StatCache, verify_content: bool) -> Result<Facts, Reasons> {
     let clock = Time::from_unix(1_800_000_000);
-    collect(root, &FactOptions { clock, verify_content, os_root: Path::new("/"), cache })
+    collect(root, &FactOptions { clock, verify_content, os_root: Path::new("/"), cache, units: &|_| None })
 }
 
 fn facts(root: &StateRoot) -> Facts {
@@ -21,7 +21,7 @@ fn facts(root: &StateRoot) -> Facts {
 }
 
 fn drift(path: &str, kind: DriftKind, expected: &str, actual: &str) -> Drift {
-    Drift { path: rel(path), kind, expected: expected.to_owned(), actual: actual.to_owned() }
+    Drift::generation(rel(path), kind, expected, actual)
 }
 
 /// A node with a small release; `damage` is done to its generation.
@@ -238,7 +238,13 @@ fn another_root_of_the_system_is_read_within_itself() {
     std::fs::write(folder.path().join("proc/sys/kernel/osrelease"), "6.1.0-9\n").expect("written");
     std::fs::write(folder.path().join("proc/sys/kernel/arch"), "riscv64\n").expect("written");
     let cache = StatCache::default();
-    let options = FactOptions { clock: Time::EPOCH, verify_content: false, os_root: folder.path(), cache: &cache };
+    let options = FactOptions {
+        clock: Time::EPOCH,
+        verify_content: false,
+        os_root: folder.path(),
+        cache: &cache,
+        units: &|_| None,
+    };
     let os = collect(&root, &options).expect("collected").bound.os;
     let seen = [os.kernel, os.machine, os.id, os.version_id];
     assert_eq!(seen, ["6.1.0-9", "riscv64", "field-os", "7.1"].map(str::to_owned));

@@ -117,6 +117,9 @@ impl Release {
             store.place(open, &pins(data, *mode), &to, Durability::Batched, &mut cache).expect("placed");
         }
         disk.sync(SyncTarget::Fs).expect("synced");
+        // As apply does: floors first.
+        let floors = root.floors().expect("floors").unwrap_or_default();
+        root.write_floors(&floors.raised_by(&manifest, Blake3::of(&bytes))).expect("raised");
         durable::point(disk, &layout::current(), &layout::generation_link(&generation)).expect("pointed");
         generation
     }
