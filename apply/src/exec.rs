@@ -99,7 +99,7 @@ impl ServiceRunner for SystemRunner {
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a unit differs from running, as systemd sees it, for the facts of a node. `None` when it runs, when systemd is
-/// not the init of this system (sd_booted(3)), or when it does not answer: an unknown state is no difference.
+/// not the init of this system (`sd_booted(3)`), or when it does not answer: an unknown state is no difference.
 pub fn unit_state(unit: &UnitName) -> Option<(DriftKind, String)> {
     if !Path::new("/run/systemd/system").is_dir() {
         return None;

@@ -100,22 +100,21 @@ fn sentence(row: &Row) -> String {
 
 fn text(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.node.chars().count()).max().unwrap_or(0).max("NODE".len());
-    let mut out = format!("{:width$}  EXIT  PLAN\n", "NODE");
-    for row in rows {
-        let line = ui::printable(&sentence(row)).replace('\n', "\\n");
-        out.push_str(&format!("{:width$}  {:>4}  {line}\n", row.node, row.exit));
-    }
-    out
+    let line = |row: &Row| {
+        let told = ui::printable(&sentence(row)).replace('\n', "\\n");
+        format!("{:width$}  {:>4}  {told}\n", row.node, row.exit)
+    };
+    std::iter::once(format!("{:width$}  EXIT  PLAN\n", "NODE")).chain(rows.iter().map(line)).collect()
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let mut out = String::from("| node | exit | plan |\n| --- | --- | --- |\n");
-    for row in rows {
+    let line = |row: &Row| {
         let cells = [row.node.clone(), row.exit.to_string(), sentence(row)];
         let cells: Vec<String> = cells.iter().map(|cell| render::markdown_cell(cell)).collect();
-        out.push_str(&format!("| {} |\n", cells.join(" | ")));
-    }
-    out
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let head = "| node | exit | plan |\n| --- | --- | --- |\n".to_owned();
+    std::iter::once(head).chain(rows.iter().map(line)).collect()
 }
 
 fn json(rows: &[Row]) -> String {
