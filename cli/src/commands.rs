@@ -15,12 +15,15 @@ mod keygen;
 mod lock;
 mod plan;
 mod policy;
+mod reconcile;
 mod render;
+mod resume;
 mod run;
 mod schema;
 mod show;
 mod sign;
 mod status;
+mod suspend;
 mod trust;
 mod verify;
 
@@ -60,6 +63,12 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Make a set the active generation of this node.
     Apply(apply::Args),
+    /// Follow a source: fetch, verify, plan, admit, apply, again and again.
+    Reconcile(reconcile::Args),
+    /// Hold changes on this node.
+    Suspend(suspend::Args),
+    /// Let changes pass again.
+    Resume(resume::Args),
     /// Supervise the active generation's agent where there is no systemd.
     Run(run::Args),
     /// Explain a reason code.
@@ -86,6 +95,9 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Show(args) => show::run(&args),
         Command::Diff(args) => diff::run(&args, global),
         Command::Apply(args) => apply::run(&args, global),
+        Command::Reconcile(args) => reconcile::run(&args, global),
+        Command::Suspend(args) => suspend::run(&args, global),
+        Command::Resume(args) => resume::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_reconciler::{Actor, Options};
+use autonomy_reconciler::{Actor, Options, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
-use autonomy_stateroot::{DirSet, FactOptions, SetSource, StatCache, StateRoot, layout, read_capped};
+use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, layout, read_capped};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
@@ -59,22 +59,34 @@ pub(crate) fn clock() -> Time {
     Time::from_unix(now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
 }
 
-/// An opened source.
-pub(crate) struct Source {
+/// An opened source, and where it keeps what was fetched for it.
+pub(crate) struct Opened {
     set: Box<dyn SetSource>,
+    _workspace: Option<tempfile::TempDir>,
 }
 
-impl Source {
+impl Opened {
     /// The set.
     pub(crate) fn set(&self) -> &dyn SetSource {
         &*self.set
     }
 }
 
-/// Opens a source (DESIGN §12).
-pub(crate) fn source(text: &str) -> Result<Source, Failure> {
-    let set = DirSet::open(Path::new(text)).map_err(|error| Failure::refused(error.to_reason(), false))?;
-    Ok(Source { set: Box::new(set) })
+/// Opens a source (DESIGN §12). What must be fetched goes into a folder that goes away again, so that verbs which write
+/// nothing write nothing.
+pub(crate) fn source(text: &str) -> Result<Opened, Failure> {
+    let source = Source::parse(text)?;
+    if !source.fetches() {
+        return Ok(Opened { set: source.open(Path::new(""))?, _workspace: None });
+    }
+    let workspace = tempfile::Builder::new().prefix("autonomy-").tempdir();
+    let workspace = workspace.map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
+    Ok(Opened { set: source.open(workspace.path())?, _workspace: Some(workspace) })
+}
+
+/// Where the loop keeps what it fetched: below `cache/`, which may be lost.
+pub(crate) fn loop_workspace(state_root: &Path) -> PathBuf {
+    state_root.join("cache/source")
 }
 
 /// The facts of this node.
@@ -101,9 +113,14 @@ pub(crate) fn facts_file(path: &Path) -> Result<Facts, Failure> {
     })
 }
 
+/// Who runs this process.
+pub(crate) fn who() -> String {
+    format!("uid:{}", nix::unistd::getuid())
+}
+
 /// Who runs the verb.
 pub(crate) fn actor(verb: &str, clock: Time) -> Actor {
-    Actor { who: format!("uid:{}", nix::unistd::getuid()), verb: verb.to_owned(), clock }
+    Actor { who: who(), verb: verb.to_owned(), clock }
 }
 
 /// Progress of hashing.

@@ -20,6 +20,13 @@ pub(crate) fn err(text: &str) {
     failure::write_message(std::io::stderr().lock(), text);
 }
 
+/// Prints a warning, where there is one.
+pub(crate) fn warn(warning: Option<&str>) {
+    if let Some(warning) = warning {
+        err(&printable(&format!("warning: {warning}\n")));
+    }
+}
+
 /// Whether stderr is a terminal.
 pub(crate) fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()

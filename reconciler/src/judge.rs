@@ -127,7 +127,7 @@ fn prepare_for(
     if let Ok(facts) = &facts {
         loaded.prove(facts);
     }
-    let peeked = peek(source);
+    let peeked = peek(source, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
     if let Some(saved) = saved {
         saved::check(root, saved, &peeked, facts.as_ref().map_err(Clone::clone)?)?;
     }
@@ -141,11 +141,10 @@ fn prepare_for(
     judge(root, source, set, facts?)
 }
 
-/// The manifest of the set as it lies there, to be verified later; empty when it cannot be read.
-fn peek(source: &dyn SetSource) -> Vec<u8> {
+/// A file of the set as it lies there, to be verified later; empty when it cannot be read.
+pub(crate) fn peek(source: &dyn SetSource, name: &'static str, cap: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let cap = document::MAX_DOCUMENT_BYTES as u64;
-    match source.open(&RelPath::fixed(set::MANIFEST)).map(|file| file.take(cap).read_to_end(&mut bytes)) {
+    match source.open(&RelPath::fixed(name)).map(|file| file.take(cap).read_to_end(&mut bytes)) {
         Ok(Ok(_)) => bytes,
         Ok(Err(_)) | Err(_) => Vec::new(),
     }

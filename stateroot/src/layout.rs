@@ -88,7 +88,7 @@ pub fn folders() -> [RelPath; 12] {
 }
 
 /// Every name that may stand at the top of a state root, now or by a later version.
-pub const TOP_NAMES: [&str; 28] = [
+pub const TOP_NAMES: [&str; 29] = [
     "LOCK",
     "audit",
     "bootstrap",
@@ -117,6 +117,7 @@ pub const TOP_NAMES: [&str; 28] = [
     "trust",
     ".node.yaml.tmp",
     ".pins.json.tmp",
+    ".suspended.tmp",
 ];
 
 /// The folders among them: each that exists must be a real folder on the file system of the root.

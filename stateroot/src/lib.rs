@@ -24,6 +24,7 @@ pub mod disk;
 pub mod durable;
 pub mod facts;
 mod hash;
+pub mod hold;
 pub mod init;
 pub mod layout;
 mod lists;

@@ -64,11 +64,6 @@ impl StateRoot {
         durable::exists(self.disk(), &layout::node_yaml())
     }
 
-    /// Whether changes are held.
-    pub fn is_suspended(&self) -> Result<bool, DiskError> {
-        durable::exists(self.disk(), &layout::suspended())
-    }
-
     /// Who the node is.
     pub fn node(&self) -> Result<Node, Reasons> {
         let path = layout::node_yaml();

@@ -70,12 +70,12 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     };
     bar.finish_and_clear();
     let prepared = prepared.map_err(|reasons| {
-        warn(autonomy_reconciler::note_refused_set(&root, source, &actor, &reasons));
+        ui::warn(autonomy_reconciler::note_refused_set(&root, source, &actor, &reasons).as_deref());
         Failure::from(reasons)
     })?;
     watcher.show(&prepared, args.look)?;
     if let Some(reasons) = Reasons::new(prepared.reasons()) {
-        warn(autonomy_reconciler::note_refused_plan(&root, source, &prepared, &actor, &reasons));
+        ui::warn(autonomy_reconciler::note_refused_plan(&root, source, &prepared, &actor, &reasons).as_deref());
         return Err(reasons.into());
     }
     // A saved plan was approved when it was saved, and nothing else than it is carried out.
@@ -121,12 +121,6 @@ fn set_of(args: &Args, saved: Option<&PlanDoc>) -> Result<String, Failure> {
     }
 }
 
-fn warn(warning: Option<String>) {
-    if let Some(warning) = warning {
-        ui::err(&ui::printable(&format!("warning: {warning}\n")));
-    }
-}
-
 fn report_recovery(recovery: &Recovery) {
     let text = match recovery {
         Recovery::Clean => return,
@@ -148,7 +142,7 @@ fn report_recovery(recovery: &Recovery) {
 }
 
 fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
-    warn(outcome.warning);
+    ui::warn(outcome.warning.as_deref());
     let (word, text) = match &outcome.applied {
         // The plan that was shown says so already.
         Applied::Nothing => ("nothing", String::new()),
@@ -169,7 +163,7 @@ fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
 }
 
 fn failed(failure: ApplyFailure) -> Failure {
-    warn(failure.warning);
+    ui::warn(failure.warning.as_deref());
     if let Some(active) = &failure.returned_to {
         let active = active.as_ref().map_or_else(|| "Nothing".to_owned(), ToString::to_string);
         ui::err(&format!("The switch was undone. {active} is active.\n"));

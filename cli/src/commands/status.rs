@@ -26,6 +26,8 @@ fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (current, lkg, journal) = (root.current()?, root.lkg()?, root.journal()?);
     let floors = root.floors()?.unwrap_or_default();
     let holder = root.lock_holder().map_err(|error| Failure::refused(error.to_reason(), false))?;
+    let suspended = root.is_suspended().map_err(|error| Failure::refused(error.to_reason(), false))?;
+    let since = root.suspension().map(|suspension| suspension.since);
     let manifest = current.as_ref().map(|current| node::generation_manifest(&root, current)).transpose()?;
     let unfinished = journal.as_ref().filter(|journal| !journal.phase.is_final());
     if args.output == Output::Json {
@@ -42,6 +44,7 @@ fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
             "stream": floors.stream,
             "unfinished": unfinished.map(|journal| json!({ "phase": journal.phase, "generation": journal.generation })),
             "lastFailure": journal.as_ref().and_then(|journal| journal.failure.clone()),
+            "suspended": suspended.then(|| json!({ "since": since })),
             "lock": holder.as_ref().map(|holder| json!({ "pid": holder.pid, "command": holder.command })),
         });
         ui::out(&format!("{value}\n"));
@@ -64,6 +67,10 @@ fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     }
     if let Some(failure) = journal.as_ref().and_then(|journal| journal.failure.as_ref()) {
         lines.push(format!("Last apply was undone: {failure}"));
+    }
+    if suspended {
+        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+        lines.push(format!("Suspended{since}: changes are held until `autonomy resume`"));
     }
     if let Some(holder) = holder {
         lines.push(format!("Lock       held by process {}: {}", holder.pid, holder.command));

@@ -3,9 +3,12 @@
 
 mod authoring;
 mod disks;
+mod drift;
 mod hostile;
 mod kill;
 mod life;
 mod node;
+mod reconcile;
 mod refusals;
+mod saved;
 mod world;

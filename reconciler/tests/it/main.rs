@@ -5,3 +5,4 @@
 mod apply;
 mod crash;
 mod fixture;
+mod follow;

@@ -1,0 +1,198 @@
+//! The loop, through the binary: rounds, health, metrics, signals.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::node::Site;
+
+/// Far longer than anything here takes; a test that waits this long has failed.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A loop that ends with the test.
+pub(crate) struct Loop(Child);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Loop {
+    /// Starts it; its rounds go to `rounds.jsonl`, its messages to `messages.txt`.
+    pub(crate) fn start(site: &Site, source: &str) -> Self {
+        let file = |name: &str| std::fs::File::create(site.world.path(name)).expect("file");
+        let child = Command::new(env!("CARGO_BIN_EXE_autonomy"))
+            .args(["reconcile", "--state-root", "node", "--interval", "1s", "--json", "--listen", "unix:loop.sock"])
+            .args(["--source", source])
+            .current_dir(site.world.path(""))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(file("rounds.jsonl"))
+            .stderr(file("messages.txt"))
+            .spawn()
+            .expect("starts");
+        Self(child)
+    }
+
+    /// Asks it to end; gives its exit code.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        let pid = nix_pid(&self.0);
+        let killed = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(killed.expect("kill").success());
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("waits") {
+                return status.code();
+            }
+            assert!(start.elapsed() < LIMIT, "SIGTERM did not end it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn nix_pid(child: &Child) -> String {
+    child.id().to_string()
+}
+
+/// Waits for a round that satisfies `wanted`.
+#[track_caller]
+pub(crate) fn await_round(site: &Site, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let start = Instant::now();
+    loop {
+        let text = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
+        let rounds = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        if let Some(round) = rounds.into_iter().find(|round| wanted(round)) {
+            return round;
+        }
+        let messages = String::from_utf8_lossy(&site.world.read("messages.txt")).into_owned();
+        assert!(start.elapsed() < LIMIT, "no {what} in\n{text}{messages}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `GET path` over the loop's socket: status and body.
+fn get(socket: &Path, path: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(socket).expect("connects");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asks");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answers");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
+}
+
+/// Puts another set where the loop looks, by one rename.
+fn point(site: &Site, set: &str) {
+    std::os::unix::fs::symlink(set, site.world.path("next")).expect("link");
+    std::fs::rename(site.world.path("next"), site.world.path("source")).expect("renames");
+}
+
+fn outcome(round: &Value) -> &str {
+    round["outcome"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn one_round_has_the_exit_code_of_what_it_came_to() {
+    let site = Site::bare();
+    site.set("one", 1);
+    site.node("reconcile --source one --once").exits(0);
+    site.is_whole(&[1]);
+    let told = site.node("reconcile --source one --once").exits(0).stdout();
+    assert!(told.contains("unchanged"), "{told}");
+    site.node("reconcile --source nowhere --once").exits(1).warns("source_not_found: ");
+    site.set("two", 2);
+    site.node("suspend").exits(0);
+    site.node("reconcile --source two --once").exits(10).warns("suspended: ");
+    site.node("resume").exits(0);
+    site.world.write("two/artifacts/more", "x");
+    site.node("reconcile --source two --once").exits(3).warns("extraneous_file: ");
+    std::fs::remove_file(site.world.path("two/artifacts/more")).expect("removes");
+    site.node("reconcile --source two --once --json").exits(0);
+    site.is_whole(&[2]);
+    site.node("reconcile --source two --interval 10ms").exits(64);
+    site.node("reconcile --source two --listen 0.0.0.0:9000").exits(64).warns("not on loopback");
+    site.node("reconcile").exits(64);
+}
+
+#[test]
+fn the_loop_follows_tells_and_ends() {
+    let site = Site::bare();
+    site.set("one", 1);
+    site.set("two", 2);
+    point(&site, "one");
+    let running = Loop::start(&site, "source");
+    await_round(&site, "first activation", |round| outcome(round) == "applied");
+    point(&site, "two");
+    await_round(&site, "update", |round| {
+        outcome(round) == "applied" && round["generation"].as_str().is_some_and(|name| name.starts_with("2-"))
+    });
+    let socket = site.world.path("loop.sock");
+    assert_eq!(get(&socket, "/healthz").0, 200);
+    let (status, body) = get(&socket, "/readyz");
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON")["outcome"], "applied");
+    let (status, metrics) = get(&socket, "/metrics");
+    assert_eq!(status, 200);
+    for line in ["autonomy_reconcile_rounds_total{outcome=\"applied\"} 2", "autonomy_reconcile_held 0", "# EOF"] {
+        assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
+    }
+    assert_eq!(get(&socket, "/other").0, 404);
+    // Drift is repaired without being asked.
+    std::fs::write(site.world.path("node/current/artifacts/etc/tools.json"), "{}").expect("drift");
+    await_round(&site, "repair", |round| {
+        outcome(round) == "applied" && round["generation"].as_str().is_some_and(|name| name.ends_with("-2"))
+    });
+    // A source that vanishes is a named error, and the node goes on.
+    std::fs::remove_file(site.world.path("source")).expect("removes");
+    await_round(&site, "failure", |round| {
+        outcome(round) == "failed" && round["reasons"][0]["code"] == "source_not_found"
+    });
+    assert_eq!(get(&socket, "/readyz").0, 503);
+    site.is_whole(&[2]);
+    point(&site, "two");
+    assert_eq!(running.end(), Some(0));
+    assert!(!socket.exists(), "the socket is gone");
+    site.is_whole(&[2]);
+}
+
+#[test]
+fn what_was_refused_is_not_tried_again_until_something_moves() {
+    let site = Site::running();
+    site.set("bad", 2);
+    site.doctor("bad", |m| m["spec"]["services"] = json!([{"command": ["/bin/false"]}]));
+    point(&site, "bad");
+    let running = Loop::start(&site, "source");
+    await_round(&site, "roll-back", |round| {
+        outcome(round) == "refused" && round["reasons"][0]["code"] == "service_failed"
+    });
+    await_round(&site, "the pin", |round| outcome(round) == "refused" && round["reasons"][0]["code"] == "pinned");
+    site.set("three", 3);
+    point(&site, "three");
+    await_round(&site, "recovery", |round| outcome(round) == "applied");
+    assert_eq!(running.end(), Some(0));
+    let rounds = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
+    let failed = rounds.lines().filter(|line| line.contains("service_failed")).count();
+    assert_eq!(failed, 1, "the release that failed ran once: {rounds}");
+    site.is_whole(&[3]);
+}
+
+#[test]
+fn a_suspended_loop_waits_and_goes_on_when_resumed() {
+    let site = Site::running();
+    site.set("two", 2);
+    point(&site, "two");
+    site.node("suspend").exits(0);
+    let running = Loop::start(&site, "source");
+    await_round(&site, "held", |round| outcome(round) == "held" && round["reasons"][0]["code"] == "suspended");
+    assert_eq!(get(&site.world.path("loop.sock"), "/readyz").0, 200);
+    site.node("resume").exits(0);
+    await_round(&site, "applied", |round| outcome(round) == "applied");
+    assert_eq!(running.end(), Some(0));
+    let rounds = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
+    assert_eq!(rounds.lines().filter(|line| line.contains("\"held\"")).count(), 1, "told once: {rounds}");
+}
