@@ -94,7 +94,9 @@ codes! {
     SerialTooLow "serial_too_low" 3 "The serial is below one that this node has accepted already." "sign a manifest with a higher serial";
     ServiceFailed "service_failed" 8 "A service did not start after the switch; the last known good generation is active again." "read the service's log, mend the release, sign a new one";
     SizeMismatch "size_mismatch" 3 "A file is longer or shorter than signed." "take the set again from its source";
+    SourceError "source_error" 1 "The source's repository or the network failed: it cannot be reached, is damaged, or did not accept the credentials or the certificate." "see the message for what failed; try again when it is mended";
     SourceNotFound "source_not_found" 1 "The named source does not exist." "check the path";
+    SourceTooLarge "source_too_large" 1 "The source is larger than its cap: the repository, one of its files, or what was received. Nothing of it was kept." "keep large artifacts out of git, or take the set from a registry or a folder";
     StalePlan "stale_plan" 7 "A fact that the plan was made from has changed since." "plan again";
     StateRootUnsafe "state_root_unsafe" 5 "The state root is not on a local file system, or others may write to it (INV-01)." "move it to a local disk, mode 0700, owned by the user that runs autonomy";
     Superseded "superseded" 1 "Something newer came, or the loop was asked to end, before the switch. What was staged is removed; the active generation did not change." "nothing: the newer one is tried next";

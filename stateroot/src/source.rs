@@ -56,6 +56,16 @@ pub enum SourceError {
     /// The set has more than [`MAX_ENTRIES`] entries.
     #[error("`{0}` holds more than {MAX_ENTRIES} entries")]
     TooMany(String),
+    /// A file of the set is larger than the source can hand out.
+    #[error("`{path}` has {size} bytes; the source gives at most {cap}")]
+    TooLarge {
+        /// Which.
+        path: String,
+        /// Its size.
+        size: u64,
+        /// The source's cap.
+        cap: u64,
+    },
     /// The medium failed.
     #[error("cannot read `{path}`")]
     Io {
@@ -74,6 +84,7 @@ impl SourceError {
             Self::Missing(_) => Reason::new(Code::MissingFile, self.to_string()),
             Self::NotRegular(_) => Reason::new(Code::SymlinkRefused, self.to_string()),
             Self::TooMany(_) => Reason::new(Code::LimitExceeded, self.to_string()),
+            Self::TooLarge { .. } => Reason::new(Code::SourceTooLarge, self.to_string()),
             Self::Io { source, .. } => Reason::new(Code::IoError, format!("{self}: {source}")),
         }
     }
@@ -87,7 +98,7 @@ pub trait SetSource: Send + Sync {
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError>;
     /// What a person calls the source.
     fn describe(&self) -> String;
-    /// The revision that was read, as `commit:<40 hex digits>`, where the source has revisions.
+    /// The revision that was read, where the source has revisions: `commit:<40 hex>`.
     fn revision(&self) -> Option<String> {
         None
     }

@@ -50,6 +50,13 @@ pub(crate) const PATHS: &[PathRule] = &[
         ],
     },
     PathRule {
+        name: "process",
+        crates: &["git"],
+        // OpenSSH's client is the one program that this crate starts (ADR 5); git itself is never one.
+        except: &["git/src/ssh.rs"],
+        paths: &[&["std", "process"], &["std", "os", "unix", "process"]],
+    },
+    PathRule {
         name: "clock",
         crates: PURE,
         except: &[],
@@ -64,6 +71,12 @@ pub(crate) const PATHS: &[PathRule] = &[
         except: &[],
         paths: &[&["std", "*"], &["std", "as"], &["core", "as"]],
     },
+];
+
+/// Files that may hold the keyword `unsafe`, and how often. Each has an ADR.
+pub(crate) const UNSAFE: &[(&str, usize)] = &[
+    // ADR 5: `git2::transport::register` is an unsafe function.
+    ("git/src/register.rs", 1),
 ];
 
 /// Macros that promise to write the code later.

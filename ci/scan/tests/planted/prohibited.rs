@@ -48,6 +48,17 @@ fn unsafe_code_is_caught() {
 }
 
 #[test]
+fn the_one_file_that_may_be_unsafe_may_be_so_once() {
+    let once = "fn f() { unsafe { g() } }";
+    assert_eq!(rules("git/src/register.rs", once), [""; 0]);
+    assert_eq!(rules("git/src/register.rs", &format!("{once}\n{once}")), ["unsafe"]);
+    for path in ["git/src/lib.rs", "git/src/register/deeper.rs", "git/tests/it/register.rs", "cli/git/src/register.rs"]
+    {
+        assert_eq!(rules(path, once), ["unsafe"], "{path}");
+    }
+}
+
+#[test]
 fn the_network_is_caught_where_it_is_banned() {
     for room in ["apply", "plan", "trust", "schema"] {
         let path = format!("{room}/src/deep/er.rs");
@@ -67,6 +78,15 @@ fn processes_are_caught_where_they_are_banned() {
     }
     assert_eq!(rules("apply/src/exec.rs", "use std::process::Command;"), [""; 0]);
     assert_eq!(rules("apply/src/exec/deeper.rs", "use std::process::Command;"), ["process"]);
+    assert_eq!(rules("git/src/ssh.rs", "use std::process::Command;"), [""; 0]);
+    for path in ["git/src/http.rs", "git/src/ssh/deeper.rs"] {
+        assert_eq!(rules(path, "use std::process::Command;"), ["process"], "{path}");
+        assert_eq!(
+            rules(path, "fn f(c: &mut C) { std::os::unix::process::CommandExt::exec(c); }"),
+            ["process"],
+            "{path}"
+        );
+    }
 }
 
 #[test]
