@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_reconciler::{Actor, Options, Source};
+use autonomy_reconciler::{Actor, Options, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
@@ -72,16 +72,37 @@ impl Opened {
     }
 }
 
+/// How remote sources are reached.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ReachArgs {
+    /// Certificates (PEM) to trust for https, instead of the system's; `GIT_SSL_CAINFO` says the same.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Credentials for https, as git-credential-store writes them; without it, those of the user.
+    #[arg(long, value_name = "FILE")]
+    git_credentials: Option<PathBuf>,
+}
+
+impl ReachArgs {
+    /// The same for the reconciler.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { ca_file: self.ca_file.clone(), git_credentials: self.git_credentials.clone(), cancel: None }
+    }
+}
+
 /// Opens a source (DESIGN §12). What must be fetched goes into a folder that goes away again, so that verbs which write
 /// nothing write nothing.
-pub(crate) fn source(text: &str) -> Result<Opened, Failure> {
-    let source = Source::parse(text)?;
+pub(crate) fn source(text: &str, reach: &ReachArgs) -> Result<Opened, Failure> {
+    let source = Source::parse(text, reach.reach())?;
     if !source.fetches() {
-        return Ok(Opened { set: source.open(Path::new(""))?, _workspace: None });
+        return Ok(Opened { set: source.open(Path::new(""), &|_| {})?, _workspace: None });
     }
     let workspace = tempfile::Builder::new().prefix("autonomy-").tempdir();
     let workspace = workspace.map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
-    Ok(Opened { set: source.open(workspace.path())?, _workspace: Some(workspace) })
+    let bar = ui::progress_bytes("fetching");
+    let set = source.open(workspace.path(), &|bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    Ok(Opened { set: set?, _workspace: Some(workspace) })
 }
 
 /// Where the loop keeps what it fetched: below `cache/`, which may be lost.

@@ -61,6 +61,15 @@ pub(crate) fn is_utf8() -> bool {
     })
 }
 
+/// Counts bytes of which nobody knows how many will come.
+pub(crate) fn progress_bytes(message: &str) -> ProgressBar {
+    let bar = progress(None, message);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {bytes}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Counts things on a terminal, nothing elsewhere.
 pub(crate) fn progress_count(length: u64, message: &str) -> ProgressBar {
     if !stderr_is_terminal() {

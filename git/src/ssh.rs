@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn no_part_of_a_url_becomes_an_option_or_a_second_command() {
         let always = ["-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes"];
-        let with = |more: &[&str]| [&always[..], more].concat();
+        let with = |more: &[&'static str]| [&always[..], more].concat();
         assert_eq!(words("git+ssh://h/srv/x.git"), with(&["--", "h", "git-upload-pack '/srv/x.git'"]));
         assert_eq!(
             words("git+ssh://git@[::1]:2222/~ops/x"),

@@ -193,7 +193,7 @@ impl<'a> Follower<'a> {
         if self.is_settled(&tip, fingerprint(&now.bound)?, attempt.at, now.observed.suspended) {
             return Ok(Outcome::Idle);
         }
-        let source = self.follow.source.open(self.follow.workspace)?;
+        let source = self.follow.source.open(self.follow.workspace, &|_| {})?;
         self.carry_out(&*source, attempt, &actor, &options, observer)
     }
 

@@ -33,4 +33,4 @@ pub use judge::{Loaded, Options, Prepared, load, prepare, prepare_saved};
 pub use record::Actor;
 pub use saved::parse_saved;
 pub use set::{SetCheck, VerifiedSet, verify_set};
-pub use source::Source;
+pub use source::{Reach, Source};

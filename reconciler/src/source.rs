@@ -1,22 +1,50 @@
 //! Where sets come from (DESIGN §12): what a source is called, what it points to now, and the set itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use autonomy_schema::{Blake3, Reasons, document, set};
+use autonomy_git::{GitOptions, GitUrl};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
 use autonomy_stateroot::{DirSet, SetSource};
 
 use crate::judge::peek;
+
+/// How remote sources are reached, beside what the environment says.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A file in the format of git-credential-store, instead of the user's own.
+    pub git_credentials: Option<PathBuf>,
+    /// Set to true from another thread to stop a fetch.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
 
 /// A source that can be looked at again and again.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A folder.
     Folder(PathBuf),
+    /// A folder of a commit in a git repository.
+    Git(GitUrl, Reach),
 }
+
+/// Kinds of sources that are named already and come with later versions.
+const LATER: [&str; 3] = ["oci:", "inbox:", "release:"];
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
-    pub fn parse(text: &str) -> Result<Self, Reasons> {
+    pub fn parse(text: &str, reach: Reach) -> Result<Self, Reasons> {
+        if GitUrl::claims(text) {
+            let url = text.parse().map_err(|error: autonomy_git::UrlError| error.to_reason())?;
+            return Ok(Self::Git(url, reach));
+        }
+        if text == "inbox" || LATER.iter().any(|prefix| text.starts_with(prefix)) {
+            let kind = text.split(':').next().unwrap_or(text);
+            let reason = Reason::new(Code::NotBuilt, format!("this version cannot read sources of kind `{kind}` yet"));
+            return Err(reason.with_remedy("name a folder or a git repository").into());
+        }
         Ok(Self::Folder(PathBuf::from(text)))
     }
 
@@ -24,6 +52,7 @@ impl Source {
     pub fn fetches(&self) -> bool {
         match self {
             Self::Folder(_) => false,
+            Self::Git(url, _) => !url.is_local(),
         }
     }
 
@@ -36,14 +65,34 @@ impl Source {
                 seen.extend(peek(&set, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES));
                 Ok(Blake3::of(&seen).to_string())
             }
+            Self::Git(url, reach) => {
+                let commit = autonomy_git::tip(url, &options(reach, None)).map_err(|error| error.to_reason())?;
+                Ok(format!("commit:{commit}"))
+            }
         }
     }
 
-    /// Opens the set. `workspace` is a folder of the caller's for what must be fetched first.
-    pub fn open(&self, _workspace: &Path) -> Result<Box<dyn SetSource>, Reasons> {
+    /// Opens the set. What must be fetched goes below `workspace`, each source into a folder of its own; `progress` is
+    /// told how many bytes have come.
+    pub fn open(&self, workspace: &Path, progress: &dyn Fn(u64)) -> Result<Box<dyn SetSource>, Reasons> {
         match self {
             Self::Folder(path) => Ok(Box::new(folder(path)?)),
+            Self::Git(url, reach) => {
+                let own = workspace.join(Blake3::of(url.to_string().as_bytes()).short());
+                let set = autonomy_git::fetch(url, &own, &options(reach, Some(progress)));
+                Ok(Box::new(set.map_err(|error| error.to_reason())?))
+            }
         }
+    }
+}
+
+fn options<'a>(reach: &Reach, progress: Option<&'a dyn Fn(u64)>) -> GitOptions<'a> {
+    GitOptions {
+        ca_file: reach.ca_file.clone(),
+        credentials: reach.git_credentials.clone(),
+        progress,
+        cancel: reach.cancel.clone(),
+        ..GitOptions::default()
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Args {
     verify_content: bool,
     #[command(flatten)]
     look: Look,
+    #[command(flatten)]
+    reach: node::ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     let saved = saved_plan(args)?;
-    let source = node::source(&set_of(args, saved.as_ref())?)?;
+    let source = node::source(&set_of(args, saved.as_ref())?, &args.reach)?;
     let source = source.set();
     let clock = node::clock();
     let verb = if args.stage_only { "apply --stage-only" } else { "apply" };

@@ -28,6 +28,8 @@ pub(crate) struct Args {
     /// Read every file, whatever the stat cache says.
     #[arg(long)]
     verify_content: bool,
+    #[command(flatten)]
+    reach: node::ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -51,7 +53,7 @@ fn difference(args: &Args, global: &Global) -> Result<(PlanDoc, Texts), Failure>
             doc.ok_or_else(|| Failure::because(Code::UnknownGeneration, "no generation is active on this node"))?;
         return Ok((doc, Texts::default()));
     };
-    let source = node::source(source)?;
+    let source = node::source(source, &args.reach)?;
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
     let options = node::options(node::clock(), args.verify_content, &progress);

@@ -85,6 +85,8 @@ pub(crate) struct Args {
     /// Read every file, whatever the stat cache says.
     #[arg(long)]
     verify_content: bool,
+    #[command(flatten)]
+    reach: node::ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -127,7 +129,7 @@ fn conclude(args: &Args, doc: &PlanDoc, reasons: Vec<Reason>) -> Result<u8, Fail
 
 fn prepare(args: &Args, source: &str, global: &Global) -> Result<Prepared, Failure> {
     let (root, _) = node::state_root(global)?;
-    let source = node::source(source)?;
+    let source = node::source(source, &args.reach)?;
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
     let options = node::options(args.now.unwrap_or_else(node::clock), args.verify_content, &progress);

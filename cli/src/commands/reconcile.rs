@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autonomy_apply::{Event, Observer, SERVICE_TIMEOUT, SystemRunner};
-use autonomy_reconciler::Source;
+use autonomy_reconciler::{Reach, Source};
 use autonomy_reconciler::follow::serve::{Listen, serve};
 use autonomy_reconciler::follow::{Follow, Follower, Health, Outcome, Round, Stop};
 use autonomy_schema::Code;
@@ -38,16 +38,19 @@ pub(crate) struct Args {
     /// Tell each round that was not idle as a line of JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: node::ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let source = Source::parse(&args.source)?;
     let interval = Duration::from_millis(args.interval.millis());
     if interval < SHORTEST {
         return Err(Failure::Usage("--interval must be at least 1s".to_owned()));
     }
     let stop = Arc::new(Stop::default());
+    let reach = Reach { cancel: Some(stop.flag()), ..args.reach.reach() };
+    let source = Source::parse(&args.source, reach)?;
     let workspace = node::loop_workspace(&path);
     let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
     let mut follower = Follower::new(Follow {

@@ -33,6 +33,8 @@ pub(crate) struct Args {
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    reach: node::ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -50,7 +52,7 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
         let loaded = autonomy_reconciler::load(&node::state_root(global)?.0)?;
         (loaded.root, loaded.floors, Some(loaded.node))
     };
-    let source = node::source(&args.source)?;
+    let source = node::source(&args.source, &args.reach)?;
     let context = Context {
         root: &root,
         floors: &floors,

@@ -1,6 +1,7 @@
 //! A wish to end that reaches every thread: waits are cut short, and an apply stops at its next safe step.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Shared by the loop, its watchers and whoever may end it.
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 pub struct Stop {
     why: Mutex<Option<String>>,
     told: Condvar,
+    flag: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -16,7 +18,13 @@ impl Stop {
         let mut guard = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         guard.get_or_insert_with(|| why.into());
         drop(guard);
+        self.flag.store(true, Ordering::Release);
         self.told.notify_all();
+    }
+
+    /// The same wish for those who can only look: true once it was asked for.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
     }
 
     /// Why it shall end, if it shall.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use autonomy_apply::{Event, Observer, Silent};
-use autonomy_reconciler::Source;
+use autonomy_reconciler::{Reach, Source};
 use autonomy_reconciler::follow::{Follow, Follower, Outcome, Stop};
 use autonomy_schema::{Code, Time};
 use autonomy_stateroot::{StateRoot, layout};
@@ -85,7 +85,7 @@ fn rounds_are_idle_until_something_moves() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8")).expect("source");
+    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
     let (runner, stop) = (Recorder::default(), Stop::default());
     let mut follower = follow(&root, &source, &runner, &stop);
     let mut round = || follower.round(&mut Silent);
@@ -112,7 +112,7 @@ fn a_newer_revision_supersedes_an_apply_before_its_switch() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8")).expect("source");
+    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
     let (runner, stop) = (Recorder::default(), Stop::default());
     let mut follower = follow(&root, &source, &runner, &stop);
     assert!(matches!(follower.round(&mut Silent).outcome, Outcome::Applied(_)));
@@ -141,7 +141,7 @@ fn a_loop_that_is_ended_stops_before_the_switch_and_can_go_on_later() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8")).expect("source");
+    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
     let (runner, stop) = (Recorder::default(), Stop::default());
     let act = || stop.request("the test ends it");
     let mut observer = AtFirstArtifact { act, done: Cell::new(false) };

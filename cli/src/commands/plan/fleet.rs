@@ -24,7 +24,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &Args, source: &str) -> Result<u8, Failure> {
-    let source = node::source(source)?;
+    let source = node::source(source, &args.reach)?;
     let pinned = args.trust_root.as_deref().map(init::trust_root).transpose()?;
     let policies = args.policy.iter().map(|path| bundle(path)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let clock = Some(args.now.unwrap_or_else(node::clock));
