@@ -22,6 +22,7 @@ mod error;
 mod exchange;
 mod http;
 mod local;
+mod loose;
 pub mod options;
 mod pump;
 mod register;

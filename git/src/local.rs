@@ -6,8 +6,13 @@ use std::path::Path;
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::error::GitError;
+use crate::loose::{self, Part};
+use crate::options::MAX_TREE_BYTES;
 use crate::resolve::{CommitId, Wanted, not_found, wanted};
 use crate::url::GitUrl;
+
+/// Most tags between a ref and its commit.
+const MAX_TAGS: usize = 16;
 
 /// Opens the repository, bare or with a work tree. Folders above are not searched and `GIT_*` variables not read.
 pub(crate) fn open(url: &GitUrl) -> Result<Repository, GitError> {
@@ -24,8 +29,9 @@ pub(crate) fn open(url: &GitUrl) -> Result<Repository, GitError> {
 pub(crate) fn tip(repository: &Repository, url: &GitUrl) -> Result<CommitId, GitError> {
     let failed = |source| GitError::Git { url: url.to_string(), action: "read what the ref points to", source };
     let exists = |name: &str| repository.find_reference(name).and_then(|found| found.resolve()).is_ok();
+    let whole = |id| loose::check(repository, id, Part::Whole(MAX_TREE_BYTES)).map_err(failed);
     match wanted(url, exists)? {
-        Wanted::Commit(commit) => match repository.find_commit(commit.0) {
+        Wanted::Commit(commit) => match whole(commit.0).map(|()| repository.find_commit(commit.0))? {
             Ok(_) => Ok(commit),
             Err(error) if error.code() == ErrorCode::NotFound => {
                 Err(not_found(url, format!("the repository has no commit {commit}")))
@@ -33,8 +39,18 @@ pub(crate) fn tip(repository: &Repository, url: &GitUrl) -> Result<CommitId, Git
             Err(source) => Err(failed(source)),
         },
         Wanted::Ref(name) => {
-            let commit = repository.find_reference(&name).and_then(|found| found.peel_to_commit()).map_err(failed)?;
-            Ok(CommitId(commit.id()))
+            let found = repository.find_reference(&name).and_then(|found| found.resolve()).map_err(failed)?;
+            let mut id = found.target().ok_or_else(|| not_found(url, format!("`{name}` points to nothing")))?;
+            // Tags may point to tags; git itself follows as many, but nobody honest makes more.
+            for _ in 0..MAX_TAGS {
+                whole(id)?;
+                let object = repository.find_object(id, None).map_err(failed)?;
+                match object.as_tag() {
+                    Some(tag) => id = tag.target_id(),
+                    None => return object.peel_to_commit().map(|commit| CommitId(commit.id())).map_err(failed),
+                }
+            }
+            Err(not_found(url, format!("`{name}` is a tag of a tag of more than {MAX_TAGS} tags")))
         }
     }
 }

@@ -178,7 +178,12 @@ fn download(
                     target.commit
                 ),
             ),
-            GitError::Git { source, .. } if source.message().contains("not our ref") => {
+            // Over http, git answers what it would not give with an error packet that libgit2 does not know.
+            GitError::Git { source, .. }
+                if source.message().contains("not our ref")
+                    || (target.source == target.commit.to_string()
+                        && source.message().contains("unexpected packet type")) =>
+            {
                 not_found(url, format!("the server has no commit {} that it would give", target.object))
             }
             other => other,

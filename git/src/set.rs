@@ -12,6 +12,7 @@ use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind};
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use crate::error::GitError;
+use crate::loose::{self, Part};
 use crate::options::{GitOptions, MAX_TREE_BYTES};
 use crate::resolve::{CommitId, not_found};
 use crate::url::GitUrl;
@@ -63,8 +64,11 @@ impl GitSet {
         in_use: Option<File>,
     ) -> Result<Self, GitError> {
         let failed = |source| GitError::Git { url: url.to_string(), action: "read the commit's tree", source };
+        let whole = |id| loose::check(&repository, id, Part::Whole(MAX_TREE_BYTES)).map_err(failed);
+        whole(commit.0)?;
         let mut root = repository.find_commit(commit.0).map_err(failed)?.tree_id();
         for part in url.path().into_iter().flat_map(RelPath::components) {
+            whole(root)?;
             let tree = repository.find_tree(root).map_err(failed)?;
             let shown = url.path().map_or("", RelPath::as_str);
             let found = tree.iter().find(|entry| entry.name_bytes() == part.as_bytes());
@@ -117,6 +121,9 @@ impl GitSet {
     /// The object, if it is of this type and not too large: its header is read first.
     fn size_of(&self, repository: &Repository, id: Oid, wanted: ObjectType, path: &str) -> Result<u64, SourceError> {
         let failed = |source| broken(path, &source);
+        // A tree is read right after this; a blob may only be listed.
+        let part = if wanted == ObjectType::Tree { Part::Whole(MAX_TREE_BYTES) } else { Part::Header };
+        loose::check(repository, id, part).map_err(failed)?;
         let (size, found) = repository.odb().and_then(|objects| objects.read_header(id)).map_err(failed)?;
         if found != wanted {
             let why = format!("object {id} is a {found}, not a {wanted}");
@@ -230,6 +237,8 @@ impl SetSource for GitSet {
         if size > self.max_blob_bytes {
             return Err(SourceError::TooLarge { path: path.to_string(), size, cap: self.max_blob_bytes });
         }
+        let whole = loose::check(&repository, id, Part::Whole(self.max_blob_bytes));
+        whole.map_err(|source| broken(path.as_str(), &source))?;
         let blob = repository.find_blob(id).map_err(|source| broken(path.as_str(), &source))?;
         Ok(Box::new(Cursor::new(blob.content().to_vec())))
     }

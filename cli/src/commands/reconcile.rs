@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autonomy_apply::{Event, Observer, SERVICE_TIMEOUT, SystemRunner};
-use autonomy_reconciler::{Reach, Source};
 use autonomy_reconciler::follow::serve::{Listen, serve};
 use autonomy_reconciler::follow::{Follow, Follower, Health, Outcome, Round, Stop};
+use autonomy_reconciler::{Reach, Source};
 use autonomy_schema::Code;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};

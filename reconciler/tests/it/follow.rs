@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use autonomy_apply::{Event, Observer, Silent};
-use autonomy_reconciler::{Reach, Source};
 use autonomy_reconciler::follow::{Follow, Follower, Outcome, Stop};
+use autonomy_reconciler::{Reach, Source};
 use autonomy_schema::{Code, Time};
 use autonomy_stateroot::{StateRoot, layout};
 
