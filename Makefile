@@ -48,6 +48,8 @@ check: ## Format, lints, documentation, house rules: no warning passes
 
 check-golden: ## What is recorded (formats, fingerprints, cut points, command output) is still what the code says
 	$(CARGO) nextest run --workspace --no-tests=fail -E 'test(/golden|recorded|pinned|sample|stories/)'
+	$(CARGO) run --quiet --bin autonomy -- golden check .
+	$(CARGO) run --quiet --bin autonomy -- golden check examples/ci-golden
 
 fi: ## Failure injection: every test that cuts the power, kills, or fills the disk
 	$(CARGO) nextest run --workspace --no-tests=fail -E 'test(/crash|kill|power|torn|every_verb|no_space/)'

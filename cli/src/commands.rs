@@ -10,6 +10,7 @@ mod completions;
 mod diff;
 mod explain;
 mod facts;
+mod golden;
 mod init;
 mod keygen;
 mod lock;
@@ -63,6 +64,9 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Make a set the active generation of this node.
     Apply(apply::Args),
+    /// Records of rendered manifests and plans, for merge requests.
+    #[command(subcommand)]
+    Golden(golden::Command),
     /// Follow a source: fetch, verify, plan, admit, apply, again and again.
     Reconcile(reconcile::Args),
     /// Hold changes on this node.
@@ -95,6 +99,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Show(args) => show::run(&args),
         Command::Diff(args) => diff::run(&args, global),
         Command::Apply(args) => apply::run(&args, global),
+        Command::Golden(command) => golden::run(&command),
         Command::Reconcile(args) => reconcile::run(&args, global),
         Command::Suspend(args) => suspend::run(&args, global),
         Command::Resume(args) => resume::run(&args, global),

@@ -68,6 +68,12 @@ pub struct Style {
     pub detail: Detail,
 }
 
+/// The lines of a unified diff, safe for a terminal, bounded in number and length, without newlines; texts that are too
+/// large are not compared, and a line says so.
+pub fn difference(pair: &TextPair) -> Vec<String> {
+    diff::unified(pair).into_iter().map(|(_, line)| line).collect()
+}
+
 /// The plan as one line of canonical JSON with its newline.
 pub fn json(doc: &PlanDoc) -> Result<String, CanonicalError> {
     let bytes = canonical::to_bytes(doc)?;

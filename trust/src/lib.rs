@@ -33,5 +33,5 @@ pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;
 pub use root::PinnedRoot;
-pub use rules::draft_reasons;
+pub use rules::{draft_reasons, scope_reasons};
 pub use verified::{Context, Purpose, Signed, Verified};

@@ -72,6 +72,11 @@ pub fn draft_reasons(
     reasons
 }
 
+/// Why the manifest is not for this node, by fleet, node names, hardware and labels; empty when it is.
+pub fn scope_reasons(manifest: &StateManifest, node: &Node) -> Vec<Reason> {
+    scope(manifest, node, true)
+}
+
 /// Whether the manifest replaces the node's revocation list.
 pub(crate) fn brings_revocations(context: &Context<'_>, manifest: &StateManifest) -> bool {
     matches!(context.purpose, Purpose::Change | Purpose::Relay)

@@ -17,6 +17,10 @@ mod measure;
 mod output;
 mod source;
 
+use measure::Copier;
+pub(crate) use measure::{Measure, Unmeasured};
+pub(crate) use source::{FileArtifact, Source, StandIns};
+
 /// `autonomy render`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,10 +41,47 @@ enum Output {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let source = source::Source::load(&args.folder)?;
+    let source = Source::load(&args.folder, &StandIns::new())?;
     let staging = output::Staging::beside(&args.out)?;
-    let inputs = measure::measure(&source, &staging)?;
-    let manifest = author::resolve(&source.authored, &inputs).map_err(|error| unresolved(&source, error))?;
+    let copier = Copier::new(&source, &staging);
+    let rendered = build(&source, &copier)?;
+    copier.finish();
+    for (name, file) in &rendered.inputs.artifacts {
+        staging.write(&set::segment_index(name), &file.index)?;
+    }
+    staging.write(set::POLICY, &rendered.policy)?;
+    staging.write(set::MANIFEST, &rendered.bytes)?;
+    staging.write(set::LOCK, &rendered.inputs.lock.bytes)?;
+    let kept = staging.keep_from(&args.out)?;
+    staging.commit(&args.out)?;
+    match args.output {
+        Output::Text => ui::out(&text(args, &rendered, kept)),
+        Output::Json => {
+            let value = json(&rendered, kept);
+            ui::out(&format!("{value}\n"));
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// What a source renders to. Artifacts are where the measurer left them.
+pub(crate) struct Rendered {
+    /// The manifest.
+    pub(crate) manifest: StateManifest,
+    /// Its canonical bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// BLAKE3 of its bytes.
+    pub(crate) fingerprint: Blake3,
+    /// What it pins; the lock and the segment indices are here.
+    pub(crate) inputs: Inputs,
+    /// The bytes of the policy bundle.
+    pub(crate) policy: Vec<u8>,
+}
+
+/// Renders a source: the one body behind every verb that renders.
+pub(crate) fn build(source: &Source, measurer: &dyn Measure) -> Result<Rendered, Failure> {
+    let (inputs, policy) = measure::measure(source, measurer)?;
+    let manifest = author::resolve(&source.authored, &inputs).map_err(|error| unresolved(source, error))?;
     let bytes = manifest
         .to_canonical()
         .map_err(|error| Failure::because(Code::BadValue, format!("cannot write the manifest: {error}")))?;
@@ -48,30 +89,20 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         let message = format!("the rendered manifest has {} bytes; split the release", bytes.len());
         return Err(Failure::because(Code::DocumentTooLarge, message));
     }
-    staging.write(set::MANIFEST, &bytes)?;
-    staging.write(set::LOCK, &inputs.lock.bytes)?;
-    let kept = staging.keep_from(&args.out)?;
-    staging.commit(&args.out)?;
     let fingerprint = document::fingerprint(&bytes);
-    match args.output {
-        Output::Text => ui::out(&text(args, &manifest, &inputs, fingerprint, kept)),
-        Output::Json => {
-            let value = json(&manifest, &inputs, fingerprint, kept);
-            ui::out(&format!("{value}\n"));
-        }
-    }
-    Ok(exit::DONE)
+    Ok(Rendered { manifest, bytes, fingerprint, inputs, policy })
 }
 
 /// Puts the reasons of a manifest that cannot be pinned at their places.
-fn unresolved(source: &source::Source, error: ResolveError) -> Failure {
+fn unresolved(source: &Source, error: ResolveError) -> Failure {
     match error {
         ResolveError::Invalid(reasons) => source.failure(source.located.locate(reasons)),
         ResolveError::Canonical(error) => Failure::because(Code::BadValue, error.to_string()),
     }
 }
 
-fn text(args: &Args, manifest: &StateManifest, inputs: &Inputs, fingerprint: Blake3, kept: output::Kept) -> String {
+fn text(args: &Args, rendered: &Rendered, kept: output::Kept) -> String {
+    let Rendered { manifest, inputs, fingerprint, .. } = rendered;
     let (metadata, spec) = (&manifest.metadata, &manifest.spec);
     let channel = metadata.channel.as_ref().map_or_else(String::new, |channel| format!(", channel {channel}"));
     let size: u64 = inputs.artifacts.values().map(|file| file.size).sum();
@@ -98,7 +129,8 @@ fn text(args: &Args, manifest: &StateManifest, inputs: &Inputs, fingerprint: Bla
     lines.join("\n")
 }
 
-fn json(manifest: &StateManifest, inputs: &Inputs, fingerprint: Blake3, kept: output::Kept) -> serde_json::Value {
+fn json(rendered: &Rendered, kept: output::Kept) -> serde_json::Value {
+    let Rendered { manifest, inputs, fingerprint, .. } = rendered;
     let artifacts = inputs.artifacts.iter().map(|(name, file)| {
         json!({ "name": name, "size": file.size, "digest": file.sha256, "blake3": file.blake3, "segments": file.count() })
     });

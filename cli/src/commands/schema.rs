@@ -23,10 +23,15 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         ui::out(&lines.collect::<String>());
         return Ok(exit::DONE);
     };
-    let text = serde_json::to_string_pretty(&json_schema(*kind));
-    let text = text.map_err(|error| Failure::because(Code::IoError, format!("cannot write the schema: {error}")))?;
-    ui::out(&format!("{text}\n"));
+    ui::out(&text(*kind)?);
     Ok(exit::DONE)
+}
+
+/// The schema as it is printed and recorded: two spaces, a newline at the end.
+pub(crate) fn text(kind: Kind) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(&json_schema(kind));
+    let text = text.map_err(|error| Failure::because(Code::IoError, format!("cannot write the schema: {error}")))?;
+    Ok(text + "\n")
 }
 
 /// The first line of what the schema says of itself.

@@ -4,6 +4,8 @@
 mod authoring;
 mod disks;
 mod drift;
+mod git;
+mod golden;
 mod hostile;
 mod kill;
 mod life;

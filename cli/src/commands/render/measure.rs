@@ -1,4 +1,4 @@
-//! The files behind a manifest: each is read once, measured while it is copied into the set.
+//! The files behind a manifest: each is read once, measured while it is read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,71 +7,102 @@ use std::io::{self, Read, Write as _};
 use autonomy_policy::BuildOptions;
 use autonomy_schema::author::{AuthoredArtifact, BuiltLock, BuiltPolicy, Inputs};
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
-use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::segments::{self, MeasureError, Measured};
 use autonomy_schema::{Code, Document as _, Mode, Name, Reason, Sha256, set};
 use indicatif::ProgressBar;
 
 use super::output::Staging;
-use super::source::Source;
+use super::source::{FileArtifact, Source};
 use crate::commands::{lock, policy};
 use crate::failure::Failure;
 use crate::{files, ui};
 
-/// Fills the set with artifacts, segment indices and policy bundle; gives what is to be pinned.
-pub(super) fn measure(source: &Source, staging: &Staging) -> Result<Inputs, Failure> {
-    let artifacts = copy_artifacts(source, staging)?;
-    let policy = build_policy(source, staging)?;
+/// What reads an artifact: a copier that leaves it in the set, or one that only looks.
+pub(crate) trait Measure {
+    /// Reads the file of an artifact once, at most [`lock::MAX_ARTIFACT_BYTES`] of it.
+    fn measure(&self, artifact: &FileArtifact<'_>) -> Result<Measured, Unmeasured>;
+}
+
+/// Why an artifact was not measured.
+pub(crate) enum Unmeasured {
+    /// Its file cannot be read.
+    Source(io::Error),
+    /// Its file is longer than this cap.
+    TooLong(u64),
+    /// Something else is at fault.
+    Failed(Failure),
+}
+
+impl From<MeasureError> for Unmeasured {
+    fn from(error: MeasureError) -> Self {
+        match error {
+            MeasureError::Read(error) => Self::Source(error),
+            MeasureError::TooLong(cap) => Self::TooLong(cap),
+        }
+    }
+}
+
+/// Measures the artifacts, builds policy bundle and lock; gives what is to be pinned, and the bundle's bytes.
+pub(super) fn measure(source: &Source, measure: &dyn Measure) -> Result<(Inputs, Vec<u8>), Failure> {
+    let mut artifacts = BTreeMap::new();
+    for artifact in source.files() {
+        let measured = measure.measure(&artifact).map_err(|error| unmeasured(source, &artifact, error))?;
+        artifacts.insert(artifact.authored.name.clone(), measured);
+    }
+    let bundle = build_policy(source)?;
+    let policy = BuiltPolicy { size: bundle.len() as u64, digest: Sha256::of(&bundle) };
     let lock = match &source.authored.spec.lock {
         Some(path) => existing_lock(source, path, &artifacts, &policy)?,
         None => build_lock(source, &artifacts, &policy)?,
     };
-    Ok(Inputs { artifacts, policy, lock })
+    Ok((Inputs { artifacts, policy, lock }, bundle))
 }
 
-fn copy_artifacts(source: &Source, staging: &Staging) -> Result<BTreeMap<Name, Measured>, Failure> {
-    let artifacts = &source.authored.spec.artifacts;
-    let files = artifacts.iter().enumerate().filter(|(_, artifact)| artifact.kind == ArtifactType::File);
-    let total = files.clone().map(|(at, artifact)| {
-        let path = source.path(&format!("spec.artifacts.{at}.source"), &artifact.source);
-        path.metadata().map_or(0, |metadata| metadata.len())
-    });
-    let bar = ui::progress(Some(total.sum()), "measuring artifacts");
-    let mut measured = BTreeMap::new();
-    for (at, artifact) in files {
-        let field = format!("spec.artifacts.{at}.source");
-        let file = copy_artifact(source, staging, (&field, artifact), &bar)?;
-        staging.write(&set::segment_index(&artifact.name), &file.index)?;
-        measured.insert(artifact.name.clone(), file);
-    }
-    bar.finish_and_clear();
-    Ok(measured)
-}
-
-fn copy_artifact(
-    source: &Source,
-    staging: &Staging,
-    (field, artifact): (&str, &AuthoredArtifact),
-    bar: &ProgressBar,
-) -> Result<Measured, Failure> {
-    let path = source.path(field, &artifact.source);
-    let (from, _size) = files::open_regular(&path)
-        .map_err(|error| source.failure(vec![source.unreadable(field, &artifact.source, &error)]))?;
-    let (name, mode) = (set::artifact(&artifact.path), artifact.mode.unwrap_or(Mode::FILE));
-    let mut copying = Copying { from: bar.wrap_read(from), to: staging.create(&name)?, failed: None };
-    let measured = segments::measure(&mut copying, lock::MAX_ARTIFACT_BYTES);
-    if let Some(error) = copying.failed {
-        return Err(Failure::io("write", &staging.path(&name), &error));
-    }
-    let measured = measured.map_err(|error| match error {
-        MeasureError::Read(error) => source.failure(vec![source.unreadable(field, &artifact.source, &error)]),
-        MeasureError::TooLong(cap) => {
-            let message = format!("`{field}`: {} is longer than {cap} bytes", path.display());
-            source.failure(vec![source.problem(field, Code::LimitExceeded, message)])
+fn unmeasured(source: &Source, artifact: &FileArtifact<'_>, error: Unmeasured) -> Failure {
+    match error {
+        Unmeasured::Source(error) => source.failure(vec![source.unreadable_artifact(artifact, &error)]),
+        Unmeasured::TooLong(cap) => {
+            let message = format!("`{}`: {} is longer than {cap} bytes", artifact.field, artifact.path.display());
+            source.failure(vec![source.problem(&artifact.field, Code::LimitExceeded, message)])
         }
-    })?;
-    staging.set_mode(&name, mode)?;
-    Ok(measured)
+        Unmeasured::Failed(failure) => failure,
+    }
+}
+
+/// Copies artifacts into the set while they are measured.
+pub(super) struct Copier<'a> {
+    staging: &'a Staging,
+    bar: ProgressBar,
+}
+
+impl<'a> Copier<'a> {
+    /// The bar's end is the sum of the files' sizes, as far as they can be told.
+    pub(super) fn new(source: &Source, staging: &'a Staging) -> Self {
+        let total = source.files().map(|file| file.path.metadata().map_or(0, |metadata| metadata.len())).sum();
+        Self { staging, bar: ui::progress(Some(total), "measuring artifacts") }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Measure for Copier<'_> {
+    fn measure(&self, artifact: &FileArtifact<'_>) -> Result<Measured, Unmeasured> {
+        let (from, _size) = files::open_regular(&artifact.path).map_err(Unmeasured::Source)?;
+        let AuthoredArtifact { path, mode, .. } = artifact.authored;
+        let name = set::artifact(path);
+        let to = self.staging.create(&name).map_err(Unmeasured::Failed)?;
+        let mut copying = Copying { from: self.bar.wrap_read(from), to, failed: None };
+        let measured = segments::measure(&mut copying, lock::MAX_ARTIFACT_BYTES);
+        if let Some(error) = copying.failed {
+            return Err(Unmeasured::Failed(Failure::io("write", &self.staging.path(&name), &error)));
+        }
+        let measured = measured?;
+        self.staging.set_mode(&name, mode.unwrap_or(Mode::FILE)).map_err(Unmeasured::Failed)?;
+        Ok(measured)
+    }
 }
 
 /// A reader that writes what it reads, so that the bytes that are hashed are the bytes that land in the set.
@@ -96,7 +127,7 @@ impl<R: Read> Read for Copying<R> {
     }
 }
 
-fn build_policy(source: &Source, staging: &Staging) -> Result<BuiltPolicy, Failure> {
+fn build_policy(source: &Source) -> Result<Vec<u8>, Failure> {
     let (metadata, spec) = (&source.authored.metadata, &source.authored.spec);
     let field = "spec.policy.source";
     let folder = source.path(field, &spec.policy.source);
@@ -112,12 +143,10 @@ fn build_policy(source: &Source, staging: &Staging) -> Result<BuiltPolicy, Failu
         // Not SOURCE_DATE_EPOCH: the manifest has a time of its own, the same on every machine.
         created_at: metadata.issued_at,
     };
-    let bytes = autonomy_policy::build(&files, &options).map_err(|error| {
+    autonomy_policy::build(&files, &options).map_err(|error| {
         let Reason { code, message, .. } = policy::refusal(&error);
         source.failure(vec![source.problem(field, code, format!("`{field}`: {}: {message}", folder.display()))])
-    })?;
-    staging.write(set::POLICY, &bytes)?;
-    Ok(BuiltPolicy { size: bytes.len() as u64, digest: Sha256::of(&bytes) })
+    })
 }
 
 /// The agent's digest; that there is one was checked when the source was loaded.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use autonomy_schema::Code;
-use autonomy_schema::author::{self, AuthoredManifest, Diagnostic, Located};
+use autonomy_schema::author::{self, AuthoredArtifact, AuthoredManifest, Diagnostic, Located};
 use autonomy_schema::document::MAX_DOCUMENT_BYTES;
 use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::version::Kind;
+use autonomy_schema::{Code, Name};
 
 use crate::failure::Failure;
 use crate::files;
@@ -16,17 +16,32 @@ use crate::files;
 const MANIFEST: &str = "manifest.yaml";
 
 /// An authored manifest, its places and its texts.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Merged.
     pub(super) located: Located,
     /// Decoded and free of contradictions.
     pub(super) authored: AuthoredManifest,
     texts: BTreeMap<String, String>,
+    stand_ins: StandIns,
+}
+
+/// Files that are rendered in the place of what artifacts name as their source, by artifact. The sources of these
+/// artifacts need not exist.
+pub(crate) type StandIns = BTreeMap<Name, PathBuf>;
+
+/// An artifact that is one file.
+pub(crate) struct FileArtifact<'a> {
+    /// What the author says of it.
+    pub(crate) authored: &'a AuthoredArtifact,
+    /// The field that names its source.
+    pub(crate) field: String,
+    /// The file to read: its source, or its stand-in.
+    pub(crate) path: PathBuf,
 }
 
 impl Source {
     /// Reads `folder`, over its base where it is an overlay.
-    pub(super) fn load(folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(folder: &Path, stand_ins: &StandIns) -> Result<Self, Failure> {
         let mut texts = BTreeMap::new();
         let own = read(&folder.join(MANIFEST), &mut texts);
         let base = base_of(folder)?.map(|base| read(&base.join(MANIFEST), &mut texts)).transpose();
@@ -39,7 +54,7 @@ impl Source {
         let fail = |diagnostics, texts: &BTreeMap<_, _>| Failure::Authored { diagnostics, texts: texts.clone() };
         let authored =
             located.decode::<AuthoredManifest>(Kind::StateManifest).map_err(|problems| fail(problems, &texts))?;
-        let source = Self { located, authored, texts };
+        let source = Self { located, authored, texts, stand_ins: stand_ins.clone() };
         let problems = source.check()?;
         if problems.is_empty() { Ok(source) } else { Err(source.failure(problems)) }
     }
@@ -62,13 +77,23 @@ impl Source {
             let message = "`spec.artifacts` has none named `agent`; the lock binds one, and `autonomy run` starts it";
             problems.push(self.problem("spec.artifacts", Code::MissingField, message.to_owned()));
         }
-        for (at, artifact) in artifacts.filter(|(_, artifact)| artifact.kind == ArtifactType::File) {
-            let field = format!("spec.artifacts.{at}.source");
-            if let Err(error) = files::open_regular(&self.path(&field, &artifact.source)) {
-                problems.push(self.unreadable(&field, &artifact.source, &error));
+        for artifact in self.files() {
+            if let Err(error) = files::open_regular(&artifact.path) {
+                problems.push(self.unreadable_artifact(&artifact, &error));
             }
         }
         Ok(problems)
+    }
+
+    /// The artifacts that are files, in the author's order.
+    pub(crate) fn files(&self) -> impl Iterator<Item = FileArtifact<'_>> {
+        let artifacts = self.authored.spec.artifacts.iter().enumerate();
+        artifacts.filter(|(_, artifact)| artifact.kind == ArtifactType::File).map(|(at, authored)| {
+            let field = format!("spec.artifacts.{at}.source");
+            let stand_in = self.stand_ins.get(&authored.name).cloned();
+            let path = stand_in.unwrap_or_else(|| self.path(&field, &authored.source));
+            FileArtifact { authored, field, path }
+        })
     }
 
     /// The file that `value` means: relative to the YAML file that says so.
@@ -84,8 +109,16 @@ impl Source {
 
     /// A file that `field` names and that cannot be read.
     pub(super) fn unreadable(&self, field: &str, value: &str, error: &std::io::Error) -> Diagnostic {
+        self.unreadable_at(field, value, &self.path(field, value), error)
+    }
+
+    /// The same of an artifact, whose file may be a stand-in.
+    pub(super) fn unreadable_artifact(&self, artifact: &FileArtifact<'_>, error: &std::io::Error) -> Diagnostic {
+        self.unreadable_at(&artifact.field, &artifact.authored.source, &artifact.path, error)
+    }
+
+    fn unreadable_at(&self, field: &str, value: &str, path: &Path, error: &std::io::Error) -> Diagnostic {
         let code = if error.kind() == std::io::ErrorKind::NotFound { Code::SourceNotFound } else { Code::IoError };
-        let path = self.path(field, value);
         let message = format!("`{field}` is `{value}`, and {} cannot be read: {error}", path.display());
         let mut problem = self.problem(field, code, message);
         "paths are relative to the YAML file that names them; is it built?".clone_into(&mut problem.help);
