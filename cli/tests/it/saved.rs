@@ -257,3 +257,41 @@ fn a_fleet_is_one_line_a_node_worst_first() {
     site.world.run(&format!("plan two --facts {files} --out plan.json")).exits(64);
     site.world.run("plan two --facts facts-a.json facts-a.json").exits(0);
 }
+
+#[test]
+fn a_changed_policy_is_shown_as_widened_or_narrowed_where_recorded_decisions_prove_it() {
+    let site = Site::running();
+    let base = "manifests/base/manifest.yaml";
+    let rego = "manifests/base/policy/update.rego";
+    // The active policy forbids release 1.6.0, and is asked about it.
+    site.world.edit(base, "version: 1.4.2", "version: 1.6.0");
+    site.set("forbidden", 2);
+    site.node("apply forbidden --auto-approve").exits(4).warns("policy_denied: release 1.6.0");
+    site.world.edit(base, "version: 1.6.0", "version: 1.5.0");
+    let policy_of = |name: &str| {
+        let plan = site.node(&format!("plan {name} --output json")).exits(0).stdout();
+        let plan: Value = serde_json::from_str(&plan).expect("JSON");
+        let text = site.node(&format!("plan {name}")).exits(0).stdout();
+        (plan["forecast"]["policy"].as_str().map(str::to_owned), text)
+    };
+    let data = site.world.read("manifests/base/policy/data.json");
+    site.world.write("manifests/base/policy/data.json", "{\"forbidden\": {\"releases\": {}}}");
+    site.set("widened", 3);
+    let (policy, text) = policy_of("widened");
+    assert_eq!(policy.as_deref(), Some("widened"), "{text}");
+    assert!(text.contains("1 refused before would pass and 0 that passed would be refused"), "{text}");
+    // As strict as before about that one, and stricter about what passed: release 1 of this node.
+    site.world.write("manifests/base/policy/data.json", data);
+    let whole = String::from_utf8(site.world.read(rego)).expect("UTF-8");
+    site.world.write(rego, format!("{whole}\ndeny contains \"nothing passes on Fridays\"\n"));
+    site.set("narrowed", 4);
+    let (policy, text) = policy_of("narrowed");
+    assert_eq!(policy.as_deref(), Some("narrowed"), "{text}");
+    assert!(text.contains("+deny contains \"nothing passes on Fridays\""), "the difference is shown: {text}");
+    // Another text with the same answers proves nothing, and is called changed.
+    site.world.write(rego, format!("{whole}\n# a remark\n"));
+    site.set("remark", 5);
+    let (policy, text) = policy_of("remark");
+    assert_eq!(policy.as_deref(), Some("changed"), "{text}");
+    assert!(text.contains("both bundles answer 2 recorded decisions alike"), "{text}");
+}

@@ -93,6 +93,41 @@ fn yaml(value: &Value, turn: usize, indent: usize, out: &mut String) {
     }
 }
 
+/// Values that mean the same as leaving them out, by their path.
+fn defaults() -> [(&'static str, Value); 13] {
+    [
+        ("spec/services", json!([])),
+        ("spec/preconditions", json!([])),
+        ("spec/scope/nodes", json!([])),
+        ("spec/scope/hardware", json!([])),
+        ("spec/scope/matchLabels", json!({})),
+        ("spec/policy/default", json!("deny")),
+        ("spec/revoked", json!({"number": 0, "manifests": [], "keys": []})),
+        ("spec/reconstruction", json!({"steps": []})),
+        (
+            "spec/relay",
+            json!({
+                "successCondition": "one_peer", "peers": [], "maxRetryCount": 5, "backoffBase": "30000ms", "window": "600s",
+                "bandwidth": {"bytesPerSecond": 0, "dailyQuotaBytes": 0},
+                "ingestQuota": {"bytesPerSecond": 10_485_760, "burstBytes": 67_108_864},
+                "storage": {"diskCeilingBytes": 0, "evictionPercent": 90},
+            }),
+        ),
+        ("spec/artifacts/0/type", json!("file")),
+        ("spec/artifacts/1/mode", json!("0644")),
+        ("metadata/critical", json!([])),
+        ("spec/precheck", json!({"durability": "standard"})),
+    ]
+}
+
+/// Puts a default where nothing is written, and only there.
+fn write_out(value: &mut Value, path: &str, default: Value) {
+    let (above, last) = path.rsplit_once('/').expect("a path");
+    if let Some(Value::Object(fields)) = value.pointer_mut(&format!("/{above}")) {
+        fields.entry(last.to_owned()).or_insert(default);
+    }
+}
+
 fn render(text: &str) -> StateManifest {
     let located = Located::parse("m.yaml", text).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
     let authored = located
@@ -130,6 +165,19 @@ proptest! {
         let block = render(&block).to_canonical().expect("canonical");
         prop_assert_eq!(fingerprint(&flow), fingerprint(&block));
         prop_assert_eq!(flow, block);
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_does_not_change_a_byte(value in authored(), which in any::<u16>()) {
+        let plain = render(&value.to_string()).to_canonical().expect("canonical");
+        let mut spelled = value;
+        for (at, (path, default)) in defaults().into_iter().enumerate() {
+            if which >> at & 1 == 1 {
+                write_out(&mut spelled, path, default);
+            }
+        }
+        let spelled = render(&spelled.to_string()).to_canonical().expect("canonical");
+        prop_assert_eq!(String::from_utf8(plain), String::from_utf8(spelled));
     }
 
     #[test]
