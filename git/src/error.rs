@@ -174,7 +174,9 @@ impl GitError {
                 "https: add `https://USER:TOKEN@HOST` to the credentials file (mode 0600); ssh: give the node a key that the host knows",
             ),
             Self::Redirected { .. } => (Code::SourceError, "if that place is the right one, name it in the source"),
-            Self::TooLarge { .. } => (Code::SourceTooLarge, Code::SourceTooLarge.remedy()),
+            Self::TooLarge { .. } | Self::Set { source: SourceError::TooMany(_), .. } => {
+                (Code::SourceTooLarge, Code::SourceTooLarge.remedy())
+            }
             Self::Silent { .. } => (Code::SourceError, "try again when the connection is better"),
             Self::Cancelled { .. } => (Code::SourceError, "run it again"),
             Self::Owner { folder, .. } => {
@@ -182,7 +184,6 @@ impl GitError {
                 return Reason::new(Code::SourceError, self.whole()).with_remedy(remedy);
             }
             Self::File { remedy, .. } => (Code::SourceError, remedy.as_str()),
-            Self::Set { source: SourceError::TooMany(_), .. } => (Code::SourceTooLarge, Code::SourceTooLarge.remedy()),
             Self::Start { .. } => {
                 (Code::SourceError, "install the OpenSSH client, or name it with GIT_SSH or GIT_SSH_COMMAND")
             }

@@ -18,10 +18,14 @@ const MAX_TAGS: usize = 16;
 pub(crate) fn open(url: &GitUrl) -> Result<Repository, GitError> {
     let folder = Path::new(&url.repository);
     let no_ceilings: [&OsStr; 0] = [];
-    Repository::open_ext(folder, RepositoryOpenFlags::NO_SEARCH, no_ceilings).map_err(|source| match source.code() {
-        ErrorCode::NotFound => not_found(url, format!("there is no git repository at `{}`", url.repository)),
-        ErrorCode::Owner => GitError::Owner { url: url.to_string(), folder: url.repository.clone() },
-        _ => GitError::Git { url: url.to_string(), action: "open the repository", source },
+    Repository::open_ext(folder, RepositoryOpenFlags::NO_SEARCH, no_ceilings).map_err(|source| {
+        if source.code() == ErrorCode::NotFound {
+            return not_found(url, format!("there is no git repository at `{}`", url.repository));
+        }
+        if source.code() == ErrorCode::Owner {
+            return GitError::Owner { url: url.to_string(), folder: url.repository.clone() };
+        }
+        GitError::Git { url: url.to_string(), action: "open the repository", source }
     })
 }
 

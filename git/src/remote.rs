@@ -169,24 +169,24 @@ fn download(
     // The `+` lets a branch be anything it was not before; the name on our side is never read.
     let spec = format!("+{}:refs/autonomy/tip", target.source);
     remote.download(&[spec.as_str()], Some(&mut fetch)).map_err(|error| {
-        match exchange.error("receive the commit", error) {
-            GitError::Git { source, .. } if source.message().contains("cannot fetch a specific object") => not_found(
+        let error = exchange.error("receive the commit", error);
+        let GitError::Git { source, .. } = &error else { return error };
+        let said = |text| source.message().contains(text);
+        if said("cannot fetch a specific object") {
+            return not_found(
                 url,
                 format!(
-                    "the server gives commits by name only, and no branch or tag points to {}: name one of those, \
-                         or set `uploadpack.allowReachableSHA1InWant` there",
+                    "the server gives commits by name only, and no branch or tag points to {}: name one of those, or \
+                     set `uploadpack.allowReachableSHA1InWant` there",
                     target.commit
                 ),
-            ),
-            // Over http, git answers what it would not give with an error packet that libgit2 does not know.
-            GitError::Git { source, .. }
-                if source.message().contains("not our ref")
-                    || (target.source == target.commit.to_string()
-                        && source.message().contains("unexpected packet type")) =>
-            {
-                not_found(url, format!("the server has no commit {} that it would give", target.object))
-            }
-            other => other,
+            );
         }
+        // Over http, git answers what it would not give with an error packet that libgit2 does not know.
+        let by_id = target.source == target.commit.to_string();
+        if said("not our ref") || (by_id && said("unexpected packet type")) {
+            return not_found(url, format!("the server has no commit {} that it would give", target.object));
+        }
+        error
     })
 }

@@ -4,8 +4,10 @@ use autonomy_schema::canonical::{self, CanonicalError};
 use autonomy_schema::plan_doc::{Action, PlanDoc, Step, Summary};
 
 mod diff;
+mod drift;
 pub mod escape;
 mod markdown;
+mod paper;
 mod text;
 mod words;
 

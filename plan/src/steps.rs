@@ -43,11 +43,10 @@ fn repair(address: String, drift: &Drift) -> Step {
     };
     let field = match drift.kind {
         DriftKind::Mode => "mode",
-        DriftKind::Type => "type",
+        DriftKind::Type | DriftKind::Extra => "type",
         DriftKind::Lowered => "floors",
         DriftKind::Content
         | DriftKind::Missing
-        | DriftKind::Extra
         | DriftKind::Override
         | DriftKind::Invalid
         | DriftKind::Stopped

@@ -102,7 +102,7 @@ pub(crate) fn of_drift(drift: &Drift) -> StepReason {
             ("it does not run", "start it, or apply the active manifest again, which restarts it")
         }
         (DriftKind::Failed, _) => {
-            ("it failed", "read its log (`journalctl -u UNIT`); applying the active manifest again restarts it")
+            ("it has failed", "read its log (`journalctl -u UNIT`); applying the active manifest again restarts it")
         }
     };
     let mut reason = Why::drift(drift.kind).because(text, drift.fact());

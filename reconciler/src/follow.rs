@@ -89,8 +89,10 @@ impl Outcome {
     /// Why nothing was changed, where something should have been.
     pub fn reasons(&self) -> Option<&Reasons> {
         match self {
-            Outcome::Held(reasons) | Outcome::Refused(reasons) | Outcome::Failed(reasons) => Some(reasons),
-            Outcome::Superseded(reasons) => Some(reasons),
+            Outcome::Held(reasons)
+            | Outcome::Refused(reasons)
+            | Outcome::Failed(reasons)
+            | Outcome::Superseded(reasons) => Some(reasons),
             Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged | Outcome::Idle => None,
         }
     }
@@ -168,10 +170,9 @@ impl<'a> Follower<'a> {
             Err(reasons) => Outcome::of_refusal(reasons),
         };
         self.settle(&attempt, &outcome);
-        let wait = match outcome {
-            Outcome::Superseded(_) => Duration::ZERO,
-            _ => self.looks.wait(),
-        };
+        // What superseded it is waiting already.
+        let superseded = matches!(outcome, Outcome::Superseded(_));
+        let wait = if superseded { Duration::ZERO } else { self.looks.wait() };
         Round { at, tip: attempt.tip, outcome, warning: attempt.warning, wait }
     }
 
@@ -228,9 +229,8 @@ impl<'a> Follower<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, Reasons> {
         let root = self.follow.root;
-        let prepared = prepare(root, source, options).map_err(|reasons| {
-            attempt.warning = note_refused_set(root, source, actor, &reasons);
-            reasons
+        let prepared = prepare(root, source, options).inspect_err(|reasons| {
+            attempt.warning = note_refused_set(root, source, actor, reasons);
         })?;
         attempt.window.clone_from(&prepared.set.manifest.document().spec.window);
         if let Some(reasons) = Reasons::new(prepared.reasons()) {

@@ -91,7 +91,7 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let result = autonomy_reconciler::apply(&root, source, approval, &options);
     watcher.bar.finish_and_clear();
     match result {
-        Ok(outcome) => Ok(done(&root, watcher, outcome)),
+        Ok(outcome) => Ok(done(&root, watcher, &outcome)),
         Err(failure) => Err(failed(failure)),
     }
 }
@@ -143,7 +143,7 @@ fn report_recovery(recovery: &Recovery) {
     ui::err(&ui::printable(&format!("{text}\n")));
 }
 
-fn done(root: &StateRoot, watcher: &Watcher, outcome: Outcome) -> u8 {
+fn done(root: &StateRoot, watcher: &Watcher, outcome: &Outcome) -> u8 {
     ui::warn(outcome.warning.as_deref());
     let (word, text) = match &outcome.applied {
         // The plan that was shown says so already.

@@ -130,10 +130,7 @@ fn tell(args: &Args, round: &Round) {
         return;
     }
     let reasons = round.outcome.reasons().map(autonomy_schema::Reasons::as_slice);
-    let generation = match &round.outcome {
-        Outcome::Applied(generation) => Some(generation),
-        _ => None,
-    };
+    let generation = if let Outcome::Applied(generation) = &round.outcome { Some(generation) } else { None };
     if args.json {
         let value = json!({
             "type": "round", "at": round.at, "tip": round.tip, "outcome": round.outcome.word(),
@@ -146,7 +143,11 @@ fn tell(args: &Args, round: &Round) {
         Outcome::Applied(generation) => format!("applied: {generation} is active"),
         Outcome::Relayed => "relayed: the set went into the outbox".to_owned(),
         Outcome::Unchanged => "unchanged: the node has what the source says".to_owned(),
-        other => {
+        other @ (Outcome::Idle
+        | Outcome::Held(_)
+        | Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::Superseded(_)) => {
             let reasons = reasons.unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             format!("{}: {reasons}", other.word())
         }

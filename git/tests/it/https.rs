@@ -51,17 +51,7 @@ fn a_set_is_fetched_without_history() {
         assert_eq!(git(&kept, &["rev-list", "--count", commit], b""), "1", "{query}");
         assert!(!try_git(&kept, &["cat-file", "-e", &format!("{second}~1")], b"").0, "history came along");
         let files: Vec<String> = listed(&set);
-        assert_eq!(
-            files.len(),
-            if query.contains("path=") {
-                3
-            } else if *commit == first {
-                3
-            } else {
-                4
-            },
-            "{files:?}"
-        );
+        assert_eq!(files.len(), if query.contains("path=") || *commit == first { 3 } else { 4 }, "{files:?}");
     }
     let set = fetch(&at("?path=dist/pier-7"), space.path(), &options).expect("fetches");
     assert_eq!(content(&set, "artifacts/bin/agent").expect("reads"), FILES[1].1.as_bytes());

@@ -179,7 +179,7 @@ fn certificates(dir: &Path) {
 pub(crate) struct Sshd {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) port: u16,
-    _sshd: Running,
+    _running: Running,
 }
 
 impl Sshd {
@@ -212,7 +212,7 @@ impl Sshd {
         });
         let host = std::fs::read_to_string(dir.join("host.pub")).expect("reads");
         std::fs::write(dir.join("known"), format!("[127.0.0.1]:{port} {host}")).expect("write");
-        Self { folder, port, _sshd: sshd }
+        Self { folder, port, _running: sshd }
     }
 
     /// The repository at this path.

@@ -25,6 +25,9 @@ fn git_dir(commit: &str) -> String {
     format!("{commit}.git")
 }
 
+/// Something done to a pack.
+type Damage = fn(&Path);
+
 #[test]
 fn a_force_pushed_branch_replaces_what_was_kept() {
     let repo = Repo::with_set();
@@ -85,7 +88,6 @@ fn what_is_kept_is_used_again_and_made_anew_when_it_is_damaged() {
     drop(fetch(&by_id, space.path(), &options()).expect("fetches"));
     assert_eq!((packs(), log().lines().count()), (after_first, asked), "the kept one serves");
 
-    type Damage = fn(&Path);
     let damages: [(&str, Damage); 4] = [
         ("a flipped byte", |pack| {
             let mut bytes = std::fs::read(pack).expect("reads");

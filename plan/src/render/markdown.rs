@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use autonomy_schema::plan_doc::{PlanDoc, Step, Verdict};
+use autonomy_schema::plan_doc::{Action, PlanDoc, Step, Verdict};
 
-use super::{MAX_ARTIFACTS_SHOWN, Texts, diff, escape::safe, words};
+use super::{MAX_ARTIFACTS_SHOWN, Texts, diff, drift, escape::safe, words};
 
 /// The plan as Markdown. What a document says cannot leave its cell or fence.
 pub fn markdown(doc: &PlanDoc, texts: &Texts) -> String {
@@ -20,11 +20,14 @@ pub fn markdown(doc: &PlanDoc, texts: &Texts) -> String {
     if let Some(source) = &doc.source {
         let _ = writeln!(out, "- source {}", code(source));
     }
+    if let Some(revision) = &doc.revision {
+        let _ = writeln!(out, "- revision {}", code(revision));
+    }
     let _ = writeln!(out, "- plan `{}`", doc.plan_id);
     if words::unfinished(doc) {
         let _ = writeln!(out, "\n> {}", words::UNFINISHED);
     }
-    drift(&mut out, doc);
+    drifted(&mut out, doc);
     if !doc.steps.is_empty() {
         steps(&mut out, doc, texts);
         out.push_str("\n### Forecast\n\n");
@@ -45,18 +48,23 @@ pub fn markdown(doc: &PlanDoc, texts: &Texts) -> String {
     out
 }
 
-fn drift(out: &mut String, doc: &PlanDoc) {
+fn drifted(out: &mut String, doc: &PlanDoc) {
     if doc.drift.is_empty() {
         return;
     }
-    out.push_str("\n### Drift\n\nChanged outside the manifest:\n\n| file | how | expected | found |\n| --- | --- | --- | --- |\n");
+    let heading = drift::heading(doc.drift.len());
+    let _ = writeln!(out, "\n### {heading}\n\n| | what | why | details |\n| --- | --- | --- | --- |");
     for entry in doc.drift.iter().take(MAX_ARTIFACTS_SHOWN) {
-        let value = |text: &str| cell(&words::value("", text));
-        let (expected, actual) = (value(&entry.expected), value(&entry.actual));
-        let _ = writeln!(out, "| {} | {} | {expected} | {actual} |", code(entry.path.as_str()), entry.kind.as_str());
+        let (mark, subject, sides) = (drift::mark(entry.kind), drift::subject(entry), drift::sides(entry));
+        let why = format!("{} ({})", cell(&entry.reason.text), cell(&entry.reason.code));
+        let _ = writeln!(out, "| `{mark}` | {} | {why} | {} |", code(&subject), cell(&sides));
     }
     if doc.drift.len() > MAX_ARTIFACTS_SHOWN {
         let _ = writeln!(out, "\n… and {} more.", doc.drift.len() - MAX_ARTIFACTS_SHOWN);
+    }
+    out.push('\n');
+    for remedy in drift::remedies(&doc.drift) {
+        let _ = writeln!(out, "- remedy: {}", cell(remedy));
     }
 }
 
@@ -66,11 +74,21 @@ fn steps(out: &mut String, doc: &PlanDoc, texts: &Texts) {
     for step in &shown {
         let why = format!("{} ({})", cell(&step.reason.text), cell(&step.reason.code));
         let remedy = step.reason.remedy.as_ref().map_or_else(String::new, |text| format!("; remedy: {}", cell(text)));
-        let _ =
-            writeln!(out, "| `{}` | {} | {why}{remedy} | {} |", step.action.mark(), code(&step.address), details(step));
+        let fact = step.reason.fact.as_ref().filter(|_| step.action == Action::Blocked);
+        let fact = fact.map_or_else(String::new, |fact| format!("; fact: {}", code(fact)));
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {why}{fact}{remedy} | {} |",
+            step.action.mark(),
+            code(&step.address),
+            details(step)
+        );
     }
     if let Some(line) = words::hidden_line(&hidden) {
         let _ = writeln!(out, "\n{line}");
+    }
+    if let Some(sentence) = words::policy_change(doc) {
+        let _ = writeln!(out, "\nPolicy: {}.", cell(&sentence));
     }
     for pair in shown.iter().flat_map(|step| texts.of(step)) {
         let body: String = diff::unified(pair).into_iter().map(|(_, line)| line + "\n").collect();
@@ -97,7 +115,11 @@ fn verdicts(out: &mut String, title: &str, verdicts: &[Verdict]) {
     }
     let _ = writeln!(out, "\n### {title}\n");
     for verdict in verdicts {
-        let head = if verdict.ok { "ok".to_owned() } else { format!("**{}**", cell(&verdict.code)) };
+        let head = match words::verdict_mark(verdict) {
+            "ok" => "ok".to_owned(),
+            "no" => format!("**{}**", cell(&verdict.code)),
+            _ => format!("*{}*", cell(&verdict.code)),
+        };
         let remedy = if verdict.ok || verdict.remedy.is_empty() {
             String::new()
         } else {

@@ -1,13 +1,12 @@
 //! The plan for a terminal, in the manner that users of Terraform read at once.
 
-use std::fmt::Write as _;
-
 use autonomy_schema::facts::DriftKind;
 use autonomy_schema::plan_doc::{Action, PlanDoc, PlannedDrift, Step, Verdict};
 
 use super::diff::{self, Line};
 use super::escape::safe;
-use super::{Detail, MAX_ARTIFACTS_SHOWN, Style, Texts, words};
+use super::paper::Paper;
+use super::{Detail, MAX_ARTIFACTS_SHOWN, Style, Texts, drift, words};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -15,29 +14,6 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
-
-/// Text with or without ANSI colours.
-struct Paper {
-    out: String,
-    color: bool,
-}
-
-impl Paper {
-    fn paint(&self, style: &str, text: &str) -> String {
-        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn line(&mut self, text: &str) {
-        self.out.push_str(text);
-        self.out.push('\n');
-    }
-
-    fn heading(&mut self, text: &str) {
-        let heading = self.paint(BOLD, text);
-        self.out.push('\n');
-        self.line(&heading);
-    }
-}
 
 fn style(action: Action) -> &'static str {
     match action {
@@ -50,14 +26,17 @@ fn style(action: Action) -> &'static str {
 
 /// The plan as text. Every shown value is safe for a terminal; the only escapes are our own colours.
 pub fn text(doc: &PlanDoc, texts: &Texts, style: Style) -> String {
-    let mut paper = Paper { out: String::new(), color: style.color };
+    let mut paper = Paper::new(style);
     if style.detail == Detail::Summary {
-        paper.line(&words::summary_line(doc));
+        paper.line(&words::summary_line(doc), 2);
+        for reason in words::refusing_lines(doc) {
+            paper.line(&reason, 2);
+        }
         return paper.out;
     }
     head(&mut paper, doc);
     if !doc.drift.is_empty() {
-        drift(&mut paper, &doc.drift);
+        drifted(&mut paper, &doc.drift);
     }
     if !doc.steps.is_empty() {
         legend(&mut paper, doc);
@@ -75,9 +54,9 @@ pub fn text(doc: &PlanDoc, texts: &Texts, style: Style) -> String {
     paper.heading(&words::summary_line(doc));
     let next = words::next_steps(doc);
     if !next.is_empty() {
-        paper.out.push('\n');
+        paper.gap();
         for sentence in next {
-            paper.line(&sentence);
+            paper.line(&sentence, 2);
         }
     }
     paper.out
@@ -94,55 +73,59 @@ fn head(paper: &mut Paper, doc: &PlanDoc) {
         safe(&channel)
     );
     let title = paper.paint(BOLD, &title);
-    paper.line(&title);
-    paper.line(&format!("  manifest  {}", manifest.fingerprint));
+    paper.line(&title, 2);
+    paper.line(&format!("  manifest  {}", manifest.fingerprint), 12);
     if let Some(source) = &doc.source {
-        paper.line(&format!("  source    {}", safe(source)));
+        paper.line(&format!("  source    {}", safe(source)), 12);
     }
-    paper.line(&format!("  plan      {}", doc.plan_id));
+    if let Some(revision) = &doc.revision {
+        paper.line(&format!("  revision  {}", safe(revision)), 12);
+    }
+    paper.line(&format!("  plan      {}", doc.plan_id), 12);
     if words::unfinished(doc) {
         let note = paper.paint(YELLOW, words::UNFINISHED);
-        paper.out.push('\n');
-        paper.line(&note);
+        paper.gap();
+        paper.line(&note, 2);
     }
 }
 
 /// What was changed behind the manifest's back.
-fn drift(paper: &mut Paper, drift: &[PlannedDrift]) {
-    let count = words::counted(drift.len() as u64, "difference", "differences");
-    paper.heading(&format!("Drift: {count} from the active manifest:"));
-    paper.out.push('\n');
-    for entry in drift.iter().take(MAX_ARTIFACTS_SHOWN) {
-        let (style, mark) = match entry.kind {
-            DriftKind::Content | DriftKind::Mode | DriftKind::Lowered | DriftKind::Override => (YELLOW, "~"),
-            DriftKind::Missing | DriftKind::Stopped | DriftKind::Failed | DriftKind::Invalid => (RED, "-"),
-            DriftKind::Extra => (GREEN, "+"),
-            DriftKind::Type => (YELLOW, "-/+"),
+fn drifted(paper: &mut Paper, entries: &[PlannedDrift]) {
+    paper.heading(&format!("{}:", drift::heading(entries.len())));
+    paper.gap();
+    for entry in entries.iter().take(MAX_ARTIFACTS_SHOWN) {
+        let color = match entry.kind {
+            DriftKind::Content | DriftKind::Mode | DriftKind::Type | DriftKind::Override | DriftKind::Lowered => YELLOW,
+            DriftKind::Extra => GREEN,
+            DriftKind::Missing | DriftKind::Invalid | DriftKind::Stopped | DriftKind::Failed => RED,
         };
-        let mark = paper.paint(style, mark);
-        let side = |label: &str, text: &str| match text {
-            "" => String::new(),
-            text => format!(" {label} {}", words::value("", text)),
-        };
-        let (expected, actual) = (side("expected", &entry.expected), side("found", &entry.actual));
-        let comma = if expected.is_empty() || actual.is_empty() { "" } else { "," };
-        let line = format!("  {mark} {}  {}:{expected}{comma}{actual}", safe(entry.path.as_str()), entry.kind.as_str());
-        paper.line(line.trim_end_matches(':'));
+        let mark = paper.paint(color, &format!("{:>3}", drift::mark(entry.kind)));
+        let (subject, code) = (paper.paint(BOLD, &drift::subject(entry)), safe(&entry.reason.code).into_owned());
+        let code = paper.paint(DIM, &format!("({code})"));
+        paper.line(&format!("  {mark} {subject}  {} {code}", safe(&entry.reason.text)), 8);
+        let sides = drift::sides(entry);
+        if !sides.is_empty() {
+            paper.line(&format!("        {sides}"), 8);
+        }
     }
-    if drift.len() > MAX_ARTIFACTS_SHOWN {
-        let more = drift.len() - MAX_ARTIFACTS_SHOWN;
-        paper.line(&format!("  … and {more} more; `--output json` lists them all"));
+    if entries.len() > MAX_ARTIFACTS_SHOWN {
+        let more = entries.len() - MAX_ARTIFACTS_SHOWN;
+        paper.line(&format!("  … and {more} more; `--output json` lists them all"), 4);
+    }
+    paper.gap();
+    for remedy in drift::remedies(entries) {
+        paper.line(&format!("  remedy: {}", safe(remedy)), 10);
     }
 }
 
 /// The marks that occur.
 fn legend(paper: &mut Paper, doc: &PlanDoc) {
-    paper.out.push('\n');
-    paper.line("Actions are marked as follows:");
+    paper.gap();
+    paper.line("Actions are marked as follows:", 2);
     for (action, word) in words::LEGEND {
         if doc.steps.iter().any(|step| step.action == action) {
             let mark = paper.paint(style(action), &format!("{:>3}", action.mark()));
-            paper.line(&format!("  {mark} {word}"));
+            paper.line(&format!("  {mark} {word}"), 6);
         }
     }
 }
@@ -152,11 +135,16 @@ fn steps(paper: &mut Paper, doc: &PlanDoc, texts: &Texts) {
     let (shown, hidden, last_artifact) = super::shown(doc);
     for (at, one) in shown.into_iter().enumerate() {
         step(paper, one, texts);
+        if one.address == "policy"
+            && let Some(sentence) = words::policy_change(doc)
+        {
+            paper.line(&format!("        {sentence}"), 8);
+        }
         if last_artifact == Some(at)
             && let Some(line) = words::hidden_line(&hidden)
         {
-            paper.out.push('\n');
-            paper.line(&format!("      {line}"));
+            paper.gap();
+            paper.line(&format!("      {line}"), 6);
         }
     }
 }
@@ -165,10 +153,15 @@ fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
     let mark = paper.paint(style(step.action), &format!("{:>3}", step.action.mark()));
     let address = paper.paint(BOLD, &safe(&step.address));
     let code = paper.paint(DIM, &format!("({})", safe(&step.reason.code)));
-    paper.out.push('\n');
-    paper.line(&format!("  {mark} {address}  {} {code}", safe(&step.reason.text)));
+    paper.gap();
+    paper.line(&format!("  {mark} {address}  {} {code}", safe(&step.reason.text)), 8);
+    if step.action == Action::Blocked
+        && let Some(fact) = &step.reason.fact
+    {
+        paper.line(&format!("        fact:   {}", safe(fact)), 16);
+    }
     if let Some(remedy) = &step.reason.remedy {
-        paper.line(&format!("        remedy: {}", safe(remedy)));
+        paper.line(&format!("        remedy: {}", safe(remedy)), 16);
     }
     let changed = words::changed(step);
     let width = changed.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
@@ -180,7 +173,7 @@ fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
             (Some(one), None) => one + if step.action == Action::Remove { "" } else { " → none" },
             (None, None) => String::new(),
         };
-        paper.line(&format!("        {:width$}  {value}", safe(name)));
+        paper.line(&format!("        {:width$}  {value}", safe(name)), 10 + width);
     }
     for pair in texts.of(step) {
         for (kind, line) in diff::unified(pair) {
@@ -190,7 +183,7 @@ fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
                 Line::Added => paper.paint(GREEN, &line),
                 Line::Removed => paper.paint(RED, &line),
             };
-            paper.line(format!("        {line}").trim_end());
+            paper.whole(format!("        {line}").trim_end());
         }
     }
 }
@@ -198,7 +191,7 @@ fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
 fn forecast(paper: &mut Paper, doc: &PlanDoc) {
     paper.heading("Forecast:");
     for (name, sentence) in words::forecast(doc) {
-        paper.line(&format!("  {name:<9} {sentence}"));
+        paper.line(&format!("  {name:<9} {sentence}"), 12);
     }
 }
 
@@ -208,11 +201,15 @@ fn verdicts(paper: &mut Paper, title: &str, verdicts: &[Verdict]) {
     }
     paper.heading(title);
     for verdict in verdicts {
-        let mark = if verdict.ok { paper.paint(GREEN, "ok") } else { paper.paint(RED, "no") };
-        let code = if verdict.ok { String::new() } else { format!("{}: ", safe(&verdict.code)) };
-        paper.line(&format!("  {mark}  {code}{}", safe(&verdict.message)));
+        let mark = match words::verdict_mark(verdict) {
+            mark @ "ok" => paper.paint(GREEN, mark),
+            mark @ "no" => paper.paint(RED, mark),
+            mark => paper.paint(YELLOW, mark),
+        };
+        let code = if verdict.code == "ok" { String::new() } else { format!("{}: ", safe(&verdict.code)) };
+        paper.line(&format!("  {mark}  {code}{}", safe(&verdict.message)), 6);
         if !verdict.ok && !verdict.remedy.is_empty() {
-            let _ = writeln!(paper.out, "      remedy: {}", safe(&verdict.remedy));
+            paper.line(&format!("      remedy: {}", safe(&verdict.remedy)), 14);
         }
     }
 }

@@ -29,16 +29,51 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
 
 /// `Plan: 2 to add, 1 to change, 0 to remove, 1 blocked, 2 peers to relay.`, or `No changes. …`
 pub fn summary_line(doc: &PlanDoc) -> String {
-    let manifest = &doc.manifest;
-    if doc.steps.is_empty() {
-        return format!(
-            "No changes. The node runs {} serial {} (release {}) and nothing differs from it.",
-            safe(manifest.name.as_str()),
-            manifest.serial,
-            safe(&manifest.release)
-        );
+    if !doc.steps.is_empty() {
+        return format!("Plan: {}.", counts(&doc.summary));
     }
-    format!("Plan: {}.", counts(&doc.summary))
+    let manifest = &doc.manifest;
+    let runs = format!(
+        "The node runs {} serial {} (release {})",
+        safe(manifest.name.as_str()),
+        manifest.serial,
+        safe(&manifest.release)
+    );
+    let (ours, theirs): (Vec<_>, Vec<_>) = doc.drift.iter().partition(|entry| entry.drift().is_repairable());
+    match (ours.len(), theirs.len()) {
+        (0, 0) => format!("No changes. {runs} and nothing differs from it."),
+        (0, _) => format!("No changes. {runs}; what differs is the operator's own and is left alone."),
+        (count, _) => {
+            let count = counted(count as u64, "difference", "differences");
+            format!("{count} to repair. {runs}; `autonomy apply` of that set repairs it.")
+        }
+    }
+}
+
+/// `CODE: sentence` for everything that blocks or refuses, sorted.
+pub(super) fn refusing_lines(doc: &PlanDoc) -> Vec<String> {
+    let blocked = doc.steps.iter().filter(|step| step.action == Action::Blocked);
+    let mut lines: Vec<String> = blocked
+        .map(|step| format!("{}: `{}`: {}", safe(&step.reason.code), safe(&step.address), safe(&step.reason.text)))
+        .chain(refusals(doc).into_iter().map(|verdict| format!("{}: {}", safe(&verdict.code), safe(&verdict.message))))
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// `ok`, `no`, or `--` for a note that is neither.
+pub(super) fn verdict_mark(verdict: &Verdict) -> &'static str {
+    match (verdict.ok, verdict.code.as_str()) {
+        (true, "ok") => "ok",
+        (true, _) => "--",
+        (false, _) => "no",
+    }
+}
+
+/// What recorded decisions prove about the changed policy.
+pub(super) fn policy_change(doc: &PlanDoc) -> Option<String> {
+    let forecast = &doc.forecast;
+    (!forecast.policy_proof.is_empty()).then(|| policy(forecast))
 }
 
 /// The counts of a summary, as the plan line has them.
@@ -133,6 +168,13 @@ fn refusals(doc: &PlanDoc) -> Vec<&Verdict> {
     doc.verdicts.precheck.iter().chain(&doc.verdicts.policy).filter(|verdict| !verdict.ok).collect()
 }
 
+/// A source as it is typed: quoted when a shell would read more into it.
+fn shell_word(source: &str) -> String {
+    let shown = safe(source);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+,=".contains(c);
+    if shown.chars().all(plain) { shown.into_owned() } else { format!("'{}'", shown.replace('\'', "'\\''")) }
+}
+
 /// What to run next, one sentence each.
 pub fn next_steps(doc: &PlanDoc) -> Vec<String> {
     if doc.steps.is_empty() {
@@ -149,7 +191,7 @@ pub fn next_steps(doc: &PlanDoc) -> Vec<String> {
     codes.sort_unstable();
     codes.dedup();
     if codes.is_empty() {
-        let source = doc.source.as_deref().map_or("SET".to_owned(), |source| safe(source).into_owned());
+        let source = doc.source.as_deref().map_or("SET".to_owned(), shell_word);
         next.push(format!("`autonomy apply {source}` carries this out; it shows the plan again and asks first."));
     } else {
         next.push("Nothing was changed, and this plan cannot be applied as it stands.".to_owned());

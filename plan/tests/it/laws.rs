@@ -125,4 +125,35 @@ proptest! {
             autonomy_schema::document::parse(body.as_bytes()).unwrap();
         prop_assert_eq!(read, doc);
     }
+
+    #[test]
+    fn folding_and_colour_change_no_word_and_ascii_is_ascii(manifest in release(2), facts in node(), width in 40_usize..130) {
+        let mut facts = facts;
+        facts.bound.node.labels.insert("site".to_owned(), "Ölhafen → 7".to_owned());
+        let doc = report(&planned(&manifest, &facts), Verdicts::default(), Origin { source: Some("Flotte/Öl"), revision: None }, None);
+        let text = |style| render::text(&doc, &Texts::default(), style);
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let whole = text(Style::default());
+        let folded = text(Style { width: Some(width), ..Style::default() });
+        prop_assert_eq!(words(&whole), words(&folded));
+        for line in folded.lines().filter(|line| line.chars().count() > width) {
+            // Only a word that fits no line below its hanging indent makes a line too wide.
+            let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+            prop_assert!(longest + 20 > width, "wider than {}: {}", width, line);
+        }
+        let color = text(Style { color: true, ..Style::default() });
+        let mut plain = String::new();
+        let mut escape = false;
+        for c in color.chars() {
+            match c {
+                '\u{1b}' => escape = true,
+                'm' if escape => escape = false,
+                c if !escape => plain.push(c),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(&plain, &whole);
+        let ascii = text(Style { ascii: true, ..Style::default() });
+        prop_assert!(ascii.is_ascii(), "{}", ascii);
+    }
 }

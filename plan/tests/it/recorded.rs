@@ -1,8 +1,8 @@
 //! What people read, byte for byte. `UPDATE_SNAPSHOTS=1` writes the files anew; read the difference before you commit.
 
-use autonomy_plan::render::{Style, TextPair, Texts};
-use autonomy_plan::{Origin, prechecks, render, report};
-use autonomy_schema::facts::{DriftKind, Facts};
+use autonomy_plan::render::{Detail, Style, TextPair, Texts};
+use autonomy_plan::{Origin, PolicyProof, prechecks, refresh, render, report};
+use autonomy_schema::facts::{Drift, DriftKind, Facts};
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
 use serde_json::{Value, json};
 
@@ -42,25 +42,50 @@ fn texts(before: &Value, after: &Value) -> Texts {
     ])
 }
 
+/// A story as people meet it: in a wide terminal, in one of 80 columns, and in a review.
+fn story(name: &str, doc: &PlanDoc, texts: &Texts) {
+    check(&format!("{name}.txt"), &render::text(doc, texts, Style::default()));
+    check(&format!("{name}.80.txt"), &render::text(doc, texts, Style { width: Some(80), ..Style::default() }));
+    check(&format!("{name}.md"), &render::markdown(doc, texts));
+}
+
 #[test]
-fn an_update_with_drift() {
-    let mut facts = after(&release_1(), &fresh());
-    facts.bound.drift = vec![
-        drift("artifacts/bin/agent", DriftKind::Mode, "0755", "0777"),
-        drift("artifacts/etc/extra", DriftKind::Extra, "", &format!("blake3:{}", "ab".repeat(32))),
-    ];
+fn story_1_a_first_activation() {
+    let allowed = Verdict { message: "`harbor` 1.0.0, the incoming policy, allows it".to_owned(), ..allowed() };
+    story("first", &reported(&release_1(), &fresh(), vec![allowed]), &Texts::default());
+}
+
+#[test]
+fn story_2_an_update() {
+    let facts = after(&release_1(), &fresh());
     let mut manifest = release_2();
     manifest["spec"]["preconditions"] = json!([{ "fact": "os.kernel", "atLeast": "5.15" }]);
-    let doc = reported(&manifest, &facts, vec![allowed()]);
+    let plan = planned(&manifest, &facts);
+    let precheck = prechecks(&parse(&manifest).0, &plan, &facts);
+    let origin = Origin {
+        source: Some("git+https://git.harbor/fleet.git?ref=main&path=dist/pier-7"),
+        revision: Some("commit:0123456789abcdef0123456789abcdef01234567"),
+    };
+    let text = "of 3 recorded decisions, 1 refused before would pass and 0 that passed would be refused".to_owned();
+    let proof = PolicyProof { verdict: Some("widened"), text };
+    let doc = report(&plan, Verdicts { precheck, policy: vec![allowed()] }, origin, Some(proof));
     let texts = texts(&release_1(), &release_2());
-    check("update.txt", &render::text(&doc, &texts, Style::default()));
+    story("update", &doc, &texts);
     check("update.color.txt", &render::text(&doc, &texts, Style { color: true, ..Style::default() }));
-    check("update.md", &render::markdown(&doc, &texts));
+    check("update.ascii.txt", &render::text(&doc, &texts, Style { ascii: true, ..Style::default() }));
+    check("update.quiet.txt", &render::text(&doc, &texts, Style { detail: Detail::Summary, ..Style::default() }));
     check("update.json", &render::json(&doc).unwrap());
 }
 
 #[test]
-fn a_first_activation_that_is_blocked_and_denied() {
+fn story_3_no_change() {
+    let doc = reported(&release_1(), &after(&release_1(), &fresh()), vec![]);
+    story("same", &doc, &Texts::default());
+    assert!(render::text(&doc, &Texts::default(), Style::default()).contains("\nNo changes."));
+}
+
+#[test]
+fn story_4_blocked_and_denied() {
     let mut manifest = release_1();
     manifest["spec"]["confirm"] = json!({ "within": "5m" });
     manifest["spec"]["precheck"] = json!({ "minFreeBytes": 1_u64 << 40 });
@@ -71,16 +96,52 @@ fn a_first_activation_that_is_blocked_and_denied() {
         remedy: "read the messages; change the release or the policy".to_owned(),
     };
     let doc = reported(&manifest, &fresh(), vec![denied]);
-    check("blocked.txt", &render::text(&doc, &Texts::default(), Style::default()));
-    check("blocked.md", &render::markdown(&doc, &Texts::default()));
+    story("blocked", &doc, &Texts::default());
+    let quiet = Style { detail: Detail::Summary, ..Style::default() };
+    check("blocked.quiet.txt", &render::text(&doc, &Texts::default(), quiet));
+}
+
+/// Everything that can differ, at once.
+fn drifted() -> Facts {
+    let mut facts = after(&release_1(), &fresh());
+    let digest = |text: &str| format!("blake3:{}", text.repeat(32));
+    let node =
+        |path: &str, kind, expected: &str, actual: &str| Drift::node(path.parse().unwrap(), kind, expected, actual);
+    facts.bound.drift = vec![
+        drift("artifacts/bin/agent", DriftKind::Mode, "0755", "0777"),
+        drift("artifacts/etc/extra", DriftKind::Extra, "", "file"),
+        drift("edge.toml", DriftKind::Content, &digest("ab"), &digest("cd")),
+        drift("segments/agent.idx", DriftKind::Missing, &digest("ef"), ""),
+        node("edge/local.toml", DriftKind::Override, "", "sets bandwidth (0123456789ab)"),
+        node("services/agent.service", DriftKind::Failed, "running", "failed"),
+        node("trust/floors.json", DriftKind::Lowered, "serial 41", "serial 7"),
+    ];
+    facts
 }
 
 #[test]
-fn nothing_to_do() {
-    let doc = reported(&release_1(), &after(&release_1(), &fresh()), vec![]);
+fn story_5_drift() {
+    let facts = drifted();
+    let mut manifest = release_1();
+    manifest["spec"]["services"] = json!([{ "unit": "agent.service", "action": "restart" }]);
+    let (_, fingerprint) = parse(&manifest);
+    let mut facts = facts;
+    facts.bound.current.as_mut().unwrap().manifest = fingerprint;
+    facts.bound.outbox.insert(fingerprint);
+    story("drift", &reported(&manifest, &facts, vec![allowed()]), &Texts::default());
+    let refreshed = refresh(&facts).unwrap().unwrap();
+    let changes = Style { detail: Detail::Changes, ..Style::default() };
+    check("refresh.txt", &render::text(&refreshed, &Texts::default(), changes));
+}
+
+#[test]
+fn what_is_the_operators_own_is_no_change_and_not_denied() {
+    let mut facts = after(&release_1(), &fresh());
+    facts.bound.drift = drifted().bound.drift.into_iter().filter(|drift| drift.kind == DriftKind::Override).collect();
+    let doc = reported(&release_1(), &facts, vec![]);
+    assert!(doc.steps.is_empty());
     let text = render::text(&doc, &Texts::default(), Style::default());
-    check("same.txt", &text);
-    assert!(text.contains("\nNo changes."));
+    assert!(text.contains("No changes.") && text.contains("left alone") && !text.contains("nothing differs"), "{text}");
 }
 
 #[test]

@@ -61,10 +61,10 @@ impl Default for Health {
             "Failures in a row, of looking or of trying",
             Gauge::clone(&failures),
         );
-        let help = "When the node last had what its source says, as Unix time";
-        registry.register_with_unit("last_success_timestamp", help, seconds.clone(), Gauge::clone(&succeeded));
-        let help = "When the source was last looked at, as Unix time";
-        registry.register_with_unit("last_round_timestamp", help, seconds, Gauge::clone(&looked));
+        let what = "When the node last had what its source says, as Unix time";
+        registry.register_with_unit("last_success_timestamp", what, seconds.clone(), Gauge::clone(&succeeded));
+        let what = "When the source was last looked at, as Unix time";
+        registry.register_with_unit("last_round_timestamp", what, seconds, Gauge::clone(&looked));
         registry.register("held", "1 while suspended or outside the window", Gauge::clone(&held));
         registry.register("tip", "1 for what the source points to", Family::clone(&tip));
         Self { registry, rounds, failures, succeeded, looked, held, tip, last: Mutex::new(None) }
@@ -92,7 +92,7 @@ impl Health {
         }
     }
 
-    /// The numbers, as OpenMetrics text.
+    /// The numbers, in the text format of Prometheus (`OpenMetrics`).
     pub fn metrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

@@ -179,8 +179,7 @@ fn plans(
     let mut found = false;
     for (overlay, set) in rendered.iter().filter(|(_, set)| for_it(set)) {
         found = true;
-        let text = plan_text(overlay, set, facts)?;
-        files.insert(format!("{PLANS}/{name}.{overlay}.txt"), text.into_bytes());
+        files.insert(format!("{PLANS}/{name}.{overlay}.txt"), plan_text(overlay, set, facts).into_bytes());
     }
     if found {
         return Ok(());
@@ -191,7 +190,7 @@ fn plans(
 }
 
 /// The plan at the clock of the facts, with what would refuse it.
-fn plan_text(overlay: &Name, set: &Rendered, facts: &Facts) -> Result<String, Failure> {
+fn plan_text(overlay: &Name, set: &Rendered, facts: &Facts) -> String {
     let how = Foresight { trust_root: None, policies: &BTreeMap::new(), clock: None };
     let source = InMemory { overlay, set };
     let (mut text, reasons) = match foresee(&source, facts.clone(), &how) {
@@ -202,7 +201,7 @@ fn plan_text(overlay: &Name, set: &Rendered, facts: &Facts) -> Result<String, Fa
         let gap = if at == 0 && !text.is_empty() { "\n" } else { "" };
         let _ = writeln!(text, "{gap}{}", ui::printable(&reason.to_string()).replace('\n', "\\n"));
     }
-    Ok(text)
+    text
 }
 
 /// A rendered set that was never written: a plan reads its documents, and of its artifacts only that they are there.
