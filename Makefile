@@ -59,6 +59,7 @@ soak: ## The failure-injection and property tests again and again, SOAK_MINUTES 
 
 bench: build ## Measure; raw results stay in bench/
 	bench/run
+	bench/golden
 
 clean: ## Remove everything that was built
 	$(CARGO) clean
