@@ -284,8 +284,13 @@ fn schemas_codes_and_completions_are_printed() {
         assert_eq!(world.run(&format!("schema {kind}")).exits(0).stdout(), golden);
     }
     world.run("schema Manifest").exits(64);
-    let codes = world.run("explain").exits(0).stdout();
-    assert!(codes.lines().count() > 50);
+    let listed = world.run("explain").exits(0).stdout();
+    let codes = autonomy_schema::Code::ALL.iter().map(|code| (code.as_str(), code.explain()));
+    let whys = autonomy_plan::Why::ALL.iter().map(|why| (why.as_str(), why.explain()));
+    for (code, explained) in codes.chain(whys) {
+        assert!(listed.lines().any(|line| line.split_whitespace().next() == Some(code)), "{code}");
+        assert!(world.run(&format!("explain {code}")).exits(0).stdout().contains(explained), "{code}");
+    }
     assert!(world.run("explain serial_conflict").exits(0).stdout().contains("exit 3"));
     world.run("explain serial").exits(64).warns("serial_conflict");
     for shell in ["bash", "zsh", "fish"] {
