@@ -70,7 +70,6 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &Foresight<'_>) ->
     let draft = read_draft(source)?;
     let repairs = facts.bound.current.as_ref().is_some_and(|current| current.manifest == draft.fingerprint);
     let mut notes = Vec::new();
-    let mut reasons = Vec::new();
     if let Some(root) = how.trust_root {
         let purpose = if repairs { Purpose::Repair } else { Purpose::Change };
         let context = Context { root, floors: &floors, clock, released: released_at(), node: Some(&node), purpose };
@@ -81,22 +80,28 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &Foresight<'_>) ->
         }
     } else {
         if !repairs {
-            reasons = draft_reasons(&draft.manifest, draft.fingerprint, &floors, &node, clock);
+            let reasons = draft_reasons(&draft.manifest, draft.fingerprint, &floors, &node, clock);
+            notes.extend(reasons.into_iter().map(refusal));
         }
         let message = "signatures were not checked here, as no trust root was given; the node checks them itself";
         notes.push(note("not_verified", message.to_owned()));
     }
-    let doc = judge(source, &draft, &facts, how, notes)?;
-    reasons.extend(doc.1.blocked());
-    reasons.extend(autonomy_plan::verdict_reasons(&doc.0.verdicts));
+    let (doc, plan) = judge(source, &draft, &facts, how, notes)?;
+    let mut reasons = plan.blocked();
+    reasons.extend(autonomy_plan::verdict_reasons(&doc.verdicts));
     reasons.sort();
     reasons.dedup();
-    Ok(Foreseen { doc: doc.0, reasons })
+    Ok(Foreseen { doc, reasons })
 }
 
 /// Something that is neither a yes nor a no.
 fn note(code: &str, message: String) -> Verdict {
     Verdict { code: code.to_owned(), ok: true, message, remedy: String::new() }
+}
+
+/// What the node would refuse the set for.
+fn refusal(reason: Reason) -> Verdict {
+    Verdict { code: reason.code.as_str().to_owned(), ok: false, message: reason.message, remedy: reason.remedy }
 }
 
 fn judge(

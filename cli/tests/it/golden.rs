@@ -92,6 +92,10 @@ fn what_does_not_render_leaves_the_records_alone() {
     std::fs::remove_file(world.path("golden/facts/node-c.json")).expect("removes");
     std::os::unix::fs::symlink("/etc/passwd", world.path("golden/sets/link")).expect("link");
     world.run("golden check --update").exits(3).warns("symlink_refused: ");
+    std::fs::remove_file(world.path("golden/sets/link")).expect("removes");
+    std::fs::rename(world.path("golden/sets"), world.path("elsewhere")).expect("renames");
+    std::os::unix::fs::symlink("../elsewhere", world.path("golden/sets")).expect("link");
+    world.run("golden check --update").exits(3).warns("symlink_refused: ");
     world.run("golden check nowhere").exits(1);
 }
 

@@ -73,6 +73,35 @@ fn a_torn_or_missing_loose_object_is_named() {
 }
 
 #[test]
+fn a_torn_object_of_a_shared_clone_and_one_with_something_behind_it_are_named() {
+    let repo = Repo::with_set();
+    let shared = tempfile::tempdir().expect("folder");
+    let clone = shared.path().join("clone.git");
+    crate::fixture::git(
+        shared.path(),
+        &["clone", "--quiet", "--bare", "--shared", &repo.path().display().to_string(), "clone.git"],
+        b"",
+    );
+    let url = crate::fixture::url(&format!("git+file://{}?path=dist/pier-7", clone.display()));
+    assert!(content(&open(&url).expect("opens"), "manifest.json").is_ok());
+    let blob = repo.loose(&repo.git(&["rev-parse", "main:dist/pier-7/manifest.json"]));
+    let whole = std::fs::read(&blob).expect("reads");
+    let put = |bytes: &[u8]| {
+        std::fs::remove_file(&blob).expect("read-only, but ours");
+        std::fs::write(&blob, bytes).expect("write");
+    };
+    put(&whole[..whole.len() / 2]);
+    assert!(damaged(&content(&open(&url).expect("opens"), "manifest.json").expect_err("torn")));
+    put(&[&whole[..], &noise(1000)].concat());
+    assert!(damaged(&content(&open(&url).expect("opens"), "manifest.json").expect_err("garbage behind it")));
+    put(&whole);
+    assert!(content(&open(&url).expect("opens"), "manifest.json").is_ok());
+    // A sparse file larger than any that is read: it is not.
+    std::fs::OpenOptions::new().write(true).open(&blob).expect("opens").set_len(1 << 40).expect("grows");
+    assert!(damaged(&content(&open(&url).expect("opens"), "manifest.json").expect_err("huge")));
+}
+
+#[test]
 fn a_damaged_pack_is_named_and_never_read_as_data() {
     let repo = Repo::with_set();
     let bytes = noise(64 * 1024);

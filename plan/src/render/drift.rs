@@ -45,8 +45,13 @@ pub(super) fn heading(count: usize) -> String {
     format!("Drift: {} from the active manifest", words::counted(count as u64, "difference", "differences"))
 }
 
-/// Every remedy once, in the order of the entries.
-pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<&str> {
+/// What ends the differences: one remedy for the files of the generation, and one for each thing of the node's. Each with
+/// what it is for.
+pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<(String, &str)> {
+    let of = |place| drift.iter().filter(move |entry| entry.place == place);
     let mut seen = BTreeSet::new();
-    drift.iter().filter_map(|entry| entry.reason.remedy.as_deref()).filter(|remedy| seen.insert(*remedy)).collect()
+    let files = of(DriftPlace::Generation).filter_map(|entry| entry.reason.remedy.as_deref());
+    let files = files.filter(|remedy| seen.insert(*remedy)).map(|remedy| ("files".to_owned(), remedy));
+    let node = of(DriftPlace::Node).filter_map(|entry| Some((subject(entry), entry.reason.remedy.as_deref()?)));
+    files.chain(node).collect()
 }

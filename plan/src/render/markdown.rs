@@ -63,8 +63,8 @@ fn drifted(out: &mut String, doc: &PlanDoc) {
         let _ = writeln!(out, "\n… and {} more.", doc.drift.len() - MAX_ARTIFACTS_SHOWN);
     }
     out.push('\n');
-    for remedy in drift::remedies(&doc.drift) {
-        let _ = writeln!(out, "- remedy: {}", cell(remedy));
+    for (what, remedy) in drift::remedies(&doc.drift) {
+        let _ = writeln!(out, "- remedy for {}: {}", code(&what), cell(remedy));
     }
 }
 

@@ -113,8 +113,9 @@ fn drifted(paper: &mut Paper, entries: &[PlannedDrift]) {
         paper.line(&format!("  … and {more} more; `--output json` lists them all"), 4);
     }
     paper.gap();
-    for remedy in drift::remedies(entries) {
-        paper.line(&format!("  remedy: {}", safe(remedy)), 10);
+    paper.line("  Remedies:", 4);
+    for (what, remedy) in drift::remedies(entries) {
+        paper.line(&format!("    {what}: {}", safe(remedy)), 6);
     }
 }
 

@@ -24,6 +24,12 @@ const MAX_FILES: usize = 20_000;
 /// What is on record, by its path below the folder.
 pub(super) fn read(golden: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let mut found = BTreeMap::new();
+    for folder in [SETS, PLANS, SCHEMAS, FINGERPRINTS] {
+        let path = golden.join(folder);
+        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(linked(&path));
+        }
+    }
     for folder in [SETS, PLANS, SCHEMAS] {
         walk(golden, folder, &mut found)?;
     }
@@ -53,8 +59,7 @@ fn walk(golden: &Path, below: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Re
         } else if kind.is_file() {
             found.insert(name, files::read(&path, MAX_DERIVED_BYTES as u64)?);
         } else {
-            let message = format!("{} is a symbolic link or special file; records are plain files", path.display());
-            return Err(Failure::because(Code::SymlinkRefused, message));
+            return Err(linked(&path));
         }
         if found.len() > MAX_FILES {
             let message = format!("{} holds more than {MAX_FILES} files", golden.display());
@@ -62,6 +67,12 @@ fn walk(golden: &Path, below: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Re
         }
     }
     Ok(())
+}
+
+/// An update must not write where a link leads.
+fn linked(path: &Path) -> Failure {
+    let message = format!("{} is a symbolic link or special file; records are plain files", path.display());
+    Failure::because(Code::SymlinkRefused, message)
 }
 
 /// A unified diff of a record and what the tool says now.
