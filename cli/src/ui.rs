@@ -97,7 +97,7 @@ pub(crate) fn trace(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("AUTONOMY_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_has_color()).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
 /// A spinner or bar on a terminal, nothing elsewhere.

@@ -295,3 +295,33 @@ fn a_changed_policy_is_shown_as_widened_or_narrowed_where_recorded_decisions_pro
     assert_eq!(policy.as_deref(), Some("changed"), "{text}");
     assert!(text.contains("both bundles answer 2 recorded decisions alike"), "{text}");
 }
+
+#[test]
+fn a_narrow_terminal_a_plain_locale_and_a_quiet_plan() {
+    let site = Site::running();
+    site.set("two", 2);
+    let plan = |arguments: &[&str], envs: &[(&str, &str)]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_autonomy"))
+            .args(["plan", "two", "--state-root", "node"])
+            .args(arguments)
+            .current_dir(site.world.path(""))
+            .env_clear()
+            .envs(envs.iter().copied())
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let whole = plan(&[], &[]);
+    assert!(whole.contains('\u{2192}') && !whole.contains('\u{1b}'), "{whole}");
+    let narrow = plan(&[], &[("COLUMNS", "60")]);
+    let prose = narrow.lines().filter(|line| !line.contains("blake3:"));
+    assert!(prose.clone().count() > 20 && prose.clone().all(|line| line.chars().count() <= 60), "{narrow}");
+    assert!(plan(&[], &[("LC_ALL", "C")]).is_ascii());
+    assert!(plan(&["--ascii"], &[("LC_ALL", "C.UTF-8")]).is_ascii());
+    assert!(plan(&[], &[("LC_ALL", "C.UTF-8")]).contains('\u{2192}'));
+    assert!(plan(&[], &[("CLICOLOR_FORCE", "1")]).contains('\u{1b}'));
+    assert!(!plan(&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).contains('\u{1b}'));
+    let quiet = plan(&["--quiet"], &[]);
+    assert!(quiet.starts_with("Plan: ") && quiet.lines().count() == 1, "{quiet}");
+}

@@ -104,6 +104,38 @@ fn rounds_are_idle_until_something_moves() {
 }
 
 #[test]
+fn a_closed_window_holds_and_an_open_one_lets_pass() {
+    let site = Site::new();
+    let window = "  window: { days: [wed], from: \"10:00\", to: \"11:00\", zone: UTC }";
+    site.fleet.release(&site.path("one"), &Release { serial: 1, files: FILES, extra: window, channel: "stable" });
+    site.point("one");
+    let disk = site.fleet.node();
+    let root = state_root(&disk);
+    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
+    let (runner, stop) = (Recorder::default(), Stop::default());
+    // A Wednesday.
+    let now = Cell::new(time("2026-11-25T09:00:00Z"));
+    let clock = || now.get();
+    let mut follower = Follower::new(Follow {
+        root: &root,
+        source: &source,
+        workspace: Path::new("/nonexistent"),
+        who: "test".to_owned(),
+        runner: &runner,
+        units: &|_| None,
+        clock: &clock,
+        interval: Duration::from_millis(20),
+        stop: &stop,
+    });
+    let held = follower.round(&mut Silent).outcome;
+    assert!(matches!(&held, Outcome::Held(reasons) if reasons.has(Code::OutsideWindow)), "{held:?}");
+    now.set(time("2026-11-25T09:59:59Z"));
+    assert_eq!(follower.round(&mut Silent).outcome, Outcome::Idle);
+    now.set(time("2026-11-25T10:00:00Z"));
+    assert!(matches!(follower.round(&mut Silent).outcome, Outcome::Applied(_)));
+}
+
+#[test]
 fn a_newer_revision_supersedes_an_apply_before_its_switch() {
     let site = Site::new();
     for (name, serial) in [("one", 1), ("two", 2), ("three", 3)] {
