@@ -1,12 +1,13 @@
 //! What differs from the active manifest, for people.
 
-use std::collections::BTreeSet;
-
 use autonomy_schema::facts::{DriftKind, DriftPlace};
 use autonomy_schema::plan_doc::PlannedDrift;
 
 use super::escape::safe;
 use super::words;
+
+/// Most things that are named beside one remedy; a manifest may start many units.
+const MAX_SUBJECTS: usize = 5;
 
 /// The mark of a difference.
 pub(super) fn mark(kind: DriftKind) -> &'static str {
@@ -29,8 +30,11 @@ pub(super) fn subject(entry: &PlannedDrift) -> String {
     }
 }
 
-/// `expected …, found …`, as far as there is anything to say.
+/// `expected …, found …`, as far as there is anything to say. Of the operator's own file, what it does is said as it is.
 pub(super) fn sides(entry: &PlannedDrift) -> String {
+    if matches!(entry.kind, DriftKind::Override | DriftKind::Invalid) {
+        return words::value("", &entry.actual);
+    }
     let side = |label: &str, text: &str| match text {
         "" => String::new(),
         text => format!("{label} {}", words::value("", text)),
@@ -45,13 +49,57 @@ pub(super) fn heading(count: usize) -> String {
     format!("Drift: {} from the active manifest", words::counted(count as u64, "difference", "differences"))
 }
 
-/// What ends the differences: one remedy for the files of the generation, and one for each thing of the node's. Each with
-/// what it is for.
+/// What ends the differences: each distinct remedy once, with what it is for, in the order of the entries.
 pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<(String, &str)> {
-    let of = |place| drift.iter().filter(move |entry| entry.place == place);
-    let mut seen = BTreeSet::new();
-    let files = of(DriftPlace::Generation).filter_map(|entry| entry.reason.remedy.as_deref());
-    let files = files.filter(|remedy| seen.insert(*remedy)).map(|remedy| ("files".to_owned(), remedy));
-    let node = of(DriftPlace::Node).filter_map(|entry| Some((subject(entry), entry.reason.remedy.as_deref()?)));
-    files.chain(node).collect()
+    let mut remedies: Vec<(&str, Vec<String>)> = Vec::new();
+    for entry in drift {
+        let Some(remedy) = entry.reason.remedy.as_deref() else { continue };
+        let subject = match entry.place {
+            DriftPlace::Generation => "files".to_owned(),
+            DriftPlace::Node => subject(entry),
+        };
+        match remedies.iter_mut().find(|(known, _)| *known == remedy) {
+            Some((_, subjects)) if subjects.contains(&subject) => {}
+            Some((_, subjects)) => subjects.push(subject),
+            None => remedies.push((remedy, vec![subject])),
+        }
+    }
+    remedies.into_iter().map(|(remedy, subjects)| (listed(&subjects), remedy)).collect()
+}
+
+/// `a, b, c and 2 more`.
+fn listed(subjects: &[String]) -> String {
+    let shown = subjects.iter().take(MAX_SUBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match subjects.len().saturating_sub(MAX_SUBJECTS) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What apply leaves alone, by name, in the order of the entries.
+pub(super) fn left_alone(drift: &[PlannedDrift]) -> Vec<String> {
+    drift
+        .iter()
+        .filter(|entry| !entry.drift().is_repairable())
+        .map(|entry| safe(entry.path.as_str()).into_owned())
+        .collect()
+}
+
+/// The closing line of a plan without steps: how much differs, and what would end it.
+pub(super) fn closing(drift: &[PlannedDrift], runs: &str) -> String {
+    let theirs = left_alone(drift);
+    let repairable = drift.len() - theirs.len();
+    let differences = |count: usize| words::counted(count as u64, "difference", "differences");
+    let (verb, them) = if theirs.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let own =
+        format!("{verb} the operator's own and left alone; mending or removing `{}` ends {them}", listed(&theirs));
+    let repair = format!("`autonomy apply` of that set repairs {}", if repairable == 1 { "it" } else { "them" });
+    match (repairable, theirs.len()) {
+        (0, 0) => format!("No changes. {runs} and nothing differs from it."),
+        (0, count) => format!("No changes. {runs}. {} {own}.", differences(count)),
+        (count, 0) => format!("{} to repair. {runs}; {repair}.", differences(count)),
+        (ours, count) => {
+            format!("{}, {ours} to repair. {runs}; {repair}. {count} {own}.", differences(drift.len()))
+        }
+    }
 }

@@ -100,11 +100,7 @@ fn steps(out: &mut String, doc: &PlanDoc, texts: &Texts) {
 fn details(step: &Step) -> String {
     let parts: Vec<String> = words::changed(step)
         .into_iter()
-        .map(|(name, before, after)| {
-            let values: Vec<String> =
-                [before, after].into_iter().flatten().map(|text| cell(&words::value(name, text))).collect();
-            format!("{}: {}", cell(name), values.join(" → "))
-        })
+        .map(|(name, before, after)| format!("{}: {}", cell(name), cell(&words::sides(step, name, before, after))))
         .collect();
     parts.join("<br>")
 }
@@ -116,9 +112,9 @@ fn verdicts(out: &mut String, title: &str, verdicts: &[Verdict]) {
     let _ = writeln!(out, "\n### {title}\n");
     for verdict in verdicts {
         let head = match words::verdict_mark(verdict) {
-            "ok" => "ok".to_owned(),
-            "no" => format!("**{}**", cell(&verdict.code)),
-            _ => format!("*{}*", cell(&verdict.code)),
+            mark @ "ok" => format!("`{mark}`"),
+            mark @ "no" => format!("`{mark}` **{}**", cell(&verdict.code)),
+            mark => format!("`{mark}` *{}*", cell(&verdict.code)),
         };
         let remedy = if verdict.ok || verdict.remedy.is_empty() {
             String::new()

@@ -3,7 +3,7 @@
 use super::Style;
 
 /// Our own marks, and what stands for them where only ASCII is shown.
-const MARKS: [(char, &str); 4] = [('→', "->"), ('…', "..."), ('–', "-"), ('×', "x")];
+const MARKS: [(char, &str); 6] = [('→', "->"), ('…', "..."), ('–', "-"), ('×', "x"), ('“', "\""), ('”', "\"")];
 
 /// Collects lines in a style.
 pub(super) struct Paper {
@@ -24,9 +24,14 @@ impl Paper {
 
     /// A line that may be folded; what follows begins below column `hang`.
     pub(super) fn line(&mut self, text: &str, hang: usize) {
+        self.entry("", text, hang);
+    }
+
+    /// A line whose beginning, such as a mark and an address, is never broken, even where it has blanks of its own.
+    pub(super) fn entry(&mut self, lead: &str, text: &str, hang: usize) {
         match self.style.width {
-            Some(width) => self.folded(text, width, hang),
-            None => self.whole(text),
+            Some(width) => self.folded(lead, text, width, hang),
+            None => self.whole(&format!("{lead}{text}")),
         }
     }
 
@@ -53,8 +58,8 @@ impl Paper {
     }
 
     /// Breaks the line where words begin. A word that is longer than a line, such as a digest, is never cut.
-    fn folded(&mut self, text: &str, width: usize, hang: usize) {
-        let (mut line, mut column, mut has_word) = (String::new(), 0, false);
+    fn folded(&mut self, lead: &str, text: &str, width: usize, hang: usize) {
+        let (mut line, mut column, mut has_word) = (lead.to_owned(), self.columns(lead), !lead.is_empty());
         let mut lines = Vec::new();
         for part in parts(text) {
             let blanks = part.chars().take_while(|c| *c == ' ').count();
@@ -144,6 +149,13 @@ mod tests {
         assert_eq!(folded("  id  blake3:0123456789abcdef next", 10, 6), "  id  blake3:0123456789abcdef\n      next\n");
         assert_eq!(folded("short", 80, 2), "short\n");
         assert_eq!(folded("a  b", 80, 2), "a  b\n");
+    }
+
+    #[test]
+    fn what_leads_a_line_stays_whole() {
+        let mut paper = Paper::new(Style { width: Some(14), ..Style::default() });
+        paper.entry("  ~ a b c d e f g h", "  one two", 4);
+        assert_eq!(paper.out, "  ~ a b c d e f g h\n    one two\n");
     }
 
     #[test]

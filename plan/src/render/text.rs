@@ -76,10 +76,10 @@ fn head(paper: &mut Paper, doc: &PlanDoc) {
     paper.line(&title, 2);
     paper.line(&format!("  manifest  {}", manifest.fingerprint), 12);
     if let Some(source) = &doc.source {
-        paper.line(&format!("  source    {}", safe(source)), 12);
+        paper.whole(&format!("  source    {}", safe(source)));
     }
     if let Some(revision) = &doc.revision {
-        paper.line(&format!("  revision  {}", safe(revision)), 12);
+        paper.whole(&format!("  revision  {}", safe(revision)));
     }
     paper.line(&format!("  plan      {}", doc.plan_id), 12);
     if words::unfinished(doc) {
@@ -102,7 +102,7 @@ fn drifted(paper: &mut Paper, entries: &[PlannedDrift]) {
         let mark = paper.paint(color, &format!("{:>3}", drift::mark(entry.kind)));
         let (subject, code) = (paper.paint(BOLD, &drift::subject(entry)), safe(&entry.reason.code).into_owned());
         let code = paper.paint(DIM, &format!("({code})"));
-        paper.line(&format!("  {mark} {subject}  {} {code}", safe(&entry.reason.text)), 8);
+        paper.entry(&format!("  {mark} {subject}"), &format!("  {} {code}", safe(&entry.reason.text)), 8);
         let sides = drift::sides(entry);
         if !sides.is_empty() {
             paper.line(&format!("        {sides}"), 8);
@@ -135,12 +135,9 @@ fn steps(paper: &mut Paper, doc: &PlanDoc, texts: &Texts) {
     paper.heading("Changes, in the order of execution:");
     let (shown, hidden, last_artifact) = super::shown(doc);
     for (at, one) in shown.into_iter().enumerate() {
-        step(paper, one, texts);
-        if one.address == "policy"
-            && let Some(sentence) = words::policy_change(doc)
-        {
-            paper.line(&format!("        {sentence}"), 8);
-        }
+        // What is proved about a policy stands above its difference, which may be long.
+        let proved = if one.address == "policy" { words::policy_change(doc) } else { None };
+        step(paper, one, proved.as_deref(), texts);
         if last_artifact == Some(at)
             && let Some(line) = words::hidden_line(&hidden)
         {
@@ -150,12 +147,12 @@ fn steps(paper: &mut Paper, doc: &PlanDoc, texts: &Texts) {
     }
 }
 
-fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
+fn step(paper: &mut Paper, step: &Step, proved: Option<&str>, texts: &Texts) {
     let mark = paper.paint(style(step.action), &format!("{:>3}", step.action.mark()));
     let address = paper.paint(BOLD, &safe(&step.address));
     let code = paper.paint(DIM, &format!("({})", safe(&step.reason.code)));
     paper.gap();
-    paper.line(&format!("  {mark} {address}  {} {code}", safe(&step.reason.text)), 8);
+    paper.entry(&format!("  {mark} {address}"), &format!("  {} {code}", safe(&step.reason.text)), 8);
     if step.action == Action::Blocked
         && let Some(fact) = &step.reason.fact
     {
@@ -167,14 +164,11 @@ fn step(paper: &mut Paper, step: &Step, texts: &Texts) {
     let changed = words::changed(step);
     let width = changed.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
     for (name, before, after) in changed {
-        let show = |text: Option<&str>| text.map(|text| words::value(name, text));
-        let value = match (show(before), show(after)) {
-            (Some(before), Some(after)) => format!("{before} → {after}"),
-            (None, Some(one)) => one,
-            (Some(one), None) => one + if step.action == Action::Remove { "" } else { " → none" },
-            (None, None) => String::new(),
-        };
+        let value = words::sides(step, name, before, after);
         paper.line(&format!("        {:width$}  {value}", safe(name)), 10 + width);
+    }
+    if let Some(sentence) = proved {
+        paper.line(&format!("        {sentence}"), 10);
     }
     for pair in texts.of(step) {
         for (kind, line) in diff::unified(pair) {

@@ -2,7 +2,7 @@
 
 use autonomy_schema::plan_doc::{Action, Forecast, PlanDoc, Step, Summary, Verdict};
 
-use super::escape::safe;
+use super::{drift, escape::safe};
 
 /// Every mark with its word, in the order of the legend.
 pub(super) const LEGEND: [(Action, &str); 6] = [
@@ -39,15 +39,7 @@ pub fn summary_line(doc: &PlanDoc) -> String {
         manifest.serial,
         safe(&manifest.release)
     );
-    let (ours, theirs): (Vec<_>, Vec<_>) = doc.drift.iter().partition(|entry| entry.drift().is_repairable());
-    match (ours.len(), theirs.len()) {
-        (0, 0) => format!("No changes. {runs} and nothing differs from it."),
-        (0, _) => format!("No changes. {runs}; what differs is the operator's own and is left alone."),
-        (count, _) => {
-            let count = counted(count as u64, "difference", "differences");
-            format!("{count} to repair. {runs}; `autonomy apply` of that set repairs it.")
-        }
-    }
+    drift::closing(&doc.drift, &runs)
 }
 
 /// `CODE: sentence` for everything that blocks or refuses, sorted.
@@ -133,6 +125,17 @@ pub(super) fn changed(step: &Step) -> Vec<(&str, Option<&str>, Option<&str>)> {
         })
         .filter(|(_, before, after)| before != after)
         .collect()
+}
+
+/// `before → after` of a field, each side as [`value`] shows it.
+pub(super) fn sides(step: &Step, name: &str, before: Option<&str>, after: Option<&str>) -> String {
+    match (before.map(|text| value(name, text)), after.map(|text| value(name, text))) {
+        (Some(before), Some(after)) => format!("{before} → {after}"),
+        (None, Some(after)) => after,
+        (Some(before), None) if step.action == Action::Remove => before,
+        (Some(before), None) => format!("{before} → none"),
+        (None, None) => String::new(),
+    }
 }
 
 /// The lines of the forecast: a name and a sentence.

@@ -1,9 +1,9 @@
 //! Laws of the planner, over made-up manifests and facts.
 
 use autonomy_plan::render::{Style, Texts};
-use autonomy_plan::{Origin, check_binding, render, report};
-use autonomy_schema::facts::{DriftKind, Facts};
-use autonomy_schema::plan_doc::{Action, Verdicts};
+use autonomy_plan::{Origin, check_binding, refresh, render, report};
+use autonomy_schema::facts::{Drift, DriftKind, Facts};
+use autonomy_schema::plan_doc::{Action, PlanDoc, Verdicts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -127,33 +127,48 @@ proptest! {
     }
 
     #[test]
-    fn folding_and_colour_change_no_word_and_ascii_is_ascii(manifest in release(2), facts in node(), width in 40_usize..130) {
+    fn folding_and_colour_change_no_word_and_ascii_is_ascii(manifest in release(2), facts in node(), width in 40_usize..=120) {
         let mut facts = facts;
+        let unit = |path: &str, kind, is: &str| Drift::node(path.parse().unwrap(), kind, "running", is);
+        if facts.bound.current.is_some() {
+            facts.bound.drift.push(unit("edge/local.toml", DriftKind::Override, "sets bandwidth, Öl (0123456789ab)"));
+            facts.bound.drift.push(unit("services/agent.service", DriftKind::Failed, "failed"));
+        }
         facts.bound.node.labels.insert("site".to_owned(), "Ölhafen → 7".to_owned());
         let doc = report(&planned(&manifest, &facts), Verdicts::default(), Origin { source: Some("Flotte/Öl"), revision: None }, None);
-        let text = |style| render::text(&doc, &Texts::default(), style);
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let whole = text(Style::default());
-        let folded = text(Style { width: Some(width), ..Style::default() });
-        prop_assert_eq!(words(&whole), words(&folded));
-        for line in folded.lines().filter(|line| line.chars().count() > width) {
-            // Only a word that fits no line below its hanging indent makes a line too wide.
-            let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
-            prop_assert!(longest + 20 > width, "wider than {}: {}", width, line);
+        for doc in refresh(&facts).unwrap().iter().chain([&doc]) {
+            layout_changes_no_word(doc, width)?;
         }
-        let color = text(Style { color: true, ..Style::default() });
-        let mut plain = String::new();
-        let mut escape = false;
-        for c in color.chars() {
-            match c {
-                '\u{1b}' => escape = true,
-                'm' if escape => escape = false,
-                c if !escape => plain.push(c),
-                _ => {}
-            }
-        }
-        prop_assert_eq!(&plain, &whole);
-        let ascii = text(Style { ascii: true, ..Style::default() });
-        prop_assert!(ascii.is_ascii(), "{}", ascii);
     }
+}
+
+/// At any width, in colour and in ASCII, the same is said.
+fn layout_changes_no_word(doc: &PlanDoc, width: usize) -> Result<(), TestCaseError> {
+    let text = |style| render::text(doc, &Texts::default(), style);
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let whole = text(Style::default());
+    let folded = text(Style { width: Some(width), ..Style::default() });
+    prop_assert_eq!(words(&whole), words(&folded));
+    for line in folded.lines().filter(|line| line.chars().count() > width) {
+        // Only a word that fits no line below its hanging indent makes a line too wide.
+        let longest = line.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+        prop_assert!(longest + 20 > width, "wider than {}: {}", width, line);
+    }
+    let color = text(Style { color: true, ..Style::default() });
+    let mut plain = String::new();
+    let mut escape = false;
+    for c in color.chars() {
+        match c {
+            '\u{1b}' => escape = true,
+            'm' if escape => escape = false,
+            c if !escape => plain.push(c),
+            _ => {}
+        }
+    }
+    prop_assert_eq!(&plain, &whole);
+    let ascii = text(Style { ascii: true, ..Style::default() });
+    prop_assert!(ascii.is_ascii(), "{}", ascii);
+    let narrow = text(Style { ascii: true, color: true, width: Some(width), ..Style::default() });
+    prop_assert!(narrow.is_ascii(), "{}", narrow);
+    Ok(())
 }

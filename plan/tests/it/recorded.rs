@@ -52,7 +52,12 @@ fn story(name: &str, doc: &PlanDoc, texts: &Texts) {
 #[test]
 fn story_1_a_first_activation() {
     let allowed = Verdict { message: "`harbor` 1.0.0, the incoming policy, allows it".to_owned(), ..allowed() };
-    story("first", &reported(&release_1(), &fresh(), vec![allowed]), &Texts::default());
+    let note = Verdict {
+        code: "not_verified".to_owned(),
+        message: "a draft: nobody has signed it yet".to_owned(),
+        ..allowed.clone()
+    };
+    story("first", &reported(&release_1(), &fresh(), vec![note, allowed]), &Texts::default());
 }
 
 #[test]
@@ -137,11 +142,49 @@ fn story_5_drift() {
 #[test]
 fn what_is_the_operators_own_is_no_change_and_not_denied() {
     let mut facts = after(&release_1(), &fresh());
-    facts.bound.drift = drifted().bound.drift.into_iter().filter(|drift| drift.kind == DriftKind::Override).collect();
-    let doc = reported(&release_1(), &facts, vec![]);
-    assert!(doc.steps.is_empty());
+    for kind in [DriftKind::Override, DriftKind::Invalid] {
+        let local = Drift::node("edge/local.toml".parse().unwrap(), kind, "", "sets bandwidth (0123456789ab)");
+        facts.bound.drift = vec![local];
+        let doc = reported(&release_1(), &facts, vec![]);
+        assert!(doc.steps.is_empty());
+        let closing = "No changes. The node runs harbor-gateways serial 41 (release 1.4.1). 1 difference is the operator's \
+                       own and left alone; mending or removing `edge/local.toml` ends it.";
+        for detail in [Detail::Full, Detail::Changes, Detail::Summary] {
+            let text = render::text(&doc, &Texts::default(), Style { detail, ..Style::default() });
+            assert!(text.ends_with(&format!("{closing}\n")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_remedy_is_told_once_and_many_differences_are_counted() {
+    let mut facts = after(&release_1(), &fresh());
+    let unit = |n: usize| format!("services/u{n}.service").parse().unwrap();
+    let failed = (0..7).map(|n| Drift::node(unit(n), DriftKind::Failed, "running", "failed"));
+    let missing = (0..250).map(|n| drift(&format!("segments/{n:03}"), DriftKind::Missing, "x", ""));
+    facts.bound.drift = failed.chain(missing).collect();
+    let doc = refresh(&facts).unwrap().unwrap();
     let text = render::text(&doc, &Texts::default(), Style::default());
-    assert!(text.contains("No changes.") && text.contains("left alone") && !text.contains("nothing differs"), "{text}");
+    let markdown = render::markdown(&doc, &Texts::default());
+    for (shown, many) in [(&text, "… and 57 more"), (&markdown, "… and 57 more")] {
+        assert!(shown.contains("Drift: 257 differences") && shown.contains(many), "{shown}");
+        assert!(shown.contains("257 differences to repair. ") && shown.contains("repairs them."), "{shown}");
+        assert_eq!(shown.matches("read its log").count(), 1, "{shown}");
+        assert_eq!(shown.matches("a fresh generation takes").count(), 1, "{shown}");
+        assert!(shown.contains("unit u0.service, unit u1.service, ") && shown.contains(" and 2 more"), "{shown}");
+    }
+}
+
+#[test]
+fn an_address_with_blanks_is_not_folded() {
+    let mut manifest = release_1();
+    let path = "share/a map of the harbour and of all its piers with their depths.pdf";
+    let mut map = artifact(path, "x", "0644");
+    map["name"] = json!("map");
+    manifest["spec"]["artifacts"] = json!([map]);
+    let doc = report(&planned(&manifest, &fresh()), Verdicts::default(), Origin::default(), None);
+    let text = render::text(&doc, &Texts::default(), Style { width: Some(40), ..Style::default() });
+    assert!(text.contains(&format!("\n    + artifact.{path}\n        no generation is active yet\n")), "{text}");
 }
 
 #[test]
