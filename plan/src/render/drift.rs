@@ -77,11 +77,11 @@ fn listed(subjects: &[String]) -> String {
 }
 
 /// What apply leaves alone, by name, in the order of the entries.
-pub(super) fn left_alone(drift: &[PlannedDrift]) -> Vec<String> {
+fn left_alone(drift: &[PlannedDrift]) -> Vec<String> {
     drift
         .iter()
         .filter(|entry| !entry.drift().is_repairable())
-        .map(|entry| safe(entry.path.as_str()).into_owned())
+        .map(|entry| format!("`{}`", safe(entry.path.as_str())))
         .collect()
 }
 
@@ -91,8 +91,7 @@ pub(super) fn closing(drift: &[PlannedDrift], runs: &str) -> String {
     let repairable = drift.len() - theirs.len();
     let differences = |count: usize| words::counted(count as u64, "difference", "differences");
     let (verb, them) = if theirs.len() == 1 { ("is", "it") } else { ("are", "them") };
-    let own =
-        format!("{verb} the operator's own and left alone; mending or removing `{}` ends {them}", listed(&theirs));
+    let own = format!("{verb} the operator's own and left alone; mending or removing {} ends {them}", listed(&theirs));
     let repair = format!("`autonomy apply` of that set repairs {}", if repairable == 1 { "it" } else { "them" });
     match (repairable, theirs.len()) {
         (0, 0) => format!("No changes. {runs} and nothing differs from it."),
