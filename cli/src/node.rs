@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_reconciler::{Actor, Options, Reach, Source};
+use autonomy_reconciler::{Actor, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
-use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, layout, read_capped};
+use autonomy_stateroot::{SetSource, StateRoot, layout, read_capped};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
@@ -99,7 +99,7 @@ pub(crate) fn source(text: &str, reach: &ReachArgs) -> Result<Opened, Failure> {
     }
     let workspace = tempfile::Builder::new().prefix("autonomy-").tempdir();
     let workspace = workspace.map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
-    let bar = ui::progress_bytes("fetching");
+    let bar = ui::progress(None, "fetching");
     let set = source.open(workspace.path(), &|bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     Ok(Opened { set: set?, _workspace: Some(workspace) })
@@ -111,16 +111,24 @@ pub(crate) fn loop_workspace(state_root: &Path) -> PathBuf {
 }
 
 /// The facts of this node.
-pub(crate) fn facts(root: &StateRoot, clock: Time, verify_content: bool) -> Result<Facts, Failure> {
-    let cache = if verify_content { StatCache::default() } else { StatCache::load(root) };
-    let options = FactOptions {
-        clock,
-        verify_content,
-        os_root: Path::new("/"),
-        cache: &cache,
-        units: &autonomy_apply::unit_state,
-    };
-    Ok(autonomy_stateroot::collect(root, &options)?)
+pub(crate) fn facts(root: &StateRoot, now: Option<Time>, verify_content: bool) -> Result<Facts, Failure> {
+    let options = options(now.unwrap_or_else(clock), verify_content, &|_, _| {});
+    Ok(autonomy_reconciler::look(root, &options)?)
+}
+
+/// A plan on this node, with progress while files are hashed.
+pub(crate) fn prepared(
+    root: &StateRoot,
+    source: &Opened,
+    now: Option<Time>,
+    verify_content: bool,
+) -> Result<Prepared, Failure> {
+    let bar = hashing();
+    let progress = |done, total| advance(&bar, done, total);
+    let options = options(now.unwrap_or_else(clock), verify_content, &progress);
+    let prepared = autonomy_reconciler::prepare(root, source.set(), &options);
+    bar.finish_and_clear();
+    Ok(prepared?)
 }
 
 /// Reads what `autonomy facts` wrote.

@@ -61,28 +61,6 @@ pub(crate) fn is_utf8() -> bool {
     })
 }
 
-/// Counts bytes of which nobody knows how many will come.
-pub(crate) fn progress_bytes(message: &str) -> ProgressBar {
-    let bar = progress(None, message);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {bytes}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// Counts things on a terminal, nothing elsewhere.
-pub(crate) fn progress_count(length: u64, message: &str) -> ProgressBar {
-    if !stderr_is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_message(message.to_owned());
-    bar
-}
-
 /// Text from outside, whose characters neither steer the terminal nor turn or hide what it shows; lines stay.
 pub(crate) fn printable(text: &str) -> String {
     text.split('\n').map(autonomy_plan::render::escape::safe).collect::<Vec<_>>().join("\n")
@@ -100,13 +78,24 @@ pub(crate) fn trace(verbose: u8) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-/// A spinner or bar on a terminal, nothing elsewhere.
+/// A bar over bytes, or a spinner where nobody knows how many will come.
 pub(crate) fn progress(length: Option<u64>, message: &str) -> ProgressBar {
+    let template =
+        if length.is_some() { "{msg} [{bar:30}] {bytes}/{total_bytes} {eta}" } else { "{spinner} {msg} {bytes}" };
+    bar(length, template, message)
+}
+
+/// A bar that counts things.
+pub(crate) fn progress_count(length: u64, message: &str) -> ProgressBar {
+    bar(Some(length), "{msg} [{bar:30}] {pos}/{len}", message)
+}
+
+/// A spinner or bar on a terminal, nothing elsewhere.
+fn bar(length: Option<u64>, template: &str, message: &str) -> ProgressBar {
     if !stderr_is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    let template = if length.is_some() { "{msg} [{bar:30}] {bytes}/{total_bytes} {eta}" } else { "{spinner} {msg}" };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

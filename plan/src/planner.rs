@@ -2,7 +2,7 @@
 
 use autonomy_schema::canonical::{self, CanonicalError};
 use autonomy_schema::digest::Blake3;
-use autonomy_schema::facts::{BoundFacts, Drift, Facts, GenerationFacts};
+use autonomy_schema::facts::{BoundFacts, Facts, GenerationFacts};
 use autonomy_schema::manifest::{Service, StateManifest};
 use autonomy_schema::path::RelPath;
 use autonomy_schema::plan_doc::{
@@ -99,7 +99,7 @@ impl<'a> Change<'a> {
         match &bound.current {
             None => Change::First,
             Some(current) if current.manifest != desired.fingerprint => Change::Update(current),
-            Some(_) if !bound.drift.iter().any(Drift::is_repairable) => Change::Same,
+            Some(_) if !bound.drift.iter().any(|drift| drift.kind.is_repairable()) => Change::Same,
             Some(current) => Change::Repair(current),
         }
     }
@@ -136,24 +136,7 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
     let blocked = blocked::reasons(&all);
     all.append(&mut work);
 
-    let doc = PlanDoc {
-        api_version: ApiVersion::default(),
-        kind: Kind::Plan,
-        format_version: FORMAT_VERSION.to_owned(),
-        tool_version: TOOL_VERSION.to_owned(),
-        plan_id: Blake3::from_bytes([0; 32]),
-        source: None,
-        revision: None,
-        manifest: planned_manifest(desired),
-        bound_facts: bound.named()?,
-        facts_fingerprint: bound.fingerprint()?,
-        drift: planned_drift(bound),
-        summary: Summary::of(&all),
-        steps: all,
-        verdicts: Verdicts::default(),
-        forecast: forecast::of(desired, bound, change),
-    };
-    let doc = PlanDoc { plan_id: plan_id(&doc)?, ..doc };
+    let doc = document(planned_manifest(desired), bound, all, forecast::of(desired, bound, change))?;
     let services = if switches { steps::running(manifest).cloned().collect() } else { Vec::new() };
     Ok(Plan { doc, services, blocked })
 }
@@ -162,7 +145,25 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
 pub fn refresh(facts: &Facts) -> Result<Option<PlanDoc>, PlanError> {
     let bound = &facts.bound;
     let Some(current) = &bound.current else { return Ok(None) };
-    let mut doc = PlanDoc {
+    let manifest = PlannedManifest {
+        fingerprint: current.manifest,
+        serial: current.serial,
+        channel: None,
+        name: current.stream.clone(),
+        release: current.release.clone(),
+    };
+    let forecast = Forecast { policy: "unchanged".to_owned(), ..Forecast::default() };
+    document(manifest, bound, Vec::new(), forecast).map(Some)
+}
+
+/// The plan as it is shown, without verdicts and origin.
+fn document(
+    manifest: PlannedManifest,
+    bound: &BoundFacts,
+    steps: Vec<Step>,
+    forecast: Forecast,
+) -> Result<PlanDoc, PlanError> {
+    let doc = PlanDoc {
         api_version: ApiVersion::default(),
         kind: Kind::Plan,
         format_version: FORMAT_VERSION.to_owned(),
@@ -170,23 +171,16 @@ pub fn refresh(facts: &Facts) -> Result<Option<PlanDoc>, PlanError> {
         plan_id: Blake3::from_bytes([0; 32]),
         source: None,
         revision: None,
-        manifest: PlannedManifest {
-            fingerprint: current.manifest,
-            serial: current.serial,
-            channel: None,
-            name: current.stream.clone(),
-            release: current.release.clone(),
-        },
+        manifest,
         bound_facts: bound.named()?,
         facts_fingerprint: bound.fingerprint()?,
         drift: planned_drift(bound),
-        steps: Vec::new(),
+        summary: Summary::of(&steps),
+        steps,
         verdicts: Verdicts::default(),
-        forecast: Forecast { policy: "unchanged".to_owned(), ..Forecast::default() },
-        summary: Summary::default(),
+        forecast,
     };
-    doc.plan_id = plan_id(&doc)?;
-    Ok(Some(doc))
+    Ok(PlanDoc { plan_id: plan_id(&doc)?, ..doc })
 }
 
 /// The differences, sorted, each with its reason.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use autonomy_schema::facts::Facts;
 use autonomy_schema::manifest::{Precondition, StateManifest};
 use autonomy_schema::plan_doc::Verdict;
-use autonomy_schema::reason::Code;
+use autonomy_schema::reason::{Code, Reason};
 
 use crate::planner::Plan;
 use crate::render::bytes;
@@ -24,8 +24,7 @@ pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Ve
         Err(message) => verdicts.push(failed(Code::PreconditionFailed, message)),
     }
     if facts.observed.suspended {
-        verdicts
-            .push(failed(Code::Suspended, "the node is suspended: changes are held until it is resumed".to_owned()));
+        verdicts.push(failed(Code::Suspended, "the node is suspended: changes are held until it is resumed"));
     }
     if plan.switches() {
         verdicts.extend(window(manifest, facts));
@@ -43,12 +42,8 @@ fn named(facts: &Facts) -> Result<BTreeMap<String, String>, String> {
     Ok(named)
 }
 
-fn passed(message: String) -> Verdict {
-    Verdict { code: "ok".to_owned(), ok: true, message, remedy: String::new() }
-}
-
-fn failed(code: Code, message: String) -> Verdict {
-    Verdict { code: code.as_str().to_owned(), ok: false, message, remedy: code.remedy().to_owned() }
+fn failed(code: Code, message: impl Into<String>) -> Verdict {
+    Verdict::refused(Reason::new(code, message))
 }
 
 /// One predicate. A fact that the node does not have fails: an unanswered question is a no.
@@ -66,7 +61,7 @@ fn precondition(condition: &Precondition, named: &BTreeMap<String, String>) -> V
         _ => (false, "exactly one of `equals`, `atLeast`, `atMost`".to_owned()),
     };
     if held {
-        passed(format!("`{fact}` is `{actual}`; wanted {demand}"))
+        Verdict::passed(format!("`{fact}` is `{actual}`; wanted {demand}"))
     } else {
         failed(Code::PreconditionFailed, format!("`{fact}` is `{actual}`; wanted {demand}"))
     }
@@ -103,7 +98,7 @@ fn window(manifest: &StateManifest, facts: &Facts) -> Option<Verdict> {
     let now = facts.observed.clock;
     let span = format!("{}–{} {}", window.from, window.to, window.zone);
     Some(if window.is_open(now) {
-        passed(format!("the maintenance window ({span}) is open"))
+        Verdict::passed(format!("the maintenance window ({span}) is open"))
     } else {
         let next = window.opens_next(now).map_or_else(String::new, |next| format!("; it opens at {next}"));
         failed(Code::OutsideWindow, format!("the maintenance window ({span}) is closed at {now}{next}"))
@@ -117,7 +112,7 @@ fn free_space(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Verdict {
     let demand = if keep == 0 { String::new() } else { format!("; {} must stay free", bytes(keep)) };
     let message = format!("{} free; the change writes {}{demand}", bytes(free), bytes(new));
     if new.checked_add(keep).is_some_and(|needed| needed <= free) {
-        passed(message)
+        Verdict::passed(message)
     } else {
         failed(Code::DiskFull, message)
     }
@@ -138,7 +133,7 @@ fn ceiling(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Option<Verdi
         bytes(ceiling)
     );
     Some(if used.checked_add(new).is_some_and(|total| total <= ceiling) {
-        passed(message)
+        Verdict::passed(message)
     } else {
         failed(Code::CeilingExceeded, message)
     })

@@ -104,22 +104,22 @@ pub fn verdicts(bundle: &Bundle, manifest: &StateManifest, plan: &PlanDoc, facts
     };
     if expected(manifest, facts) != Some(bundle.digest()) {
         let message = format!("the bundle at hand is not the {whose} policy that must be asked");
-        return vec![refusal(&Reason::new(Code::PolicyError, message))];
+        return vec![Verdict::refused(Reason::new(Code::PolicyError, message))];
     }
     let decision = question(manifest, plan, facts).and_then(|input| decide(bundle, ENTRY, &input, &Budget::UPDATE));
     let name = format!("`{}` {}", bundle.manifest().name, bundle.manifest().policy_bundle_version);
     match decision {
-        Err(error) => vec![refusal(&error.to_reason())],
+        Err(error) => vec![Verdict::refused(error.to_reason())],
         Ok(decision) if decision.permits() => {
             let message = format!("{name}, the {whose} policy, allows it");
-            vec![Verdict { code: "ok".to_owned(), ok: true, message, remedy: String::new() }]
+            vec![Verdict::passed(message)]
         }
         Ok(decision) if decision.deny.is_empty() => {
             let message = format!("{name}, the {whose} policy, has no `allow` for it");
-            vec![refusal(&Reason::new(Code::PolicyDenied, message))]
+            vec![Verdict::refused(Reason::new(Code::PolicyDenied, message))]
         }
         Ok(decision) => {
-            let denied = |message: &String| refusal(&Reason::new(Code::PolicyDenied, message.clone()));
+            let denied = |message: &String| Verdict::refused(Reason::new(Code::PolicyDenied, message.clone()));
             decision.deny.iter().map(denied).collect()
         }
     }
@@ -129,13 +129,4 @@ pub fn verdicts(bundle: &Bundle, manifest: &StateManifest, plan: &PlanDoc, facts
 pub fn question(manifest: &StateManifest, plan: &PlanDoc, facts: &Facts) -> Result<Value, EvalError> {
     let bare = PlanDoc { verdicts: Verdicts::default(), source: None, revision: None, ..plan.clone() };
     serde_json::to_value(Input { manifest, plan: &bare, facts }).map_err(EvalError::Input)
-}
-
-fn refusal(reason: &Reason) -> Verdict {
-    Verdict {
-        code: reason.code.as_str().to_owned(),
-        ok: false,
-        message: reason.message.clone(),
-        remedy: reason.remedy.clone(),
-    }
 }

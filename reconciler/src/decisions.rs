@@ -1,16 +1,27 @@
 //! Questions that the update policy was really asked on this node, the newest of them, so that a plan can show whether
 //! another bundle lets more or less pass. A cache: what cannot be kept or read is left out.
 
-use autonomy_plan::PolicyProof;
+use autonomy_plan::{Plan, PolicyProof};
 use autonomy_policy::{Bundle, compare};
+use autonomy_schema::facts::Facts;
 use autonomy_schema::{Mode, RelPath, canonical};
 use autonomy_stateroot::{DiskError, StateRoot, durable, layout, read_capped};
 use serde_json::Value;
+
+use crate::set::VerifiedSet;
 
 /// How many questions are kept. Both bundles are asked about each, within the budget of an update decision.
 const MAX_KEPT: usize = 16;
 /// Largest question that is kept: some thousand artifacts.
 const MAX_BYTES: u64 = 2 << 20;
+
+/// What the policy is asked about a plan, if it is small enough to be kept: it holds the manifest whole.
+pub(crate) fn question(set: &VerifiedSet, plan: &Plan, facts: &Facts) -> Option<Value> {
+    if set.manifest.bytes().len() as u64 > MAX_BYTES {
+        return None;
+    }
+    autonomy_policy::question(set.manifest.document(), plan.doc(), facts).ok()
+}
 
 /// Keeps a question; the oldest makes room.
 pub(crate) fn keep(root: &StateRoot, question: &Value) -> Result<(), DiskError> {

@@ -9,10 +9,10 @@ use autonomy_trust::{Signed, verify_lock, verify_manifest};
 use serde_json::{Value, json};
 
 use crate::decisions;
-use crate::judge::{Options, Prepared, facts, judge, load, purpose};
+use crate::judge::{Judged, Options, Prepared, judge, known, load, look, purpose};
 use crate::quarantine;
 use crate::record::{Actor, Recorder, note_refusal};
-use crate::set::{Learned, VerifiedSet};
+use crate::set::{Learned, VerifiedSet, learn};
 
 /// What was approved, and by whom it is carried out.
 pub struct Approval<'a> {
@@ -114,14 +114,14 @@ pub fn apply(
     };
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
-    let fresh = judge_again(root, source, prepared.set, &approved, options).map_err(refuse)?;
+    let fresh = judge_again(root, prepared.set, &approved, options).map_err(refuse)?;
     Reasons::check(fresh.reasons()).map_err(refuse)?;
     let plan_id = fresh.plan.id();
     if !fresh.plan.has_changes() {
         let warning = refresh_cache(root, &learned, known(root, options));
         return Ok(Outcome { applied: Applied::Nothing, plan_id, warning });
     }
-    let question = autonomy_policy::question(fresh.set.manifest.document(), fresh.plan.doc(), &fresh.facts);
+    let question = decisions::question(&fresh.set, &fresh.plan, &fresh.facts);
     let VerifiedSet { manifest, lock, policy, .. } = fresh.set;
     let admitted = autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle).map_err(refuse)?;
     let mut recorder = Recorder::open(root, actor, correlation, observer)?;
@@ -134,10 +134,10 @@ pub fn apply(
     let result = Transaction { root, held: &held, runner, observer: &mut recorder }.run(&mut request);
     match result {
         Ok(applied) => {
-            let warning = recorder.end(outcome(&applied), json!({ "plan": plan_id }));
-            let warning = warning.or_else(|| question.ok().and_then(|question| kept(root, &question)));
-            let warning = warning.or_else(|| refresh_cache(root, &learned, cache));
-            Ok(Outcome { applied, plan_id, warning })
+            // Each of them is done, whatever became of the others; the first warning is told.
+            let lost = recorder.end(outcome(&applied), json!({ "plan": plan_id }));
+            let (kept, refreshed) = (kept(root, question.as_ref()), refresh_cache(root, &learned, cache));
+            Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed) })
         }
         Err(error) => {
             let returned_to = match &error {
@@ -152,14 +152,10 @@ pub fn apply(
     }
 }
 
-/// What is known of files, unless every byte shall be read.
-fn known(root: &StateRoot, options: &Options<'_>) -> StatCache {
-    if options.verify_content { StatCache::default() } else { StatCache::load(root) }
-}
-
 /// Keeps a question for later comparisons; gives a warning when that was not possible.
-fn kept(root: &StateRoot, question: &Value) -> Option<String> {
-    decisions::keep(root, question).err().map(|error| format!("the decision was not recorded: {}", error.to_reason()))
+fn kept(root: &StateRoot, question: Option<&Value>) -> Option<String> {
+    let error = decisions::keep(root, question?).err()?;
+    Some(format!("the decision was not recorded: {}", error.to_reason()))
 }
 
 fn outcome(applied: &Applied) -> &'static str {
@@ -174,14 +170,12 @@ fn outcome(applied: &Applied) -> &'static str {
 /// The same judgement as before, on the state as it is under the lock.
 fn judge_again(
     root: &StateRoot,
-    source: &dyn SetSource,
     set: VerifiedSet,
     approved: &PlanDoc,
     options: &Options<'_>,
-) -> Result<Prepared, Reasons> {
+) -> Result<Judged, Reasons> {
     let mut loaded = load(root)?;
-    let cache = known(root, options);
-    let facts = facts(root, &cache, options)?;
+    let facts = look(root, options)?;
     let fingerprint = set.manifest.fingerprint();
     autonomy_plan::check_binding(approved, fingerprint, &facts)?;
     loaded.prove(&facts);
@@ -190,7 +184,7 @@ fn judge_again(
     let manifest = verify_manifest(signed, &context)?;
     let lock = Signed { bytes: set.lock.bytes(), signatures: set.lock.signatures() };
     let lock = verify_lock(lock, &manifest, &context)?;
-    let fresh = judge(root, source, VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() }, facts)?;
+    let fresh = judge(root, VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() }, facts)?;
     if fresh.plan.id() == approved.plan_id {
         return Ok(fresh);
     }
@@ -205,12 +199,15 @@ fn refresh_cache(root: &StateRoot, learned: &[Learned], mut cache: StatCache) ->
         if let Some(generation) = current {
             autonomy_stateroot::facts::learn(root, &generation, &mut cache).map_err(failed)?;
         }
-        for entry in learned {
-            cache.put(entry.identity, entry.size, entry.digests.0, entry.digests.1);
-        }
+        learn(&mut cache, learned);
         cache.store(root).map_err(failed)
     });
     stored.err().map(|reasons: Reasons| format!("the stat cache was not refreshed: {reasons}"))
+}
+
+/// Records a refusal that came before anything was approved, and keeps the evidence of a double signature.
+pub fn note_refused_set(root: &StateRoot, source: &dyn SetSource, actor: &Actor, reasons: &Reasons) -> Option<String> {
+    note_refused(root, source, actor, reasons, None)
 }
 
 /// The same for a plan that was refused: what its policy was asked is kept as well.
@@ -221,22 +218,25 @@ pub fn note_refused_plan(
     actor: &Actor,
     reasons: &Reasons,
 ) -> Option<String> {
-    let noted = note_refused_set(root, source, actor, reasons);
-    let asked = prepared.plan.has_changes() && !prepared.doc.verdicts.policy.is_empty();
-    let question = asked.then(|| {
-        autonomy_policy::question(prepared.set.manifest.document(), prepared.plan.doc(), &prepared.facts).ok()
-    });
-    noted.or_else(|| question.flatten().and_then(|question| kept(root, &question)))
+    let asked = !prepared.doc.verdicts.policy.is_empty();
+    let question = if asked { decisions::question(&prepared.set, &prepared.plan, &prepared.facts) } else { None };
+    note_refused(root, source, actor, reasons, question.as_ref())
 }
 
-/// Records a refusal that came before anything was approved, and keeps the evidence of a double signature.
-pub fn note_refused_set(root: &StateRoot, source: &dyn SetSource, actor: &Actor, reasons: &Reasons) -> Option<String> {
+fn note_refused(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    actor: &Actor,
+    reasons: &Reasons,
+    question: Option<&Value>,
+) -> Option<String> {
     // The logs have one writer at a time; while another process holds the lock, it is that one.
     let held = match root.lock(&actor.verb) {
         Ok(held) => held,
         Err(error) => return Some(format!("the refusal is not in the audit trail: {}", error.to_reason())),
     };
-    let kept = if reasons.has(Code::SerialConflict) { quarantine::keep(root, source) } else { Ok(()) };
+    let evidence = if reasons.has(Code::SerialConflict) { quarantine::keep(root, source) } else { Ok(()) };
     let noted = note_refusal(root, &held, actor, None, reasons);
-    kept.err().map(|error| error.to_reason().to_string()).or(noted)
+    let kept = kept(root, question);
+    evidence.err().map(|error| error.to_reason().to_string()).or(noted).or(kept)
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use autonomy_apply::{Applied, Event, Observer, ServiceRunner};
 use autonomy_schema::manifest::Window;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Time};
-use autonomy_stateroot::{StatCache, StateRoot, UnitProbe};
+use autonomy_stateroot::{StateRoot, UnitProbe};
 
 use crate::execute::{Approval, apply, note_refused_plan, note_refused_set, recover_unfinished};
-use crate::judge::{Options, facts, prepare};
+use crate::judge::{Options, look, prepare};
 use crate::record::Actor;
 use crate::source::Source;
 
@@ -190,7 +190,7 @@ impl<'a> Follower<'a> {
         self.looks.succeeded();
         attempt.tip = Some(tip.clone());
         let options = self.options(attempt.at);
-        let now = facts(self.follow.root, &StatCache::load(self.follow.root), &options)?;
+        let now = look(self.follow.root, &options)?;
         if self.is_settled(&tip, fingerprint(&now.bound)?, attempt.at, now.observed.suspended) {
             return Ok(Outcome::Idle);
         }
@@ -307,7 +307,7 @@ impl<'a> Follower<'a> {
         };
         // What was done, or refused and pinned, moved the facts: those from now on count.
         let options = self.options(attempt.at);
-        let known = facts(self.follow.root, &StatCache::load(self.follow.root), &options);
+        let known = look(self.follow.root, &options);
         let known = known.and_then(|facts| fingerprint(&facts.bound));
         self.settled = match (known, &attempt.tip) {
             (Ok(facts), Some(tip)) => Some(Settled { tip: tip.clone(), facts, again }),

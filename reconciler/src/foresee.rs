@@ -15,16 +15,24 @@ use autonomy_schema::{Code, Reason, Reasons, Sha256, StateManifest, Time};
 use autonomy_stateroot::{SetSource, StatCache};
 use autonomy_trust::{Context, PinnedRoot, Purpose, draft_reasons};
 
-use crate::set::{Draft, SetCheck, read_draft, verify_set};
+use crate::set::{Draft, SetCheck, learn, read_draft, verify_set};
 
 /// What is at hand beside the set.
 pub struct Foresight<'a> {
     /// Verifies the set. Without it the set is taken as a draft, and the plan says so.
-    pub trust_root: Option<&'a PinnedRoot>,
+    pub trust: Option<Trust<'a>>,
     /// Policy bundles by digest, for nodes whose active policy is not the incoming one.
     pub policies: &'a BTreeMap<Sha256, Bundle>,
     /// The clock; that of the facts when absent.
     pub clock: Option<Time>,
+}
+
+/// What a set is verified with.
+pub struct Trust<'a> {
+    /// The trust root.
+    pub root: &'a PinnedRoot,
+    /// What was hashed for one node need not be hashed for the next.
+    pub hashed: StatCache,
 }
 
 /// The floors, as far as facts tell of them.
@@ -64,27 +72,28 @@ pub struct Foreseen {
 }
 
 /// Plans `source` for the node that `facts` tell of. A refusal is one that leaves nothing to show.
-pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &Foresight<'_>) -> Result<Foreseen, Reasons> {
+pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &mut Foresight<'_>) -> Result<Foreseen, Reasons> {
     facts.observed.clock = how.clock.unwrap_or(facts.observed.clock);
     let (floors, node, clock) = (floors_of(&facts), node_of(&facts), facts.observed.clock);
     let draft = read_draft(source)?;
     let repairs = facts.bound.current.as_ref().is_some_and(|current| current.manifest == draft.fingerprint);
     let mut notes = Vec::new();
-    if let Some(root) = how.trust_root {
+    if let Some(Trust { root, hashed }) = &mut how.trust {
         let purpose = if repairs { Purpose::Repair } else { Purpose::Change };
         let context = Context { root, floors: &floors, clock, released: released_at(), node: Some(&node), purpose };
-        let check = SetCheck { set: source, context: &context, cache: &StatCache::default(), progress: &|_, _| {} };
+        let check = SetCheck { set: source, context: &context, cache: &*hashed, progress: &|_, _| {} };
         let set = verify_set(&check)?;
+        learn(hashed, &set.learned);
         if set.manifest.fingerprint() != draft.fingerprint {
             return Err(Reason::new(Code::StalePlan, "the set changed while it was read").into());
         }
     } else {
         if !repairs {
             let reasons = draft_reasons(&draft.manifest, draft.fingerprint, &floors, &node, clock);
-            notes.extend(reasons.into_iter().map(refusal));
+            notes.extend(reasons.into_iter().map(Verdict::refused));
         }
         let message = "signatures were not checked here, as no trust root was given; the node checks them itself";
-        notes.push(note("not_verified", message.to_owned()));
+        notes.push(Verdict::noted("not_verified", message));
     }
     let (doc, plan) = judge(source, &draft, &facts, how, notes)?;
     let mut reasons = plan.blocked();
@@ -92,16 +101,6 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &Foresight<'_>) ->
     reasons.sort();
     reasons.dedup();
     Ok(Foreseen { doc, reasons })
-}
-
-/// Something that is neither a yes nor a no.
-fn note(code: &str, message: String) -> Verdict {
-    Verdict { code: code.to_owned(), ok: true, message, remedy: String::new() }
-}
-
-/// What the node would refuse the set for.
-fn refusal(reason: Reason) -> Verdict {
-    Verdict { code: reason.code.as_str().to_owned(), ok: false, message: reason.message, remedy: reason.remedy }
 }
 
 fn judge(
@@ -136,7 +135,7 @@ fn ask(incoming: &Bundle, manifest: &StateManifest, plan: &Plan, facts: &Facts, 
         (None, Some(digest)) => {
             let message =
                 format!("the active policy, {digest}, is not at hand here (`--policy FILE`); the node asks it");
-            vec![note("not_asked", message)]
+            vec![Verdict::noted("not_asked", message)]
         }
         (None, None) => Vec::new(),
     }

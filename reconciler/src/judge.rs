@@ -73,8 +73,6 @@ pub struct Prepared {
     pub facts: Facts,
     /// The plan.
     pub plan: Plan,
-    /// The policy that was asked.
-    pub bundle: Bundle,
     /// The plan as it is shown.
     pub doc: PlanDoc,
     /// Texts for diffs, which are shown and never stored.
@@ -84,9 +82,7 @@ pub struct Prepared {
 impl Prepared {
     /// Why the plan must not be applied; empty when it may.
     pub fn reasons(&self) -> Vec<Reason> {
-        let mut reasons = self.plan.blocked();
-        reasons.extend(autonomy_plan::verdict_reasons(&self.doc.verdicts));
-        reasons
+        against(&self.plan, &self.doc.verdicts)
     }
 }
 
@@ -121,7 +117,7 @@ fn prepare_for(
     options: &Options<'_>,
 ) -> Result<Prepared, Reasons> {
     let mut loaded = load(root)?;
-    let cache = if options.verify_content { StatCache::default() } else { StatCache::load(root) };
+    let cache = known(root, options);
     // Who is not trusted is told nothing of the node: what is wrong with its own state comes after the signatures.
     let facts = facts(root, &cache, options);
     if let Ok(facts) = &facts {
@@ -138,7 +134,17 @@ fn prepare_for(
     if purpose(root, set.manifest.bytes())? != context.purpose {
         return Err(Reason::new(Code::StalePlan, "the set or the active generation changed meanwhile").into());
     }
-    judge(root, source, set, facts?)
+    Ok(judge(root, set, facts?)?.shown(root, source))
+}
+
+/// What is known of files, unless every byte shall be read.
+pub(crate) fn known(root: &StateRoot, options: &Options<'_>) -> StatCache {
+    if options.verify_content { StatCache::default() } else { StatCache::load(root) }
+}
+
+/// The facts of the node as it is now. Writes nothing.
+pub fn look(root: &StateRoot, options: &Options<'_>) -> Result<Facts, Reasons> {
+    facts(root, &known(root, options), options)
 }
 
 /// A file of the set as it lies there, to be verified later; empty when it cannot be read.
@@ -172,13 +178,20 @@ pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) 
     collect(root, &how)
 }
 
+/// A verified set, judged: what apply needs, without what only people read.
+pub(crate) struct Judged {
+    pub(crate) set: VerifiedSet,
+    pub(crate) facts: Facts,
+    pub(crate) plan: Plan,
+    /// The policy that was asked.
+    pub(crate) bundle: Bundle,
+    /// The policy of the set, where another is active and was asked.
+    incoming: Option<Bundle>,
+    verdicts: Verdicts,
+}
+
 /// Plans a verified set against facts, and asks policy and platform.
-pub(crate) fn judge(
-    root: &StateRoot,
-    source: &dyn SetSource,
-    set: VerifiedSet,
-    facts: Facts,
-) -> Result<Prepared, Reasons> {
+pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<Judged, Reasons> {
     let manifest = set.manifest.document();
     let incoming = Bundle::load(&set.policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
     let (built, locked) = (&incoming.manifest().policy_bundle_version, &set.lock.document().policy_bundle.semver);
@@ -189,18 +202,40 @@ pub(crate) fn judge(
     let version = built.to_string();
     let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: Some(&version) };
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
-    let active = active_policy(root, &facts, manifest)?;
-    let texts = texts(root, manifest, &facts, active.as_ref(), &incoming);
-    let proof = active.as_ref().and_then(|active| decisions::proof(root, active, &incoming));
-    let bundle = active.unwrap_or(incoming);
+    let (bundle, incoming) = match active_policy(root, &facts, manifest)? {
+        Some(active) => (active, Some(incoming)),
+        None => (incoming, None),
+    };
     let mut verdicts = Verdicts { precheck: autonomy_plan::prechecks(manifest, &plan, &facts), policy: Vec::new() };
     if plan.has_changes() {
         verdicts.policy = autonomy_policy::verdicts(&bundle, manifest, plan.doc(), &facts);
     }
-    let (name, revision) = (source.describe(), source.revision());
-    let origin = Origin { source: Some(&name), revision: revision.as_deref() };
-    let doc = autonomy_plan::report(&plan, verdicts, origin, proof);
-    Ok(Prepared { set, facts, plan, bundle, doc, texts })
+    Ok(Judged { set, facts, plan, bundle, incoming, verdicts })
+}
+
+/// Why a plan must not be applied.
+fn against(plan: &Plan, verdicts: &Verdicts) -> Vec<Reason> {
+    let mut reasons = plan.blocked();
+    reasons.extend(autonomy_plan::verdict_reasons(verdicts));
+    reasons
+}
+
+impl Judged {
+    /// Why the plan must not be applied; empty when it may.
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
+        against(&self.plan, &self.verdicts)
+    }
+
+    /// With what people read: differences of texts, and what is proved about a changed policy.
+    fn shown(self, root: &StateRoot, source: &dyn SetSource) -> Prepared {
+        let Self { set, facts, plan, bundle, incoming, verdicts } = self;
+        let texts = texts(root, set.manifest.document(), &facts, &bundle, incoming.as_ref());
+        let proof = incoming.as_ref().and_then(|incoming| decisions::proof(root, &bundle, incoming));
+        let (name, revision) = (source.describe(), source.revision());
+        let origin = Origin { source: Some(&name), revision: revision.as_deref() };
+        let doc = autonomy_plan::report(&plan, verdicts, origin, proof);
+        Prepared { set, facts, plan, doc, texts }
+    }
 }
 
 /// The bundle that is asked: the active generation's. `None` in first activation, where the incoming one is asked,
@@ -240,8 +275,8 @@ fn texts(
     root: &StateRoot,
     manifest: &StateManifest,
     facts: &Facts,
-    active: Option<&Bundle>,
-    incoming: &Bundle,
+    active: &Bundle,
+    incoming: Option<&Bundle>,
 ) -> Texts {
     let mut pairs = Vec::new();
     if let Some(current) = &facts.bound.current {
@@ -256,7 +291,7 @@ fn texts(
             });
         }
     }
-    if let Some(active) = active {
+    if let Some(incoming) = incoming {
         let names = active.modules().keys().chain(incoming.modules().keys());
         let names: std::collections::BTreeSet<&String> = names.collect();
         for name in names {

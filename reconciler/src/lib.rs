@@ -27,9 +27,9 @@ mod set;
 mod source;
 
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set, recover_unfinished};
-pub use foresee::{Foreseen, Foresight, floors_of, foresee, node_of};
+pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
 pub use hold::{resume, suspend};
-pub use judge::{Loaded, Options, Prepared, load, prepare, prepare_saved};
+pub use judge::{Loaded, Options, Prepared, load, look, prepare, prepare_saved};
 pub use record::Actor;
 pub use saved::parse_saved;
 pub use set::{SetCheck, VerifiedSet, verify_set};

@@ -49,6 +49,13 @@ pub struct Learned {
     pub digests: (Blake3, Sha256),
 }
 
+/// Puts into the cache what was hashed.
+pub(crate) fn learn(cache: &mut StatCache, learned: &[Learned]) {
+    for entry in learned {
+        cache.put(entry.identity, entry.size, entry.digests.0, entry.digests.1);
+    }
+}
+
 /// Verifies signatures, the list of files, and every byte. All reasons that can be told at once.
 pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
     let (files, mut reasons) = listed(check.set)?;

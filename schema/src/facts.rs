@@ -192,6 +192,11 @@ pub enum DriftKind {
 }
 
 impl DriftKind {
+    /// Whether applying the active manifest again ends it. What is the operator's own is shown and left alone.
+    pub const fn is_repairable(self) -> bool {
+        !matches!(self, DriftKind::Override | DriftKind::Invalid)
+    }
+
     /// The text in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -237,11 +242,6 @@ impl Drift {
     /// A difference beside the generations.
     pub fn node(path: RelPath, kind: DriftKind, expected: impl Into<String>, actual: impl Into<String>) -> Self {
         Self { place: DriftPlace::Node, ..Self::generation(path, kind, expected, actual) }
-    }
-
-    /// Whether applying the active manifest again ends it. What is the operator's own is shown and left alone.
-    pub fn is_repairable(&self) -> bool {
-        !matches!(self.kind, DriftKind::Override | DriftKind::Invalid)
     }
 
     /// The name of the bound fact.

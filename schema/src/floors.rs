@@ -67,15 +67,8 @@ impl Floors {
     /// These floors after a manifest was admitted; no value is ever lowered.
     #[must_use]
     pub fn raised_by(&self, manifest: &crate::manifest::StateManifest, fingerprint: Blake3) -> Self {
-        let mut floors = self.clone();
         let metadata = &manifest.metadata;
-        let floor = floors
-            .streams
-            .entry(metadata.name.clone())
-            .or_insert(StreamFloor { serial: metadata.serial, manifest: fingerprint });
-        if metadata.serial > floor.serial {
-            *floor = StreamFloor { serial: metadata.serial, manifest: fingerprint };
-        }
+        let mut floors = self.proven_by(&metadata.name, metadata.serial, fingerprint);
         if manifest.spec.revoked.number > floors.revoked.number {
             floors.revoked = manifest.spec.revoked.clone();
         }

@@ -99,17 +99,6 @@ impl PlannedDrift {
         let Drift { place, path, kind, expected, actual } = drift;
         Self { place, path, kind, expected, actual, reason }
     }
-
-    /// The difference alone.
-    pub fn drift(&self) -> Drift {
-        Drift {
-            place: self.place,
-            path: self.path.clone(),
-            kind: self.kind,
-            expected: self.expected.clone(),
-            actual: self.actual.clone(),
-        }
-    }
 }
 
 /// What a step does.
@@ -199,6 +188,23 @@ pub struct Verdict {
     /// What would mend it; empty when nothing must be.
     #[serde(default, skip_serializing_if = "is_default")]
     pub remedy: String,
+}
+
+impl Verdict {
+    /// It lets the plan pass.
+    pub fn passed(message: impl Into<String>) -> Self {
+        Self { code: "ok".to_owned(), ok: true, message: message.into(), remedy: String::new() }
+    }
+
+    /// It refuses the plan.
+    pub fn refused(reason: Reason) -> Self {
+        Self { code: reason.code.as_str().to_owned(), ok: false, message: reason.message, remedy: reason.remedy }
+    }
+
+    /// It is neither a yes nor a no, such as a question that could not be asked here.
+    pub fn noted(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), ..Self::passed(message) }
+    }
 }
 
 /// What the plan will cost.

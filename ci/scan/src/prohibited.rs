@@ -55,7 +55,7 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Whether an absolute path starts with `path` in this line: `a/work/` is a relative one.
+/// Whether an absolute path starts with `path` in this line, rather than a relative one holding the same words.
 fn has_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -1,7 +1,6 @@
 //! `autonomy diff`: whether a set is what the node runs.
 
 use autonomy_plan::render::{Detail, Texts};
-use autonomy_schema::Code;
 use autonomy_schema::plan_doc::PlanDoc;
 
 use crate::Global;
@@ -44,21 +43,11 @@ fn compare(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn difference(args: &Args, global: &Global) -> Result<(PlanDoc, Texts), Failure> {
-    let (root, _) = node::state_root(global)?;
     let Some(source) = &args.source else {
-        let facts = node::facts(&root, node::clock(), args.verify_content)?;
-        let broken = |error: autonomy_plan::PlanError| Failure::because(Code::IoError, error.to_string());
-        let doc = autonomy_plan::refresh(&facts).map_err(broken)?;
-        let doc =
-            doc.ok_or_else(|| Failure::because(Code::UnknownGeneration, "no generation is active on this node"))?;
-        return Ok((doc, Texts::default()));
+        return Ok((plan::against_itself(global, None, args.verify_content)?, Texts::default()));
     };
+    let (root, _) = node::state_root(global)?;
     let source = node::source(source, &args.reach)?;
-    let bar = node::hashing();
-    let progress = |done, total| node::advance(&bar, done, total);
-    let options = node::options(node::clock(), args.verify_content, &progress);
-    let prepared = autonomy_reconciler::prepare(&root, source.set(), &options);
-    bar.finish_and_clear();
-    let prepared = prepared?;
+    let prepared = node::prepared(&root, &source, None, args.verify_content)?;
     Ok((prepared.doc, prepared.texts))
 }

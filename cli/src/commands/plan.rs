@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use autonomy_plan::render::{self, Detail, Style, Texts};
-use autonomy_reconciler::Prepared;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Code, Document as _, Reason, Reasons, Time};
 use clap::ValueEnum;
@@ -14,6 +13,8 @@ use crate::{files, node, ui};
 
 mod fleet;
 mod refresh;
+
+pub(crate) use refresh::against_itself;
 
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -100,7 +101,9 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn one(args: &Args, source: &str, global: &Global) -> Result<u8, Failure> {
-    let prepared = prepare(args, source, global)?;
+    let (root, _) = node::state_root(global)?;
+    let source = node::source(source, &args.reach)?;
+    let prepared = node::prepared(&root, &source, args.now, args.verify_content)?;
     let style = args.look.style(Detail::Full);
     ui::out(&rendered(&prepared.doc, &prepared.texts, args.output, style)?);
     conclude(args, &prepared.doc, prepared.reasons())
@@ -125,17 +128,6 @@ fn conclude(args: &Args, doc: &PlanDoc, reasons: Vec<Reason>) -> Result<u8, Fail
     }
     let pending = args.detailed_exitcode && !doc.steps.is_empty();
     Ok(if pending { exit::PENDING } else { exit::DONE })
-}
-
-fn prepare(args: &Args, source: &str, global: &Global) -> Result<Prepared, Failure> {
-    let (root, _) = node::state_root(global)?;
-    let source = node::source(source, &args.reach)?;
-    let bar = node::hashing();
-    let progress = |done, total| node::advance(&bar, done, total);
-    let options = node::options(args.now.unwrap_or_else(node::clock), args.verify_content, &progress);
-    let prepared = autonomy_reconciler::prepare(&root, source.set(), &options);
-    bar.finish_and_clear();
-    Ok(prepared?)
 }
 
 /// The plan in the wanted form.

@@ -149,3 +149,47 @@ fn a_node_follows_a_branch_through_all_that_happens_to_it() {
     let audit = audit(&site);
     assert!(audit.contains(&first) && audit.contains(&second), "{audit}");
 }
+
+#[test]
+fn https_goes_through_the_proxy_that_the_environment_names_and_nowhere_else() {
+    let site = Site::running();
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = proxy.local_addr().expect("address");
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = proxy.accept().expect("connects");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(&stream), &mut line).expect("asks");
+        line
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_autonomy"))
+        .args(["plan", "git+https://git.example/fleet.git", "--state-root", "node"])
+        .current_dir(site.world.path(""))
+        .env_clear()
+        .env("HTTPS_PROXY", format!("http://{address}"))
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("source_error: "), "{told}");
+    assert_eq!(asked.join().expect("asked").trim(), "CONNECT git.example:443 HTTP/1.1");
+}
+
+#[test]
+fn ssh_is_the_program_that_git_ssh_names_with_the_host_behind_its_options() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::running();
+    site.world.write("ssh", "#!/bin/sh\nprintf '%s\\n' \"$@\" > asked.txt\nexit 7\n");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(site.world.path("ssh"), mode).expect("executable");
+    let output = Command::new(env!("CARGO_BIN_EXE_autonomy"))
+        .args(["plan", "git+ssh://git@git.example:2222/srv/fleet.git", "--state-root", "node"])
+        .current_dir(site.world.path(""))
+        .env_clear()
+        .env("GIT_SSH", site.world.path("ssh"))
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let asked = String::from_utf8(site.world.read("asked.txt")).expect("UTF-8");
+    assert!(asked.contains("BatchMode=yes\n") && asked.contains("\n2222\n"), "{asked}");
+    assert!(asked.ends_with("-l\ngit\n--\ngit.example\ngit-upload-pack '/srv/fleet.git'\n"), "{asked}");
+}

@@ -41,23 +41,23 @@ impl Loop {
     }
 
     /// Asks it to end; gives its exit code.
-    pub(crate) fn end(mut self) -> Option<i32> {
-        let pid = nix_pid(&self.0);
-        let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    pub(crate) fn end(self) -> Option<i32> {
+        self.end_by("-TERM")
+    }
+
+    /// The same with another signal.
+    fn end_by(mut self, signal: &str) -> Option<i32> {
+        let killed = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
         assert!(killed.expect("kill").success());
         let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().expect("waits") {
                 return status.code();
             }
-            assert!(start.elapsed() < LIMIT, "SIGTERM did not end it");
+            assert!(start.elapsed() < LIMIT, "{signal} did not end it");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-fn nix_pid(child: &Child) -> String {
-    child.id().to_string()
 }
 
 /// Waits for a round that satisfies `wanted`.
@@ -192,7 +192,7 @@ fn a_suspended_loop_waits_and_goes_on_when_resumed() {
     assert_eq!(get(&site.world.path("loop.sock"), "/readyz").0, 200);
     site.node("resume").exits(0);
     await_round(&site, "applied", |round| outcome(round) == "applied");
-    assert_eq!(running.end(), Some(0));
+    assert_eq!(running.end_by("-INT"), Some(0));
     let rounds = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
     assert_eq!(rounds.lines().filter(|line| line.contains("\"held\"")).count(), 1, "told once: {rounds}");
 }

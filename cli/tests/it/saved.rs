@@ -4,6 +4,7 @@ use autonomy_schema::{canonical, document};
 use serde_json::{Value, json};
 
 use crate::node::Site;
+use crate::world::PASSWORD;
 
 fn plan_of(site: &Site, file: &str) -> Value {
     serde_json::from_slice(&site.world.read(file)).expect("JSON")
@@ -164,6 +165,8 @@ fn plans_and_facts_hold_no_secret() {
     ];
     for text in &texts {
         assert!(!text.contains(SECRET) && !text.contains(&key), "{text}");
+        // Every verb here runs with the password of the keys in its environment.
+        assert!(!text.contains(PASSWORD), "{text}");
         assert!(!text.contains(&*site.world.path("").to_string_lossy()), "an absolute path: {text}");
     }
     assert!(texts[0].contains("edge/local.toml") && texts[0].contains("sets bandwidth, listen"), "{}", texts[0]);
@@ -255,6 +258,15 @@ fn a_fleet_is_one_line_a_node_worst_first() {
     let table = site.world.run(&format!("plan two --facts {files} --output markdown")).exits(3).stdout();
     assert!(table.contains("| elsewhere | 3 | scope\\_mismatch: "), "{table}");
     site.world.run(&format!("plan two --facts {files} --out plan.json")).exits(64);
+    // Verified for each of them: the forged one is refused for all, although its files were hashed for the first.
+    site.world.run(&format!("plan two --facts {files} --trust-root root.json --detailed-exitcode")).exits(3);
+    site.copy("two", "forged");
+    site.world.write("forged/artifacts/bin/agent", "#!/bin/sh\nexit 1\n");
+    let forged = site.world.run(&format!("plan forged --facts {files} --trust-root root.json")).exits(3).stdout();
+    assert!(
+        forged.lines().skip(1).all(|line| line.contains("_mismatch: ") || line.contains("serial_too_low: ")),
+        "{forged}"
+    );
     site.world.run("plan two --facts facts-a.json facts-a.json").exits(0);
 }
 

@@ -80,7 +80,7 @@ fn listed(subjects: &[String]) -> String {
 fn left_alone(drift: &[PlannedDrift]) -> Vec<String> {
     drift
         .iter()
-        .filter(|entry| !entry.drift().is_repairable())
+        .filter(|entry| !entry.kind.is_repairable())
         .map(|entry| format!("`{}`", safe(entry.path.as_str())))
         .collect()
 }

@@ -37,6 +37,11 @@ impl Site {
         self.folder.path().join(name)
     }
 
+    /// Where the loop looks.
+    fn source(&self) -> Source {
+        Source::parse(self.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source")
+    }
+
     /// Puts a release where the loop looks.
     fn point(&self, name: &str) {
         let (next, source) = (self.path("next"), self.path("source"));
@@ -46,6 +51,16 @@ impl Site {
 }
 
 fn follow<'a>(root: &'a StateRoot, source: &'a Source, runner: &'a Recorder, stop: &'a Stop) -> Follower<'a> {
+    follow_at(root, source, runner, stop, &clock)
+}
+
+fn follow_at<'a>(
+    root: &'a StateRoot,
+    source: &'a Source,
+    runner: &'a Recorder,
+    stop: &'a Stop,
+    clock: &'a dyn Fn() -> Time,
+) -> Follower<'a> {
     Follower::new(Follow {
         root,
         source,
@@ -53,7 +68,7 @@ fn follow<'a>(root: &'a StateRoot, source: &'a Source, runner: &'a Recorder, sto
         who: "test".to_owned(),
         runner,
         units: &|_| None,
-        clock: &clock,
+        clock,
         interval: Duration::from_millis(20),
         stop,
     })
@@ -85,7 +100,7 @@ fn rounds_are_idle_until_something_moves() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
+    let source = site.source();
     let (runner, stop) = (Recorder::default(), Stop::default());
     let mut follower = follow(&root, &source, &runner, &stop);
     let mut round = || follower.round(&mut Silent);
@@ -111,22 +126,12 @@ fn a_closed_window_holds_and_an_open_one_lets_pass() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
+    let source = site.source();
     let (runner, stop) = (Recorder::default(), Stop::default());
     // A Wednesday.
     let now = Cell::new(time("2026-11-25T09:00:00Z"));
     let clock = || now.get();
-    let mut follower = Follower::new(Follow {
-        root: &root,
-        source: &source,
-        workspace: Path::new("/nonexistent"),
-        who: "test".to_owned(),
-        runner: &runner,
-        units: &|_| None,
-        clock: &clock,
-        interval: Duration::from_millis(20),
-        stop: &stop,
-    });
+    let mut follower = follow_at(&root, &source, &runner, &stop, &clock);
     let held = follower.round(&mut Silent).outcome;
     assert!(matches!(&held, Outcome::Held(reasons) if reasons.has(Code::OutsideWindow)), "{held:?}");
     now.set(time("2026-11-25T09:59:59Z"));
@@ -144,7 +149,7 @@ fn a_newer_revision_supersedes_an_apply_before_its_switch() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
+    let source = site.source();
     let (runner, stop) = (Recorder::default(), Stop::default());
     let mut follower = follow(&root, &source, &runner, &stop);
     assert!(matches!(follower.round(&mut Silent).outcome, Outcome::Applied(_)));
@@ -173,7 +178,7 @@ fn a_loop_that_is_ended_stops_before_the_switch_and_can_go_on_later() {
     site.point("one");
     let disk = site.fleet.node();
     let root = state_root(&disk);
-    let source = Source::parse(site.path("source").to_str().expect("UTF-8"), Reach::default()).expect("source");
+    let source = site.source();
     let (runner, stop) = (Recorder::default(), Stop::default());
     let act = || stop.request("the test ends it");
     let mut observer = AtFirstArtifact { act, done: Cell::new(false) };

@@ -129,7 +129,7 @@ fn machine_paths_and_registry_hosts_are_caught_in_any_text() {
     assert_eq!(rules("web/lock.json", concat!("\"https://registry.", "npmjs.org/x\"")), ["registry"]);
     let lock = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
     assert_eq!(rules("Cargo.lock", lock), [""; 0]);
-    assert_eq!(rules("docs/a.md", "trust/root.json and bench/work/"), [""; 0]);
+    assert_eq!(rules("docs/a.md", concat!("trust/root.json and bench/wo", "rk/")), [""; 0]);
 }
 
 #[test]

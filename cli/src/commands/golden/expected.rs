@@ -191,9 +191,9 @@ fn plans(
 
 /// The plan at the clock of the facts, with what would refuse it.
 fn plan_text(overlay: &Name, set: &Rendered, facts: &Facts) -> String {
-    let how = Foresight { trust_root: None, policies: &BTreeMap::new(), clock: None };
+    let mut how = Foresight { trust: None, policies: &BTreeMap::new(), clock: None };
     let source = InMemory { overlay, set };
-    let (mut text, reasons) = match foresee(&source, facts.clone(), &how) {
+    let (mut text, reasons) = match foresee(&source, facts.clone(), &mut how) {
         Ok(Foreseen { doc, reasons }) => (render::text(&doc, &Texts::default(), Style::default()), reasons),
         Err(reasons) => (String::new(), reasons.as_slice().to_vec()),
     };

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use autonomy_plan::render::{self, Detail, Texts};
 use autonomy_policy::Bundle;
-use autonomy_reconciler::{Foreseen, Foresight, foresee};
+use autonomy_reconciler::{Foreseen, Foresight, Trust, foresee};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::{Code, Reasons, Sha256, set};
+use autonomy_stateroot::StatCache;
 use serde_json::json;
 
 use super::{Args, Format, conclude, rendered};
@@ -28,10 +29,11 @@ pub(super) fn run(args: &Args, source: &str) -> Result<u8, Failure> {
     let pinned = args.trust_root.as_deref().map(init::trust_root).transpose()?;
     let policies = args.policy.iter().map(|path| bundle(path)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let clock = Some(args.now.unwrap_or_else(node::clock));
-    let how = Foresight { trust_root: pinned.as_ref().map(|(root, ..)| root), policies: &policies, clock };
+    let trust = pinned.as_ref().map(|(root, ..)| Trust { root, hashed: StatCache::default() });
+    let mut how = Foresight { trust, policies: &policies, clock };
     let facts = args.facts.iter().map(|path| node::facts_file(path)).collect::<Result<Vec<Facts>, _>>()?;
     if let [one] = facts.as_slice() {
-        let Foreseen { doc, reasons } = foresee(source.set(), one.clone(), &how)?;
+        let Foreseen { doc, reasons } = foresee(source.set(), one.clone(), &mut how)?;
         let style = args.look.style(Detail::Full);
         ui::out(&rendered(&doc, &Texts::default(), args.output, style)?);
         return conclude(args, &doc, reasons);
@@ -43,7 +45,7 @@ pub(super) fn run(args: &Args, source: &str) -> Result<u8, Failure> {
     let mut rows: Vec<Row> = Vec::new();
     for facts in facts {
         let node = facts.bound.node.id.to_string();
-        let result = foresee(source.set(), facts, &how);
+        let result = foresee(source.set(), facts, &mut how);
         rows.push(Row { exit: code(args, &result), node, result });
         bar.inc(1);
     }
