@@ -1,6 +1,6 @@
 //! The loop, through the binary: rounds, health, metrics, signals.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -26,10 +26,15 @@ impl Drop for Loop {
 impl Loop {
     /// Starts it; its rounds go to `rounds.jsonl`, its messages to `messages.txt`.
     pub(crate) fn start(site: &Site, source: &str) -> Self {
+        Self::start_on(site, source, "unix:loop.sock")
+    }
+
+    /// The same, with its endpoint at another place.
+    fn start_on(site: &Site, source: &str, listen: &str) -> Self {
         let file = |name: &str| std::fs::File::create(site.world.path(name)).expect("file");
         let child = Command::new(env!("CARGO_BIN_EXE_autonomy"))
-            .args(["reconcile", "--state-root", "node", "--interval", "1s", "--json", "--listen", "unix:loop.sock"])
-            .args(["--source", source])
+            .args(["reconcile", "--state-root", "node", "--interval", "1s", "--json"])
+            .args(["--source", source, "--listen", listen])
             .current_dir(site.world.path(""))
             .env_clear()
             .stdin(Stdio::null())
@@ -78,7 +83,10 @@ pub(crate) fn await_round(site: &Site, what: &str, wanted: impl Fn(&Value) -> bo
 
 /// `GET path` over the loop's socket: status and body.
 fn get(socket: &Path, path: &str) -> (u16, String) {
-    let mut stream = UnixStream::connect(socket).expect("connects");
+    ask(UnixStream::connect(socket).expect("connects"), path)
+}
+
+fn ask(mut stream: impl Read + Write, path: &str) -> (u16, String) {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asks");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answers");
@@ -195,4 +203,18 @@ fn a_suspended_loop_waits_and_goes_on_when_resumed() {
     assert_eq!(running.end_by("-INT"), Some(0));
     let rounds = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
     assert_eq!(rounds.lines().filter(|line| line.contains("\"held\"")).count(), 1, "told once: {rounds}");
+}
+
+#[test]
+fn health_is_served_on_loopback_as_well() {
+    let site = Site::running();
+    point(&site, "one");
+    let running = Loop::start_on(&site, "source", "127.0.0.1:0");
+    await_round(&site, "a round", |round| outcome(round) == "unchanged");
+    let told = String::from_utf8(site.world.read("messages.txt")).expect("UTF-8");
+    let address = told.lines().find_map(|line| line.strip_prefix("Health and metrics on ")).expect("an address");
+    let connect = || std::net::TcpStream::connect(address).expect("connects");
+    assert_eq!(ask(connect(), "/readyz").0, 200);
+    assert!(ask(connect(), "/metrics").1.contains("autonomy_reconcile_rounds_total{outcome=\"unchanged\"} 1"));
+    assert_eq!(running.end(), Some(0));
 }
