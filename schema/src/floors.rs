@@ -88,6 +88,24 @@ impl Floors {
         floors
     }
 
+    /// The higher of both, value by value: floors that come back from a backup lower nothing, and lose nothing that they
+    /// hold. On one serial with two manifests, and on one revocation number with two lists, these floors stay.
+    #[must_use]
+    pub fn merged(&self, other: &Floors) -> Self {
+        let mut floors = self.clone();
+        for (stream, floor) in &other.streams {
+            floors = floors.proven_by(stream, floor.serial, floor.manifest);
+        }
+        if other.revoked.number > floors.revoked.number {
+            floors.revoked = other.revoked.clone();
+        }
+        floors.promoted |= other.promoted;
+        floors.stream = floors.stream.or_else(|| other.stream.clone());
+        floors.time_mark = floors.time_mark.max(other.time_mark);
+        floors.root_version = floors.root_version.max(other.root_version);
+        floors
+    }
+
     /// These floors after a generation of `stream` became the last known good one. The first one decides which stream
     /// the node follows.
     #[must_use]
