@@ -9,9 +9,11 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use autonomy_schema::facts::DriftKind;
-use autonomy_schema::manifest::{Service, ServiceAction};
+use autonomy_schema::journal::Moment;
+use autonomy_schema::manifest::{Health, Service, ServiceAction};
 use autonomy_schema::path::UnitName;
 use nix::sys::signal::{Signal, killpg};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::services::ServiceRunner;
@@ -24,6 +26,11 @@ const OUTPUT_CAP: u64 = 4096;
 const POLL: Duration = Duration::from_millis(10);
 /// How long a failed command's pipe may stay open: a child of its own may hold it for ever.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How the health command is started: by this very program, which sets limits, sees to its time and ends what it leaves
+/// behind. What is set between fork and exec would be unsafe code.
+const TRAMPOLINE: [&str; 2] = ["/proc/self/exe", "exec-limited"];
+/// How much longer than the command the trampoline may take: its own start, and ending what the command left behind.
+const TRAMPOLINE_GRACE: Duration = Duration::from_secs(15);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command did not do its work.
@@ -92,6 +99,30 @@ impl ServiceRunner for SystemRunner {
     fn run(&self, service: &Service) -> Result<(), String> {
         let Some(command) = self.command(service) else { return Ok(()) };
         run(command, service.label(), self.timeout).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, health: &Health) -> Result<(), String> {
+        let Some((program, arguments)) = health.command.split_first() else { return Ok(()) };
+        let limit = Duration::from_millis(health.timeout.millis());
+        let mut command = Command::new(TRAMPOLINE[0]);
+        command.arg(TRAMPOLINE[1]).arg("--timeout-ms").arg(limit.as_millis().to_string()).arg("--");
+        command.arg(self.artifacts.join(program)).args(arguments).current_dir(&self.artifacts);
+        let result = run(command, program, limit.saturating_add(TRAMPOLINE_GRACE));
+        result.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn moment(&self) -> Moment {
+        moment()
+    }
+}
+
+/// Which boot this is, and how long it lasts, sleep included. Nobody can set that clock.
+fn moment() -> Moment {
+    let elapsed = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    Moment {
+        boot_id: autonomy_stateroot::lock::boot_id(),
+        // The kernel has had this clock since 2.6.39; without it every look would be the beginning of the boot.
+        elapsed_ms: elapsed.map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -13,14 +13,18 @@
 //! Deliberately absent: choices about meaning (crate `plan`), verification (crate `trust`), admission (crate `policy`),
 //! clocks, the network, and environment variables.
 //!
-//! Start with [`Transaction::run`], then [`recover`].
+//! Start with [`Transaction::run`], then `finish.rs`, then [`recover`].
 
 mod activate;
+mod confirm;
 mod exec;
+mod finish;
 mod observe;
 mod outbox;
 mod recover;
 mod reinstate;
+mod repair;
+mod rollback;
 mod services;
 mod stage;
 pub mod transaction;
@@ -29,6 +33,8 @@ pub use exec::{CommandError, SERVICE_TIMEOUT, SystemRunner, unit_state};
 pub use observe::{Event, Observer, Silent};
 pub use recover::{Recovery, recover};
 pub use reinstate::{reinstate_current, reinstate_lkg};
+pub use repair::Repair;
+pub use rollback::Return;
 pub use services::ServiceRunner;
 pub use stage::StageError;
 pub use transaction::{Applied, ApplyError, Transaction};

@@ -21,6 +21,12 @@ pub enum Event<'a> {
     ServiceDone(&'a str),
     /// A service failed.
     ServiceFailed(&'a str, &'a Reason),
+    /// The health command is about to run.
+    HealthStarted(&'a str),
+    /// It is well.
+    HealthDone(&'a str),
+    /// It is not.
+    HealthFailed(&'a str, &'a Reason),
     /// The change is being undone, for this reason.
     RollingBack(&'a Reason),
 }

@@ -1,25 +1,29 @@
-//! What the next locking verb does first: it finishes or undoes the apply that was cut off.
+//! What the next locking verb does first: it finishes or undoes the change that was cut off, and looks whether the time to
+//! confirm is over.
 
-use autonomy_schema::journal::{Journal, Phase};
+use autonomy_schema::journal::{Journal, Operation, Phase};
 use autonomy_schema::{Name, Reason, RelPath};
 use autonomy_stateroot::{DiskError, StateRoot, layout};
 
 use crate::activate::Active;
-use crate::stage;
 use crate::transaction::{ApplyError, Transaction, corrupt, exists};
 
 /// What recovery found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
-    /// Nothing was unfinished.
+    /// Nothing was unfinished, or what waits for a confirmation has still time.
     Clean,
     /// A staged generation waits for its apply; nothing was changed.
     StillStaged(Name),
     /// The old generation is active; what was staged is removed.
     Undone(Name),
+    /// A rollback was cut off before its switch; nothing was changed.
+    NotBegun(Name),
     /// The new generation is active; what was left to do is done.
     Finished(Name),
-    /// A service failed, then or now: the generation named is active again.
+    /// The machine was started anew, so the window to confirm this generation starts again, once.
+    WaitsAgain(Name),
+    /// A service or the health command failed, or nobody confirmed in time: the generation named is active again.
     RolledBack {
         /// Why.
         reason: Reason,
@@ -47,8 +51,13 @@ fn recover_journal(mut transaction: Transaction<'_>) -> Result<Recovery, ApplyEr
     let current = root.current().map_err(ApplyError::Refused)?;
     let switched = current.as_ref() == Some(&journal.generation);
     match journal.phase {
+        // Only a rollback switches right after its intent: what it goes to was there.
+        Phase::Intent if switched && journal.operation != Operation::Rollback => Err(corrupt(format!(
+            "`current` points to `{}`, which the journal says was never staged",
+            journal.generation
+        ))),
         // The rename may be on disk although the journal does not say so yet.
-        Phase::Staged | Phase::Prechecked | Phase::Switched if switched => {
+        Phase::Intent | Phase::Staged | Phase::Prechecked | Phase::Switched if switched => {
             journal.phase = Phase::Switched;
             root.write_journal(&journal)?;
             let active = Active::recovered(journal.generation.clone());
@@ -56,20 +65,36 @@ fn recover_journal(mut transaction: Transaction<'_>) -> Result<Recovery, ApplyEr
             Ok(Recovery::Finished(journal.generation))
         }
         Phase::Switched => resume_return(transaction, &mut journal, current),
-        Phase::Intent if switched => Err(corrupt(format!(
-            "`current` points to `{}`, which the journal says was never staged",
-            journal.generation
-        ))),
-        Phase::Staged | Phase::Prechecked if exists(root, &journal.generation)? => {
-            Ok(Recovery::StillStaged(journal.generation))
-        }
-        Phase::Intent | Phase::Staged | Phase::Prechecked => {
-            stage::discard(root, &journal.generation)?;
-            transaction.enter(&mut journal, Phase::RolledBack)?;
-            Ok(Recovery::Undone(journal.generation))
-        }
+        Phase::Waiting if switched => transaction.look_at_wait(journal),
+        Phase::Waiting => Err(points_elsewhere(&journal, current)),
+        Phase::Intent | Phase::Staged | Phase::Prechecked => before_switch(transaction, journal),
         Phase::Confirmed | Phase::RolledBack => Ok(Recovery::Clean),
     }
+}
+
+/// Nothing is switched: what is staged whole waits for its apply, everything else is removed. A generation that it was to
+/// take over from may have run out of time meanwhile.
+fn before_switch(mut transaction: Transaction<'_>, journal: Journal) -> Result<Recovery, ApplyError> {
+    let root = transaction.root;
+    let waits = journal.supersedes.as_deref().cloned();
+    let is_over = waits.as_ref().and_then(|waits| waits.waiting.as_ref()).is_some_and(|waiting| {
+        !matches!(waiting.judge(&transaction.runner.moment()), autonomy_schema::journal::Verdict::Holds(_))
+    });
+    let is_whole = journal.phase != Phase::Intent && exists(root, &journal.generation)?;
+    if journal.operation == Operation::Apply && is_whole && !is_over {
+        return Ok(Recovery::StillStaged(journal.generation));
+    }
+    let (operation, generation) = (journal.operation, journal.generation.clone());
+    // A repair beside the active generation ends with its link; what the link names is not taken away again.
+    if operation == Operation::Repair && root.lkg().map_err(ApplyError::Refused)?.as_ref() == Some(&generation) {
+        transaction.close_repair(journal)?;
+    } else {
+        transaction.give_up(journal)?;
+    }
+    if let Some(waits) = waits.filter(|_| is_over) {
+        return transaction.look_at_wait(waits);
+    }
+    Ok(if operation == Operation::Rollback { Recovery::NotBegun(generation) } else { Recovery::Undone(generation) })
 }
 
 /// The journal says `switched` and `current` points elsewhere: the way back was cut off after its rename.
@@ -79,15 +104,16 @@ fn resume_return(
     current: Option<Name>,
 ) -> Result<Recovery, ApplyError> {
     if journal.failure.is_none() {
-        let shown = current.map_or_else(|| "nothing".to_owned(), |name| format!("`{name}`"));
-        return Err(corrupt(format!(
-            "the journal says `{}` is active; `current` points to {shown}",
-            journal.generation
-        )));
+        return Err(points_elsewhere(journal, current));
     }
     let active = Active::recovered(journal.generation.clone());
     transaction.finish(journal, &active)?;
     Ok(Recovery::Undone(journal.generation.clone()))
+}
+
+fn points_elsewhere(journal: &Journal, current: Option<Name>) -> ApplyError {
+    let shown = current.map_or_else(|| "nothing".to_owned(), |name| format!("`{name}`"));
+    corrupt(format!("the journal says `{}` is active; `current` points to {shown}", journal.generation))
 }
 
 /// Removes copies that were cut off before they became objects.

@@ -1,16 +1,37 @@
-//! Services after the switch: journaled one by one, each at least once.
+//! Services and the health command after the switch: journaled one by one, each at least once.
 
-use autonomy_schema::journal::Journal;
-use autonomy_schema::manifest::{Service, StateManifest};
+use autonomy_schema::journal::{Journal, Moment};
+use autonomy_schema::manifest::{Health, Service, StateManifest};
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, document, set};
 use autonomy_stateroot::{StateRoot, layout, read_capped};
 
 use crate::observe::{Event, Observer};
 
-/// Who runs a service: systemd and child processes on a node, a recorder in crash tests.
+/// The machine below: systemd, child processes and the kernel's clock on a node, a recorder in crash tests.
 pub trait ServiceRunner {
     /// Runs one service of the generation that `current` points to; the error says what went wrong.
     fn run(&self, service: &Service) -> Result<(), String>;
+    /// Runs the health command of the generation that `current` points to, within its limits.
+    fn check(&self, health: &Health) -> Result<(), String>;
+    /// Which boot this is, and how long it lasts already.
+    fn moment(&self) -> Moment;
+}
+
+/// Runs the health command; gives the reason when the release is not well.
+pub(crate) fn check(health: &Health, runner: &dyn ServiceRunner, observer: &mut dyn Observer) -> Option<Reason> {
+    let label = health.command.first().map_or("", String::as_str);
+    observer.event(&Event::HealthStarted(label));
+    match runner.check(health) {
+        Ok(()) => {
+            observer.event(&Event::HealthDone(label));
+            None
+        }
+        Err(cause) => {
+            let reason = Reason::new(Code::HealthFailed, format!("health command `{label}`: {cause}"));
+            observer.event(&Event::HealthFailed(label, &reason));
+            Some(reason)
+        }
+    }
 }
 
 /// Runs what the journal still lists, and writes it down after each. Gives the reason of the first failure.

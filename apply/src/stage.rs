@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use autonomy_policy::AdmittedPlan;
 use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::manifest::{Artifact, FilePins, StateManifest};
-use autonomy_schema::{Code, Document as _, Mode, Name, Reason, Reasons, RelPath, set};
+use autonomy_schema::{Code, Mode, Name, Reason, Reasons, RelPath, set};
 use autonomy_stateroot::{
     DiskError, Durability, InsertError, LockGuard, LockMode, ObjectStore, Pins, SetSource, StatCache, StateRoot,
     SyncTarget, durable, layout,
@@ -62,9 +61,11 @@ impl StageError {
 pub(crate) struct Staging<'a> {
     pub(crate) root: &'a StateRoot,
     pub(crate) set: &'a dyn SetSource,
-    pub(crate) admitted: &'a AdmittedPlan,
+    pub(crate) manifest: &'a Verified<StateManifest>,
     pub(crate) lock: &'a Verified<autonomy_schema::lock::Lock>,
     pub(crate) policy: &'a [u8],
+    /// The plan that makes or made the generation.
+    pub(crate) plan: Option<&'a [u8]>,
     pub(crate) cache: &'a mut StatCache,
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn stage(
     observer: &mut dyn Observer,
 ) -> Result<Staged, StageError> {
     let _writer = shared_store(staging.root)?;
-    let manifest = staging.admitted.manifest().document();
+    let manifest = staging.manifest.document();
     let batched = manifest.spec.artifacts.len() * 2 > MANY_FILES;
     let durability = if batched { Durability::Batched } else { Durability::PerFile };
     let disk = staging.root.disk();
@@ -137,7 +138,7 @@ fn place_objects(
     observer: &mut dyn Observer,
 ) -> Result<(), StageError> {
     let store = ObjectStore::new(staging.root);
-    let artifacts = &staging.admitted.manifest().document().spec.artifacts;
+    let artifacts = &staging.manifest.document().spec.artifacts;
     let total = artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum();
     let mut done = 0;
     for artifact in artifacts {
@@ -198,21 +199,18 @@ fn make_folders(root: &StateRoot, path: &RelPath, folders: &mut BTreeSet<RelPath
 
 /// Writes the signed documents, `edge.toml` and `plan.json`; the very bytes that were verified.
 fn write_documents(staging: &Staging<'_>, base: &RelPath, batched: bool) -> Result<(), StageError> {
-    let manifest = staging.admitted.manifest();
-    let document: &StateManifest = manifest.document();
-    let plan = staging.admitted.plan().doc().to_canonical()?;
-    let edge = document.spec.relay.edge_toml();
-    let files: [(&'static str, &[u8]); 7] = [
+    let manifest = staging.manifest;
+    let edge = manifest.document().spec.relay.edge_toml();
+    let files: [(&'static str, &[u8]); 6] = [
         (set::MANIFEST, manifest.bytes()),
         (set::MANIFEST_SIGNATURES, manifest.signatures()),
         (set::LOCK, staging.lock.bytes()),
         (set::LOCK_SIGNATURES, staging.lock.signatures()),
         (set::POLICY, staging.policy),
         ("edge.toml", edge.as_bytes()),
-        ("plan.json", &plan),
     ];
     let disk = staging.root.disk();
-    for (name, bytes) in files {
+    for (name, bytes) in files.into_iter().chain(staging.plan.map(|plan| ("plan.json", plan))) {
         let path = base.join(&RelPath::fixed(name));
         disk.set_len(&path, 0)?;
         disk.write_at(&path, 0, bytes)?;

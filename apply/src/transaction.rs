@@ -1,30 +1,32 @@
-//! The whole of an apply, journaled: `intent → staged → prechecked → switched → confirmed | rolled back`.
+//! An apply up to its switch, journaled: `intent → staged → prechecked → switched`. What follows is [`mod@crate::finish`].
 //!
-//! Every phase is durable before the next begins, and each step after `switched` may run twice without harm. What a
-//! power cut leaves is finished or undone by [`crate::recover`], which shares the second half of this file.
+//! Every phase is durable before the next begins. What a power cut leaves is finished or undone by [`crate::recover`].
+//! While a generation waits to be confirmed, the journal of what takes over from it carries that wait along, so that it
+//! goes on when the newer one does not come to its switch.
 
 use autonomy_policy::AdmittedPlan;
 use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::floors::Floors;
-use autonomy_schema::journal::{Journal, Phase};
+use autonomy_schema::journal::{Journal, Operation, Phase};
 use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, lock::Lock};
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, lock::Lock};
 use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateRoot, layout};
 use autonomy_trust::Verified;
 
-use crate::activate::{Active, activate, promote, revert};
+use crate::activate::activate;
+use crate::finish::Finished;
 use crate::observe::{Event, Observer, stopped};
-use crate::services::{self, ServiceRunner};
+use crate::services::ServiceRunner;
 use crate::stage::{self, StageError, Staged, Staging};
 use crate::{outbox, recover};
 
-/// What an apply works with. The lock is proof that no other process changes the state root meanwhile.
+/// What a change works with. The lock is proof that no other process changes the state root meanwhile.
 pub struct Transaction<'a> {
     /// The state root.
     pub root: &'a StateRoot,
     /// Held for the whole of it.
     pub held: &'a ActivationLock,
-    /// Who runs services.
+    /// Who runs services and the health command.
     pub runner: &'a dyn ServiceRunner,
     /// Who listens.
     pub observer: &'a mut dyn Observer,
@@ -55,6 +57,8 @@ pub enum Applied {
     Staged(Name),
     /// The generation is active and the last known good one.
     Active(Name),
+    /// The generation is active, and waits to be confirmed.
+    Waiting(Name),
     /// Only the outbox changed.
     Relayed,
 }
@@ -126,30 +130,33 @@ impl Transaction<'_> {
         self.raise_floors(request, &mut journal)?;
         let active = activate(self.root, staged)?;
         self.enter(&mut journal, Phase::Switched)?;
-        self.finish(&mut journal, &active)?;
-        Ok(Applied::Active(journal.generation))
+        Ok(match self.finish(&mut journal, &active)? {
+            Finished::Promoted => Applied::Active(journal.generation),
+            Finished::Waiting => Applied::Waiting(journal.generation),
+        })
     }
 
     /// Phases `intent` and `staged`, or what an earlier run of the same plan left staged.
     fn stage(&mut self, request: &mut Request<'_>, before: Option<Name>) -> Result<(Journal, Staged), ApplyError> {
-        let earlier = self.root.journal().map_err(ApplyError::Refused)?.filter(|journal| !journal.phase.is_final());
-        if let Some(journal) = earlier {
+        let earlier = self.root.journal().map_err(ApplyError::Refused)?;
+        if let Some(journal) = earlier.filter(|journal| journal.phase.is_before_switch()) {
             let same = journal.plan_id == request.admitted.plan().id() && journal.previous == before;
-            if same && journal.phase != Phase::Intent {
+            if same && journal.operation == Operation::Apply && journal.phase != Phase::Intent {
                 let staged = Staged::recovered(journal.generation.clone());
                 return Ok((journal, staged));
             }
             self.give_up(journal)?;
         }
         let mut journal = self.intent(request, before)?;
-        self.root.write_journal(&journal)?;
-        self.observer.event(&Event::Phase(Phase::Intent));
+        self.begin(&journal)?;
+        let plan = request.admitted.plan().doc().to_canonical()?;
         let mut staging = Staging {
             root: self.root,
             set: request.set,
-            admitted: &request.admitted,
+            manifest: request.admitted.manifest(),
             lock: request.lock,
             policy: request.policy,
+            plan: Some(&plan),
             cache: request.cache,
         };
         match stage::stage(&mut staging, &journal.generation, self.observer) {
@@ -166,31 +173,41 @@ impl Transaction<'_> {
     }
 
     fn intent(&self, request: &Request<'_>, before: Option<Name>) -> Result<Journal, ApplyError> {
-        let manifest = request.admitted.manifest();
-        let metadata = &manifest.document().metadata;
-        let generation = self.root.next_generation_name(metadata.serial, manifest.fingerprint())?;
-        Ok(Journal {
-            api_version: ApiVersion::default(),
-            kind: Kind::Journal,
-            phase: Phase::Intent,
-            plan_id: request.admitted.plan().id(),
-            manifest: manifest.fingerprint(),
-            stream: metadata.name.clone(),
-            serial: metadata.serial,
-            generation,
-            previous: before,
-            services: request.admitted.plan().services(),
-            services_done: 0,
-            relay: request.admitted.plan().relays(),
-            failure: None,
-        })
+        let (plan, manifest) = (request.admitted.plan(), request.admitted.manifest());
+        let serial = manifest.document().metadata.serial;
+        let generation = self.root.next_generation_name(serial, manifest.fingerprint())?;
+        let journal = new_journal(Operation::Apply, plan.id(), manifest, generation, before);
+        let journal = Journal { services: plan.services(), relay: plan.relays(), ..journal };
+        self.taking_over(journal)
     }
 
-    /// Removes what an apply staged and closes its journal.
-    fn give_up(&mut self, mut journal: Journal) -> Result<(), DiskError> {
+    /// The journal with the wait that it takes over from, if there is one. A repair of what waits goes on waiting: it
+    /// does not gain time.
+    pub(crate) fn taking_over(&self, journal: Journal) -> Result<Journal, ApplyError> {
+        let earlier = self.root.journal().map_err(ApplyError::Refused)?;
+        let Some(waits) = earlier.filter(|earlier| earlier.phase == Phase::Waiting) else { return Ok(journal) };
+        let waiting = waits.waiting.clone().filter(|_| waits.manifest == journal.manifest);
+        let supersedes = Some(Box::new(Journal { supersedes: None, ..waits }));
+        Ok(Journal { waiting, supersedes, ..journal })
+    }
+
+    pub(crate) fn begin(&mut self, journal: &Journal) -> Result<(), DiskError> {
+        self.root.write_journal(journal)?;
+        self.observer.event(&Event::Phase(journal.phase));
+        Ok(())
+    }
+
+    /// Removes what was staged and closes its journal, or goes on with the wait that it was about to take over from.
+    pub(crate) fn give_up(&mut self, mut journal: Journal) -> Result<(), DiskError> {
         recover::sweep(self.root)?;
-        stage::discard(self.root, &journal.generation)?;
-        self.enter(&mut journal, Phase::RolledBack)
+        // A rollback goes to a generation that was there before it.
+        if journal.operation != Operation::Rollback {
+            stage::discard(self.root, &journal.generation)?;
+        }
+        match journal.supersedes.take() {
+            Some(waits) => self.begin(&waits),
+            None => self.enter(&mut journal, Phase::RolledBack),
+        }
     }
 
     /// Floors rise durably before activation, and are never lowered.
@@ -211,59 +228,43 @@ impl Transaction<'_> {
         self.observer.event(&Event::Phase(phase));
         Ok(())
     }
+}
 
-    /// Everything after the switch: services, promotion, outbox; or the way back.
-    pub(crate) fn finish(&mut self, journal: &mut Journal, active: &Active) -> Result<(), ApplyError> {
-        if journal.failure.is_none() {
-            journal.failure = services::run_listed(self.root, journal, self.runner, self.observer)?;
-            if journal.failure.is_some() {
-                self.root.write_journal(journal)?;
-            }
-        }
-        if let Some(reason) = journal.failure.clone() {
-            let active = self.go_back(journal, &reason)?;
-            return Err(ApplyError::RolledBack { reason, active });
-        }
-        promote(self.root, active)?;
-        let floors = floors(self.root)?;
-        let promoted = floors.promoted_by(&journal.stream);
-        if promoted != floors {
-            self.root.write_floors(&promoted)?;
-        }
-        if journal.relay {
-            outbox::put(self.root, journal.manifest, active.generation())?;
-        }
-        self.enter(journal, Phase::Confirmed)?;
-        Ok(())
-    }
-
-    /// Back to the last known good generation; the manifest is pinned so that it is not tried again.
-    fn go_back(&mut self, journal: &mut Journal, reason: &Reason) -> Result<Option<Name>, ApplyError> {
-        self.observer.event(&Event::RollingBack(reason));
-        let lkg = self.root.lkg().map_err(ApplyError::Refused)?;
-        let target = lkg.or_else(|| journal.previous.clone());
-        pin(self.root, journal.manifest)?;
-        outbox::take(self.root, journal.manifest)?;
-        revert(self.root, target.as_ref())?;
-        if let Some(generation) = &target {
-            services::rerun(self.root, generation, self.runner, self.observer);
-        }
-        self.enter(journal, Phase::RolledBack)?;
-        Ok(target)
+/// A journal at its beginning.
+pub(crate) fn new_journal(
+    operation: Operation,
+    plan_id: Blake3,
+    manifest: &Verified<autonomy_schema::StateManifest>,
+    generation: Name,
+    previous: Option<Name>,
+) -> Journal {
+    let document = manifest.document();
+    Journal {
+        api_version: ApiVersion::default(),
+        kind: Kind::Journal,
+        operation,
+        phase: Phase::Intent,
+        plan_id,
+        manifest: manifest.fingerprint(),
+        stream: document.metadata.name.clone(),
+        serial: document.metadata.serial,
+        generation,
+        previous,
+        services: Vec::new(),
+        services_done: 0,
+        health: document.spec.health.clone(),
+        confirm: document.spec.confirm.clone(),
+        waiting: None,
+        supersedes: None,
+        leaves: None,
+        relay: false,
+        failure: None,
     }
 }
 
 /// The floors of an initialized state root.
-fn floors(root: &StateRoot) -> Result<Floors, ApplyError> {
+pub(crate) fn floors(root: &StateRoot) -> Result<Floors, ApplyError> {
     Ok(root.floors().map_err(ApplyError::Refused)?.unwrap_or_default())
-}
-
-fn pin(root: &StateRoot, manifest: Blake3) -> Result<(), ApplyError> {
-    let mut pinned = root.pinned().map_err(ApplyError::Refused)?;
-    if pinned.insert(manifest) {
-        root.write_pinned(&pinned)?;
-    }
-    Ok(())
 }
 
 /// Whether a generation's folder is there.

@@ -7,18 +7,23 @@ use crate::failure::Failure;
 
 mod apply;
 mod completions;
+mod confirm;
 mod diff;
+mod exec_limited;
 mod explain;
 mod facts;
+mod generations;
 mod golden;
+mod history;
 mod init;
 mod keygen;
 mod lock;
-mod plan;
+pub(crate) mod plan;
 mod policy;
 mod reconcile;
 mod render;
 mod resume;
+mod rollback;
 mod run;
 mod schema;
 mod show;
@@ -26,6 +31,7 @@ mod sign;
 mod status;
 mod suspend;
 mod trust;
+mod unpin;
 mod verify;
 
 /// What to do.
@@ -64,6 +70,16 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Make a set the active generation of this node.
     Apply(apply::Args),
+    /// Confirm that the new release works, so that the node keeps it.
+    Confirm(confirm::Args),
+    /// Return to a generation that the node had.
+    Rollback(rollback::Args),
+    /// Let a manifest that failed here be tried again.
+    Unpin(unpin::Args),
+    /// Tell who changed this node, when, why, and how it ended. Writes nothing.
+    History(history::Args),
+    /// List the generations of this node. Writes nothing.
+    Generations(generations::Args),
     /// Records of rendered manifests and plans, for merge requests.
     #[command(subcommand)]
     Golden(golden::Command),
@@ -77,6 +93,9 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Explain a reason code.
     Explain(explain::Args),
+    /// Start a command within limits: how the health command is run.
+    #[command(hide = true)]
+    ExecLimited(exec_limited::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
 }
@@ -99,12 +118,18 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Show(args) => show::run(&args),
         Command::Diff(args) => diff::run(&args, global),
         Command::Apply(args) => apply::run(&args, global),
+        Command::Confirm(args) => confirm::run(&args, global),
+        Command::Rollback(args) => rollback::run(&args, global),
+        Command::Unpin(args) => unpin::run(&args, global),
+        Command::History(args) => history::run(&args, global),
+        Command::Generations(args) => generations::run(&args, global),
         Command::Golden(command) => golden::run(&command),
         Command::Reconcile(args) => reconcile::run(&args, global),
         Command::Suspend(args) => suspend::run(&args, global),
         Command::Resume(args) => resume::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Explain(args) => explain::run(&args),
+        Command::ExecLimited(args) => exec_limited::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }

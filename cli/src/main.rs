@@ -10,6 +10,7 @@ mod files;
 mod keys;
 mod node;
 mod ui;
+mod watcher;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use autonomy_reconciler::{Actor, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
+use autonomy_stateroot::hold::Suspension;
 use autonomy_stateroot::{SetSource, StateRoot, layout, read_capped};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
@@ -166,4 +167,12 @@ pub(crate) fn options(clock: Time, verify_content: bool, progress: &dyn Fn(u64, 
 pub(crate) fn advance(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
     bar.set_position(done);
+}
+
+/// Since when, by whom and why changes are held, as the end of a sentence.
+pub(crate) fn suspension_text(suspension: Option<&Suspension>) -> String {
+    let Some(Suspension { since, reason, owner }) = suspension else { return String::new() };
+    let owner = owner.as_ref().map_or_else(String::new, |owner| format!(" by {owner}"));
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!(" since {since}{owner}{reason}")
 }

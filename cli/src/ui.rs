@@ -66,6 +66,19 @@ pub(crate) fn printable(text: &str) -> String {
     text.split('\n').map(autonomy_plan::render::escape::safe).collect::<Vec<_>>().join("\n")
 }
 
+/// A span of time for people: its two largest units.
+pub(crate) fn span(seconds: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
+    let counted = |(name, size): (&str, u64), rest: u64| {
+        let count = rest / size;
+        (count > 0).then(|| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
+    };
+    let Some(first) = UNITS.iter().position(|(_, size)| seconds >= *size) else { return "0 seconds".to_owned() };
+    let largest = counted(UNITS[first], seconds);
+    let rest = UNITS.get(first + 1).and_then(|unit| counted(*unit, seconds % UNITS[first].1));
+    [largest, rest].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// Traces go to stderr; `AUTONOMY_LOG` has the filter of `tracing`.
 pub(crate) fn trace(verbose: u8) {
     let level = match verbose {
@@ -141,4 +154,16 @@ pub(crate) fn password(prompt: &str, twice: bool) -> Result<Zeroizing<String>, F
     }
     std::io::stderr().flush().ok();
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        let told = [0, 1, 59, 61, 3600, 90_000, 86_400 * 365].map(span);
+        let wanted = ["0 seconds", "1 second", "59 seconds", "1 minute 1 second", "1 hour", "1 day 1 hour", "365 days"];
+        assert_eq!(told, wanted);
+    }
 }

@@ -27,8 +27,6 @@ fn block(address: String, code: Code, text: String, fact: String) -> Step {
 pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
     let spec = &desired.manifest.spec;
     let not_built = [
-        (spec.confirm.is_some(), "spec.confirm", "cannot wait for a confirmation"),
-        (spec.health.is_some(), "spec.health", "cannot run a health command"),
         (
             !spec.reconstruction.steps.is_empty(),
             "spec.reconstruction",

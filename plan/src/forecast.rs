@@ -24,6 +24,13 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
     if matches!(change, Change::Same) {
         return forecast;
     }
+    forecast.restarts = steps::running(manifest).count() as u64;
+    if let Change::Rollback(_) = change {
+        // Everything is there already.
+        forecast.disk_reused_bytes =
+            spec.artifacts.iter().filter_map(autonomy_schema::manifest::Artifact::file).map(|pins| pins.size).sum();
+        return forecast;
+    }
     // An object is kept once per content and mode.
     let drifted = steps::drifted_artifacts(&bound.drift);
     let mut objects: BTreeSet<(Blake3, Mode)> = change
@@ -47,7 +54,6 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         }
     }
     forecast.disk_new_bytes = new_bytes;
-    forecast.restarts = steps::running(manifest).count() as u64;
     forecast
 }
 

@@ -4,7 +4,7 @@ use autonomy_schema::canonical::{self, CanonicalError};
 use autonomy_schema::digest::Blake3;
 use autonomy_schema::facts::{BoundFacts, Facts, GenerationFacts};
 use autonomy_schema::manifest::{Service, StateManifest};
-use autonomy_schema::path::RelPath;
+use autonomy_schema::path::{Name, RelPath};
 use autonomy_schema::plan_doc::{
     Action, FORMAT_VERSION, Forecast, PlanDoc, PlannedDrift, PlannedManifest, Step, Summary, Verdicts,
 };
@@ -23,6 +23,8 @@ pub struct Desired<'a> {
     pub fingerprint: Blake3,
     /// Version of its policy bundle, as the lock says it.
     pub policy_semver: Option<&'a str>,
+    /// The generation that is returned to; `None` when the manifest comes with a set.
+    pub returns_to: Option<&'a Name>,
 }
 
 /// Why no plan could be made.
@@ -75,6 +77,11 @@ impl Plan {
         self.doc.steps.iter().any(|step| step.address == steps::GENERATION)
     }
 
+    /// Whether it goes to a generation that is there.
+    pub fn returns(&self) -> bool {
+        self.doc.steps.iter().any(|step| step.reason.code == why::Why::RollbackAsked.as_str())
+    }
+
     /// Whether the manifest goes on to peers.
     pub fn relays(&self) -> bool {
         self.doc.steps.iter().any(|step| step.action == Action::Relay)
@@ -88,6 +95,8 @@ pub(crate) enum Change<'a> {
     First,
     /// Another manifest is active.
     Update(&'a GenerationFacts),
+    /// Another generation is active, and this one is there.
+    Rollback(&'a GenerationFacts),
     /// This manifest is active, and the generation differs from it.
     Repair(&'a GenerationFacts),
     /// This manifest is active.
@@ -97,6 +106,10 @@ pub(crate) enum Change<'a> {
 impl<'a> Change<'a> {
     fn of(desired: &Desired<'_>, bound: &'a BoundFacts) -> Self {
         match &bound.current {
+            Some(current) if desired.returns_to.is_some_and(|to| *to != current.generation) => {
+                Change::Rollback(current)
+            }
+            Some(_) if desired.returns_to.is_some() => Change::Same,
             None => Change::First,
             Some(current) if current.manifest != desired.fingerprint => Change::Update(current),
             Some(_) if !bound.drift.iter().any(|drift| drift.kind.is_repairable()) => Change::Same,
@@ -107,7 +120,7 @@ impl<'a> Change<'a> {
     /// The generation that is replaced.
     pub(crate) fn current(self) -> Option<&'a GenerationFacts> {
         match self {
-            Change::Update(current) | Change::Repair(current) => Some(current),
+            Change::Update(current) | Change::Repair(current) | Change::Rollback(current) => Some(current),
             Change::First | Change::Same => None,
         }
     }
@@ -119,7 +132,8 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
     let change = Change::of(desired, bound);
     let manifest = desired.manifest;
     let switches = !matches!(change, Change::Same);
-    let mut drift = bound.drift.clone();
+    // What differs in the generation that is left is of no matter to the one that is returned to.
+    let mut drift = if matches!(change, Change::Rollback(_)) { Vec::new() } else { bound.drift.clone() };
     drift.sort();
 
     let mut work = Vec::new();
@@ -128,6 +142,7 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
         steps::parts(desired, change, &drift, &mut work);
         work.push(steps::generation(desired, change));
         steps::services(manifest, change, &drift, &mut work);
+        steps::proof(desired, bound, &mut work);
     }
     steps::relay(desired, bound, &mut work);
 

@@ -123,7 +123,7 @@ fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Cha
     let Some(fact) = before else {
         let (text, fact) = match change {
             Change::First => ("no generation is active yet", "current.generation"),
-            Change::Update(_) | Change::Repair(_) | Change::Same => {
+            Change::Update(_) | Change::Repair(_) | Change::Rollback(_) | Change::Same => {
                 ("the active generation does not have it", "current.artifacts")
             }
         };
@@ -243,8 +243,12 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
             ("serial", current.serial.to_string()),
         ])
     });
+    let name = match desired.returns_to {
+        Some(generation) => generation.to_string(),
+        None => format!("{}-{}-<n>", metadata.serial, desired.fingerprint.short()),
+    };
     let after = fields([
-        ("generation", format!("{}-{}-<n>", metadata.serial, desired.fingerprint.short())),
+        ("generation", name),
         ("manifest", desired.fingerprint.to_string()),
         ("release", spec.release.version.to_string()),
         ("serial", metadata.serial.to_string()),
@@ -255,6 +259,9 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
             (Action::Replace, Why::Repair, "a fresh generation of the same manifest takes its place".to_owned())
         }
         Change::Update(_) => (Action::Update, Why::ManifestChanged, "another manifest is active".to_owned()),
+        Change::Rollback(_) => {
+            (Action::Update, Why::RollbackAsked, "the node returns to a generation that it had".to_owned())
+        }
     };
     if let Some(target) = metadata.rollback_of {
         text = format!("{text}; it steps back to {} on purpose", target.short());
@@ -309,10 +316,41 @@ pub(crate) fn services(manifest: &StateManifest, change: Change<'_>, drift: &[Dr
     }
 }
 
-/// Peers, in the order of the manifest, unless the manifest waits for the relay already. A node that finds itself
-/// among the peers skips itself, so that one list serves a whole fleet.
+/// Address of the health command.
+pub(crate) const HEALTH: &str = "health";
+/// Address of the wait for a confirmation.
+pub(crate) const CONFIRM: &str = "confirm";
+
+/// What the new generation must prove after its services: health, and a confirmation in time.
+pub(crate) fn proof(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<Step>) {
+    let spec = &desired.manifest.spec;
+    let back = bound.lkg.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let fact = if bound.lkg.is_some() { "lkg.generation" } else { "current.generation" };
+    let mut push = |address: &str, reason: StepReason, after: Fields| {
+        let before = Fields::new();
+        steps.push(Step { action: Action::Update, address: address.to_owned(), reason, before, after });
+    };
+    if let Some(health) = &spec.health {
+        let text = format!("it must exit 0 within {}, else {back} is active again", health.timeout);
+        let after = fields([("command", health.command.join(" ")), ("timeout", health.timeout.to_string())]);
+        push(HEALTH, Why::HealthCheck.because(text, fact), after);
+    }
+    // What was confirmed once is not asked about again.
+    let prefix = format!("{}-{}-", desired.manifest.metadata.serial, desired.fingerprint.short());
+    let is_confirmed = bound.lkg.as_ref().is_some_and(|lkg| lkg.as_str().starts_with(&prefix));
+    if let Some(confirm) = spec.confirm.as_ref().filter(|_| !is_confirmed) {
+        let text = format!("`autonomy confirm` must come within {}, else {back} is active again", confirm.within);
+        push(CONFIRM, Why::AfterHealth.because(text, fact), fields([("within", confirm.within.to_string())]));
+    }
+}
+
+/// Peers, in the order of the manifest, unless the manifest waits for the relay already, or waits to be confirmed. A node
+/// that finds itself among the peers skips itself, so that one list serves a whole fleet.
 pub(crate) fn relay(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<Step>) {
-    if bound.outbox.contains(&desired.fingerprint) {
+    let waits = bound.awaiting.is_some()
+        && bound.current.as_ref().is_some_and(|current| current.manifest == desired.fingerprint);
+    // What is returned to is older than what the peers may have.
+    if waits || desired.returns_to.is_some() || bound.outbox.contains(&desired.fingerprint) {
         return;
     }
     let fact = format!("outbox.{}", desired.fingerprint.short());

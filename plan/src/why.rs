@@ -31,6 +31,7 @@ macro_rules! whys {
 
 whys! {
     Added "added" "The manifest has it and the active generation does not.";
+    AfterHealth "after_health" "Once services and health are well, the node waits for `autonomy confirm`. Without it in time, it returns to the last known good generation by itself.";
     AfterSwitch "after_switch" "It runs once the new generation is active, so that the service takes it up.";
     ContentChanged "content_changed" "The manifest pins other bytes than the active generation holds.";
     DriftContent "drift_content" "A file of the active generation no longer hashes to what its signed manifest pins.";
@@ -44,6 +45,7 @@ whys! {
     DriftStopped "drift_stopped" "A unit that the active manifest starts does not run.";
     DriftType "drift_type" "Something that is no regular file stands where the active generation has a file, or the other way round.";
     FirstActivation "first_activation" "No generation is active on this node yet.";
+    HealthCheck "health_check" "It must exit 0 in time once the services run; else the node returns to the last known good generation.";
     LockChanged "lock_changed" "The lock binds another agent, policy or input than the active one.";
     ManifestChanged "manifest_changed" "The manifest is not the one that is active.";
     ModeChanged "mode_changed" "The manifest pins other permission bits for the same bytes.";
@@ -52,6 +54,7 @@ whys! {
     RelayChanged "relay_changed" "`spec.relay` gives another `edge.toml` than the active one.";
     Removed "removed" "The active generation has it and the manifest does not.";
     Repair "repair" "The active generation differs from its own manifest; a fresh one takes its place.";
+    RollbackAsked "rollback_asked" "Somebody asked to return to a generation that the node had. Floors stay; the manifest that is left is pinned.";
 }
 
 impl Why {

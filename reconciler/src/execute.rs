@@ -1,18 +1,18 @@
 //! Carrying out what was approved: under the lock, everything is judged again; what moved is named.
 
 use autonomy_apply::transaction::Request;
-use autonomy_apply::{Applied, ApplyError, Observer, Recovery, ServiceRunner, Transaction};
+use autonomy_apply::{Applied, ApplyError, Observer, ServiceRunner, Transaction};
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
-use autonomy_stateroot::{ActivationLock, SetSource, StatCache, StateRoot};
+use autonomy_stateroot::{SetSource, StatCache, StateRoot};
 use autonomy_trust::{Signed, verify_lock, verify_manifest};
 use serde_json::{Value, json};
 
-use crate::decisions;
-use crate::judge::{Judged, Options, Prepared, judge, known, load, look, purpose};
-use crate::quarantine;
-use crate::record::{Actor, Recorder, note_refusal};
+use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
+use crate::record::{Actor, Recorder, note_refusal, told};
+use crate::recovery::recover_held;
 use crate::set::{Learned, VerifiedSet, learn};
+use crate::{decisions, quarantine};
 
 /// What was approved, and by whom it is carried out.
 pub struct Approval<'a> {
@@ -22,6 +22,8 @@ pub struct Approval<'a> {
     pub saved: Option<PlanDoc>,
     /// Stop when the generation is staged.
     pub stage_only: bool,
+    /// Go on although the node is suspended or the window is closed.
+    pub now_anyway: bool,
     /// For the records.
     pub actor: &'a Actor,
     /// Who runs services.
@@ -53,7 +55,7 @@ pub struct ApplyFailure {
 }
 
 impl ApplyFailure {
-    fn refused(reasons: Reasons, warning: Option<String>) -> Self {
+    pub(crate) fn refused(reasons: Reasons, warning: Option<String>) -> Self {
         Self { reasons, returned_to: None, warning }
     }
 }
@@ -64,40 +66,6 @@ impl From<Reasons> for ApplyFailure {
     }
 }
 
-/// Finishes or undoes an apply that was cut off. Cheap, and without a lock, when there is none.
-pub fn recover_unfinished(
-    root: &StateRoot,
-    actor: &Actor,
-    runner: &dyn ServiceRunner,
-    observer: &mut dyn Observer,
-) -> Result<Recovery, Reasons> {
-    let unfinished = root.journal()?.filter(|journal| !journal.phase.is_final());
-    let Some(journal) = unfinished else { return Ok(Recovery::Clean) };
-    let held = root.lock(&actor.verb).map_err(|error| error.to_reason())?;
-    let mut recorder = Recorder::open(root, actor, Some(journal.manifest), observer)?;
-    recover_held(root, &held, runner, &mut recorder)
-}
-
-fn recover_held(
-    root: &StateRoot,
-    held: &ActivationLock,
-    runner: &dyn ServiceRunner,
-    recorder: &mut Recorder<'_>,
-) -> Result<Recovery, Reasons> {
-    let transaction = Transaction { root, held, runner, observer: recorder };
-    let recovery = autonomy_apply::recover(transaction).map_err(ApplyError::into_reasons)?;
-    let detail = match &recovery {
-        Recovery::Clean | Recovery::StillStaged(_) => return Ok(recovery),
-        Recovery::Undone(generation) => json!({ "undone": generation }),
-        Recovery::Finished(generation) => json!({ "finished": generation }),
-        Recovery::RolledBack { reason, active } => json!({ "active": active, "reason": reason }),
-    };
-    if let Some(lost) = recorder.end("recovered", detail) {
-        tracing::warn!(lost, "a record was lost");
-    }
-    Ok(recovery)
-}
-
 /// Applies what was approved. Nothing is changed when a fact moved since: that is `stale_plan`.
 pub fn apply(
     root: &StateRoot,
@@ -105,7 +73,7 @@ pub fn apply(
     approval: Approval<'_>,
     options: &Options<'_>,
 ) -> Result<Outcome, ApplyFailure> {
-    let Approval { prepared, saved, stage_only, actor, runner, observer } = approval;
+    let Approval { prepared, saved, stage_only, now_anyway, actor, runner, observer } = approval;
     let correlation = Some(prepared.set.manifest.fingerprint());
     let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
     let refuse = |reasons: Reasons| {
@@ -115,7 +83,8 @@ pub fn apply(
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
     let fresh = judge_again(root, prepared.set, &approved, options).map_err(refuse)?;
-    Reasons::check(fresh.reasons()).map_err(refuse)?;
+    let (overridden, reasons) = split(fresh.reasons(), now_anyway);
+    Reasons::check(reasons).map_err(refuse)?;
     let plan_id = fresh.plan.id();
     if !fresh.plan.has_changes() {
         let warning = refresh_cache(root, &learned, known(root, options));
@@ -125,9 +94,12 @@ pub fn apply(
     let VerifiedSet { manifest, lock, policy, .. } = fresh.set;
     let admitted = autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle).map_err(refuse)?;
     let mut recorder = Recorder::open(root, actor, correlation, observer)?;
-    let signers = admitted.manifest().signers();
-    let origin = json!({ "source": source.describe(), "revision": source.revision() });
-    recorder.begin(json!({ "plan": plan_id, "signers": signers, "origin": origin }))?;
+    let mut detail = told(admitted.plan().doc(), admitted.manifest());
+    detail.insert("origin".to_owned(), json!({ "source": source.describe(), "revision": source.revision() }));
+    if !overridden.is_empty() {
+        detail.insert("overridden".to_owned(), json!(overridden));
+    }
+    recorder.begin(Value::Object(detail))?;
     recover_held(root, &held, runner, &mut recorder)?;
     let mut cache = known(root, options);
     let mut request = Request { set: source, admitted, lock: &lock, policy: &policy, stage_only, cache: &mut cache };
@@ -135,21 +107,39 @@ pub fn apply(
     match result {
         Ok(applied) => {
             // Each of them is done, whatever became of the others; the first warning is told.
-            let lost = recorder.end(outcome(&applied), json!({ "plan": plan_id }));
+            let lost = recorder.end(outcome(&applied), ended(plan_id, &applied));
             let (kept, refreshed) = (kept(root, question.as_ref()), refresh_cache(root, &learned, cache));
             Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed) })
         }
-        Err(error) => {
-            let returned_to = match &error {
-                ApplyError::RolledBack { active, .. } => Some(active.clone()),
-                ApplyError::Stage(_) | ApplyError::Refused(_) | ApplyError::Disk(_) => None,
-            };
-            let reasons = error.into_reasons();
-            let kind = if returned_to.is_some() { "rolled_back" } else { "failed" };
-            let warning = recorder.end(kind, json!({ "reasons": reasons.as_slice() }));
-            Err(ApplyFailure { reasons, returned_to, warning })
-        }
+        Err(error) => Err(failed(error, plan_id, &mut recorder)),
     }
+}
+
+/// Reasons that `--now-anyway` takes away, and those that stay.
+pub(crate) fn split(reasons: Vec<Reason>, now_anyway: bool) -> (Vec<Reason>, Vec<Reason>) {
+    reasons.into_iter().partition(|reason| now_anyway && is_held(reason.code))
+}
+
+/// Records how a change failed.
+pub(crate) fn failed(error: ApplyError, plan_id: Blake3, recorder: &mut Recorder<'_>) -> ApplyFailure {
+    let returned_to = match &error {
+        ApplyError::RolledBack { active, .. } => Some(active.clone()),
+        ApplyError::Stage(_) | ApplyError::Refused(_) | ApplyError::Disk(_) => None,
+    };
+    let reasons = error.into_reasons();
+    let kind = if returned_to.is_some() { "rolled_back" } else { "failed" };
+    let active = returned_to.as_ref().and_then(Option::as_ref);
+    let warning = recorder.end(kind, json!({ "plan": plan_id, "reasons": reasons.as_slice(), "active": active }));
+    ApplyFailure { reasons, returned_to, warning }
+}
+
+/// What the closing record of a change says.
+pub(crate) fn ended(plan_id: Blake3, applied: &Applied) -> Value {
+    let generation = match applied {
+        Applied::Active(generation) | Applied::Waiting(generation) | Applied::Staged(generation) => Some(generation),
+        Applied::Nothing | Applied::Relayed => None,
+    };
+    json!({ "plan": plan_id, "generation": generation })
 }
 
 /// Keeps a question for later comparisons; gives a warning when that was not possible.
@@ -158,11 +148,12 @@ fn kept(root: &StateRoot, question: Option<&Value>) -> Option<String> {
     Some(format!("the decision was not recorded: {}", error.to_reason()))
 }
 
-fn outcome(applied: &Applied) -> &'static str {
+pub(crate) fn outcome(applied: &Applied) -> &'static str {
     match applied {
         Applied::Nothing => "nothing",
         Applied::Staged(_) => "staged",
         Applied::Active(_) => "applied",
+        Applied::Waiting(_) => "waiting",
         Applied::Relayed => "relayed",
     }
 }
@@ -193,7 +184,7 @@ fn judge_again(
 }
 
 /// Refreshes the stat cache last, as every link changes a file's ctime. It is a cache: failing is a warning.
-fn refresh_cache(root: &StateRoot, learned: &[Learned], mut cache: StatCache) -> Option<String> {
+pub(crate) fn refresh_cache(root: &StateRoot, learned: &[Learned], mut cache: StatCache) -> Option<String> {
     let stored = root.current().and_then(|current| {
         let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
         if let Some(generation) = current {

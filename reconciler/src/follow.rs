@@ -9,14 +9,16 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use autonomy_apply::{Applied, Event, Observer, ServiceRunner};
+use autonomy_apply::{Applied, Event, Observer, Recovery, ServiceRunner};
+use autonomy_schema::journal::Verdict;
 use autonomy_schema::manifest::Window;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Time};
 use autonomy_stateroot::{StateRoot, UnitProbe};
 
-use crate::execute::{Approval, apply, note_refused_plan, note_refused_set, recover_unfinished};
+use crate::execute::{Approval, apply, note_refused_plan, note_refused_set};
 use crate::judge::{Options, look, prepare};
 use crate::record::Actor;
+use crate::recovery::{awaiting, recover_unfinished};
 use crate::source::Source;
 
 mod health;
@@ -61,6 +63,8 @@ pub enum Outcome {
     Unchanged,
     /// Nothing moved since the round before.
     Idle,
+    /// A release that failed, or that nobody confirmed in time, was left.
+    Returned(Reasons),
     /// Suspended, or outside the window.
     Held(Reasons),
     /// The set or the node refused.
@@ -79,6 +83,7 @@ impl Outcome {
             Outcome::Relayed => "relayed",
             Outcome::Unchanged => "unchanged",
             Outcome::Idle => "idle",
+            Outcome::Returned(_) => "returned",
             Outcome::Held(_) => "held",
             Outcome::Refused(_) => "refused",
             Outcome::Failed(_) => "failed",
@@ -89,7 +94,8 @@ impl Outcome {
     /// Why nothing was changed, where something should have been.
     pub fn reasons(&self) -> Option<&Reasons> {
         match self {
-            Outcome::Held(reasons)
+            Outcome::Returned(reasons)
+            | Outcome::Held(reasons)
             | Outcome::Refused(reasons)
             | Outcome::Failed(reasons)
             | Outcome::Superseded(reasons) => Some(reasons),
@@ -107,6 +113,7 @@ impl Outcome {
             return Outcome::Held(reasons);
         }
         match reasons.exit() {
+            8 => Outcome::Returned(reasons),
             1 | 6 => Outcome::Failed(reasons),
             _ => Outcome::Refused(reasons),
         }
@@ -172,14 +179,25 @@ impl<'a> Follower<'a> {
         self.settle(&attempt, &outcome);
         // What superseded it is waiting already.
         let superseded = matches!(outcome, Outcome::Superseded(_));
-        let wait = if superseded { Duration::ZERO } else { self.looks.wait() };
+        let wait = if superseded { Duration::ZERO } else { self.looks.wait().min(self.until_expiry()) };
         Round { at, tip: attempt.tip, outcome, warning: attempt.warning, wait }
+    }
+
+    /// The loop is there when the time to confirm is over.
+    fn until_expiry(&self) -> Duration {
+        let now = self.follow.runner.moment();
+        match awaiting(self.follow.root, &now).ok().flatten().map(|awaiting| awaiting.verdict) {
+            Some(Verdict::Holds(left)) => Duration::from_millis(left.millis().saturating_add(1)),
+            Some(Verdict::Restarts | Verdict::Expired | Verdict::RebootedAgain) | None => Duration::MAX,
+        }
     }
 
     fn try_round(&mut self, attempt: &mut Attempt, observer: &mut dyn Observer) -> Result<Outcome, Reasons> {
         let follow = &self.follow;
         let actor = Actor { who: follow.who.clone(), verb: "reconcile".to_owned(), clock: attempt.at };
-        recover_unfinished(follow.root, &actor, follow.runner, observer)?;
+        if let Recovery::RolledBack { reason, .. } = recover_unfinished(follow.root, &actor, follow.runner, observer)? {
+            return Ok(Outcome::Returned(reason.into()));
+        }
         let tip = match follow.source.tip() {
             Ok(tip) => tip,
             Err(reasons) => {
@@ -243,7 +261,8 @@ impl<'a> Follower<'a> {
         let tip = attempt.tip.clone().unwrap_or_default();
         let result = self.watched(&tip, observer, |observer| {
             let runner = self.follow.runner;
-            let approval = Approval { prepared, saved: None, stage_only: false, actor, runner, observer };
+            let approval =
+                Approval { prepared, saved: None, stage_only: false, now_anyway: false, actor, runner, observer };
             apply(root, source, approval, options)
         });
         match result {
@@ -252,7 +271,9 @@ impl<'a> Follower<'a> {
                 Ok(match done.applied {
                     Applied::Nothing => Outcome::Unchanged,
                     Applied::Relayed => Outcome::Relayed,
-                    Applied::Active(generation) | Applied::Staged(generation) => Outcome::Applied(generation),
+                    Applied::Active(generation) | Applied::Waiting(generation) | Applied::Staged(generation) => {
+                        Outcome::Applied(generation)
+                    }
                 })
             }
             Err(failure) => {
@@ -294,11 +315,12 @@ impl<'a> Follower<'a> {
                 Again::WhenMoved
             }
             Outcome::Held(_) => Again::WhenReleased(attempt.window.clone()),
+            // What the source says now has not been looked at yet.
             Outcome::Superseded(_) => {
                 self.settled = None;
                 return;
             }
-            Outcome::Refused(_) | Outcome::Failed(_) => {
+            Outcome::Returned(_) | Outcome::Refused(_) | Outcome::Failed(_) => {
                 if attempt.tip.is_some() {
                     self.tries.failed();
                 }

@@ -113,7 +113,7 @@ fn judge(
     let Draft { manifest, fingerprint, policy, .. } = draft;
     let incoming = Bundle::load(policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
     let version = incoming.manifest().policy_bundle_version.to_string();
-    let desired = Desired { manifest, fingerprint: *fingerprint, policy_semver: Some(&version) };
+    let desired = Desired { manifest, fingerprint: *fingerprint, policy_semver: Some(&version), returns_to: None };
     let plan = autonomy_plan::plan(&desired, facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let mut precheck = autonomy_plan::prechecks(manifest, &plan, facts);
     precheck.extend(notes);

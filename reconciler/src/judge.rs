@@ -84,6 +84,11 @@ impl Prepared {
     pub fn reasons(&self) -> Vec<Reason> {
         against(&self.plan, &self.doc.verdicts)
     }
+
+    /// The same without suspension and window, which `--now-anyway` overrides.
+    pub fn reasons_anyway(&self) -> Vec<Reason> {
+        self.reasons().into_iter().filter(|reason| !is_held(reason.code)).collect()
+    }
 }
 
 /// Reads who the node is, whom it trusts and what it has seen.
@@ -200,7 +205,8 @@ pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<
         return Err(Reason::new(Code::DigestMismatch, message).into());
     }
     let version = built.to_string();
-    let desired = Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: Some(&version) };
+    let desired =
+        Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: Some(&version), returns_to: None };
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let (bundle, incoming) = match active_policy(root, &facts, manifest)? {
         Some(active) => (active, Some(incoming)),
@@ -213,8 +219,13 @@ pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<
     Ok(Judged { set, facts, plan, bundle, incoming, verdicts })
 }
 
+/// Whether a reason only holds a change for a time, and so may be overridden by somebody who answers for it.
+pub(crate) fn is_held(code: Code) -> bool {
+    matches!(code, Code::Suspended | Code::OutsideWindow)
+}
+
 /// Why a plan must not be applied.
-fn against(plan: &Plan, verdicts: &Verdicts) -> Vec<Reason> {
+pub(crate) fn against(plan: &Plan, verdicts: &Verdicts) -> Vec<Reason> {
     let mut reasons = plan.blocked();
     reasons.extend(autonomy_plan::verdict_reasons(verdicts));
     reasons

@@ -2,10 +2,13 @@
 //! manifest's fingerprint as correlation id.
 
 use autonomy_apply::{Event, Observer};
+use autonomy_schema::StateManifest;
+use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Name, Reasons, Time};
 use autonomy_stateroot::{ActivationLock, StateRoot};
 use autonomy_telemetry::{Audit, Entry, Priority, Record, Wal};
-use serde_json::{Value, json};
+use autonomy_trust::Verified;
+use serde_json::{Map, Value, json};
 
 /// The process role whose WAL the command line writes.
 const ROLE: &str = "autonomy";
@@ -19,6 +22,31 @@ pub struct Actor {
     pub verb: String,
     /// The clock.
     pub clock: Time,
+}
+
+/// Most changed addresses that one record names; the summary counts them all.
+const MAX_ADDRESSES: usize = 20;
+
+/// What a record says of a plan: enough for `autonomy history` to tell who signed what, and what changed, when the
+/// generation itself is long gone.
+pub(crate) fn told(plan: &PlanDoc, manifest: &Verified<StateManifest>) -> Map<String, Value> {
+    let changes: Vec<String> = plan
+        .steps
+        .iter()
+        .filter(|step| step.address != "generation")
+        .take(MAX_ADDRESSES)
+        .map(|step| format!("{} {}", step.action.mark(), step.address))
+        .collect();
+    let metadata = &manifest.document().metadata;
+    let detail = json!({
+        "plan": plan.plan_id, "signers": manifest.signers(), "stream": metadata.name, "serial": metadata.serial,
+        "release": plan.manifest.release, "summary": plan.summary, "changes": changes,
+        "why": plan.steps.iter().find(|step| step.address == "generation").map(|step| &step.reason),
+    });
+    match detail {
+        Value::Object(detail) => detail,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
 }
 
 /// Listens to an apply for the records, and passes everything on.
@@ -93,8 +121,14 @@ impl Observer for Recorder<'_> {
             Event::ServiceFailed(service, reason) => {
                 self.log("service.failed", Priority::Error, json!({ "service": service, "reason": reason }));
             }
+            Event::HealthDone(command) => {
+                self.log("health.passed", Priority::Lifecycle, json!({ "command": command }));
+            }
+            Event::HealthFailed(command, reason) => {
+                self.log("health.failed", Priority::Error, json!({ "command": command, "reason": reason }));
+            }
             Event::RollingBack(reason) => self.log("apply.rolling_back", Priority::Error, json!({ "reason": reason })),
-            Event::Staged { .. } | Event::ServiceStarted(_) => {}
+            Event::Staged { .. } | Event::ServiceStarted(_) | Event::HealthStarted(_) => {}
         }
         self.inner.event(event);
     }

@@ -24,7 +24,7 @@ pub(crate) fn check(root: &StateRoot, saved: &PlanDoc, manifest: &[u8], facts: &
 /// A generation carries the plan that made it, so a plan is consumed by the very rename that makes its generation
 /// count, and by nothing earlier: an apply that was cut off before it may be tried again.
 fn consumed(root: &StateRoot, saved: &PlanDoc, facts: &Facts) -> Result<(), Reasons> {
-    let waiting = root.journal()?.filter(|journal| !journal.phase.is_final()).map(|journal| journal.generation);
+    let waiting = root.journal()?.filter(|journal| journal.phase.is_before_switch()).map(|journal| journal.generation);
     let prefix = format!("{}-{}-", saved.manifest.serial, saved.manifest.fingerprint.short());
     let generations = root.generations().map_err(|error| Reasons::from(error.to_reason()))?;
     for name in generations.iter().filter(|name| name.as_str().starts_with(&prefix) && Some(*name) != waiting.as_ref())

@@ -56,9 +56,12 @@ pub struct BoundFacts {
     /// Manifests that failed here and are not tried again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pinned: BTreeSet<Blake3>,
-    /// Whether an apply was cut off and waits for recovery.
+    /// Whether a change was cut off after its switch and waits for recovery.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unfinished: bool,
+    /// The active generation, while it waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting: Option<Name>,
 }
 
 /// Who the node is.
@@ -316,6 +319,9 @@ impl BoundFacts {
         }
         if let Some(lkg) = &self.lkg {
             put("lkg.generation".to_owned(), lkg.to_string());
+        }
+        if let Some(awaiting) = &self.awaiting {
+            put("confirm.awaiting".to_owned(), awaiting.to_string());
         }
         for drift in &self.drift {
             let found = if drift.actual.is_empty() { String::new() } else { format!(" {}", drift.actual) };

@@ -1,13 +1,14 @@
-//! The journal of the apply in progress (`journal/apply.json`). It arbitrates between `current` and `lkg`.
+//! The journal of the change in progress (`journal/apply.json`). It arbitrates between `current` and `lkg`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Blake3;
 use crate::document::Document;
-use crate::manifest::{Service, is_default};
+use crate::manifest::{Confirm, Health, Service, is_default};
 use crate::path::Name;
 use crate::reason::{Code, Reason};
+use crate::time::Duration;
 use crate::version::{ApiVersion, Kind};
 
 /// How far the apply came. Before `switched` the old generation is the truth, from then on the new one.
@@ -22,6 +23,8 @@ pub enum Phase {
     Prechecked,
     /// `current` points to the new generation.
     Switched,
+    /// Services and health are well; the generation is active, and waits to be confirmed.
+    Waiting,
     /// Done; the generation is the last known good.
     Confirmed,
     /// Given up; the generation before it is active.
@@ -33,6 +36,88 @@ impl Phase {
     pub fn is_final(self) -> bool {
         matches!(self, Phase::Confirmed | Phase::RolledBack)
     }
+
+    /// Whether the generation before it is still the active one, as far as the journal knows.
+    pub fn is_before_switch(self) -> bool {
+        matches!(self, Phase::Intent | Phase::Staged | Phase::Prechecked)
+    }
+}
+
+/// What is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Operation {
+    /// A set becomes the active generation.
+    #[default]
+    Apply,
+    /// A generation that the node had becomes active again, because somebody asked for it.
+    Rollback,
+    /// A damaged generation is staged again from what is whole.
+    Repair,
+}
+
+/// A moment on one machine that no clock can be set to: which boot, and how long it lasts already (`CLOCK_BOOTTIME`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// The kernel's boot id; empty where the platform does not say.
+    pub boot_id: String,
+    /// Milliseconds since that boot, sleep included.
+    pub elapsed_ms: u64,
+}
+
+/// The wait for a confirmation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// How long it may take.
+    pub within: Duration,
+    /// The boot that the window counts in.
+    pub boot_id: String,
+    /// When it began, in milliseconds of that boot.
+    pub since_ms: u64,
+    /// Reboots so far: one restarts the window, a second one ends it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reboots: u64,
+}
+
+/// What a moment means to a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is still this much time.
+    Holds(Duration),
+    /// The machine was started anew, for the first time: the window starts again.
+    Restarts,
+    /// The window is over.
+    Expired,
+    /// The machine was started anew a second time.
+    RebootedAgain,
+}
+
+impl Waiting {
+    /// A window that begins now.
+    pub fn new(within: Duration, now: Moment) -> Self {
+        Self { within, boot_id: now.boot_id, since_ms: now.elapsed_ms, reboots: 0 }
+    }
+
+    /// The same window after its first reboot.
+    #[must_use]
+    pub fn restarted(&self, now: Moment) -> Self {
+        Self { reboots: self.reboots.saturating_add(1), ..Self::new(self.within, now) }
+    }
+
+    /// What `now` means. The wall clock plays no part in it.
+    pub fn judge(&self, now: &Moment) -> Verdict {
+        // A boot that is younger than the wait is another one, whatever its id says.
+        let same_boot = self.boot_id == now.boot_id && now.elapsed_ms >= self.since_ms;
+        if !same_boot {
+            return if self.reboots == 0 { Verdict::Restarts } else { Verdict::RebootedAgain };
+        }
+        let passed = now.elapsed_ms - self.since_ms;
+        match self.within.millis().checked_sub(passed).filter(|left| *left > 0) {
+            Some(left) => Verdict::Holds(Duration::from_millis(left)),
+            None => Verdict::Expired,
+        }
+    }
 }
 
 /// `journal/apply.json`.
@@ -43,6 +128,9 @@ pub struct Journal {
     pub api_version: ApiVersion,
     /// `Journal`.
     pub kind: Kind,
+    /// What is carried out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub operation: Operation,
     /// How far it came.
     pub phase: Phase,
     /// The plan that is carried out.
@@ -64,6 +152,22 @@ pub struct Journal {
     /// How many of them are done; each runs at least once, and again if power was lost before this was written.
     #[serde(default, skip_serializing_if = "is_default")]
     pub services_done: u64,
+    /// The health command that is still to pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Whether somebody must confirm it; absent once somebody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// The wait for that; always there in phase `waiting`. Before the switch it is the wait that goes on: that of the
+    /// generation which is repaired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The journal of what is active and waits for a confirmation while this change takes over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Box<Journal>>,
+    /// The manifest that a rollback leaves; it is pinned, so that nothing brings it back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<Blake3>,
     /// Whether the manifest goes on to peers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub relay: bool,
@@ -72,16 +176,64 @@ pub struct Journal {
     pub failure: Option<Reason>,
 }
 
+impl Journal {
+    /// The journal of the generation that is active and waits for a confirmation.
+    pub fn waiting(&self) -> Option<&Journal> {
+        match self.phase {
+            Phase::Waiting => Some(self),
+            Phase::Intent | Phase::Staged | Phase::Prechecked => self.supersedes.as_deref(),
+            Phase::Switched | Phase::Confirmed | Phase::RolledBack => None,
+        }
+    }
+
+    /// Whether a generation is of this journal's manifest: its name begins with serial and fingerprint.
+    pub fn is_of_same_manifest(&self, generation: &Name) -> bool {
+        generation.as_str().starts_with(&format!("{}-{}-", self.serial, self.manifest.short()))
+    }
+}
+
 impl Document for Journal {
     const KIND: Kind = Kind::Journal;
 
     fn validate(&self) -> Vec<Reason> {
-        if self.services_done <= self.services.len() as u64 {
-            return Vec::new();
+        let mut reasons = Vec::new();
+        let mut wrong = |message: String| reasons.push(Reason::new(Code::BadValue, message));
+        if self.services_done > self.services.len() as u64 {
+            wrong(format!("`servicesDone` is {} of {}", self.services_done, self.services.len()));
         }
-        vec![Reason::new(
-            Code::BadValue,
-            format!("`servicesDone` is {} of {}", self.services_done, self.services.len()),
-        )]
+        if self.phase == Phase::Waiting && self.waiting.is_none() {
+            wrong("`phase` is `waiting`, and `waiting` is absent".to_owned());
+        }
+        if let Some(inner) = &self.supersedes {
+            if inner.phase != Phase::Waiting || inner.supersedes.is_some() {
+                wrong("`supersedes` is not the journal of one that waits".to_owned());
+            }
+            reasons.extend(inner.validate());
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(boot: &str, elapsed_ms: u64) -> Moment {
+        Moment { boot_id: boot.to_owned(), elapsed_ms }
+    }
+
+    #[test]
+    fn one_reboot_restarts_the_window_and_a_second_ends_it() {
+        let waiting = Waiting::new(Duration::from_millis(1000), at("a", 500));
+        assert_eq!(waiting.judge(&at("a", 500)), Verdict::Holds(Duration::from_millis(1000)));
+        assert_eq!(waiting.judge(&at("a", 1499)), Verdict::Holds(Duration::from_millis(1)));
+        assert_eq!(waiting.judge(&at("a", 1500)), Verdict::Expired);
+        assert_eq!(waiting.judge(&at("b", 0)), Verdict::Restarts);
+        // A platform that does not say which boot it is: time that ran backwards is another boot.
+        assert_eq!(Waiting::new(Duration::from_millis(9), at("", 500)).judge(&at("", 499)), Verdict::Restarts);
+        let again = waiting.restarted(at("b", 10));
+        assert_eq!(again.judge(&at("b", 1009)), Verdict::Holds(Duration::from_millis(1)));
+        assert_eq!(again.judge(&at("b", 1010)), Verdict::Expired);
+        assert_eq!(again.judge(&at("a", 501)), Verdict::RebootedAgain);
     }
 }

@@ -54,6 +54,7 @@ codes! {
     BelowThreshold "below_threshold" 3 "Fewer distinct pinned keys signed than the trust root demands for this role. One key counts once, however often it signed." "collect the missing signatures with `autonomy sign`";
     CaseCollision "case_collision" 3 "Two paths differ only in case, so they would be one file on some systems." "rename one of them";
     CeilingExceeded "ceiling_exceeded" 5 "The write would lift the state root above `storage.diskCeilingBytes`." "run `autonomy gc`, or raise the ceiling in the manifest";
+    ConfirmExpired "confirm_expired" 8 "Nobody confirmed the new release in time; the last known good generation is active again." "find out why nobody could reach the node; `autonomy unpin` lets the release be tried again";
     ConsentMissing "consent_missing" 64 "The verb changes the node and nobody can be asked, as there is no terminal." "add `--auto-approve` after reading the plan";
     CorruptState "corrupt_state" 11 "A file of the state root does not parse or does not hash to its name." "run `autonomy fsck`; restore the file from a backup or a signed set";
     DestinationRefused "destination_refused" 5 "A reconstruction step writes outside the allowed destinations." "choose a destination below an allowed folder, or widen the list in `node.yaml`";
@@ -74,7 +75,9 @@ codes! {
     NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
     NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
     NotInitialized "not_initialized" 1 "The folder is not a state root yet." "run `autonomy init`";
+    NotPinned "not_pinned" 1 "No such manifest is pinned on this node." "`autonomy status` lists what is pinned";
     NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
+    NotWaiting "not_waiting" 1 "The release that shall be confirmed is not the one that waits for it." "`autonomy status` says what waits";
     OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
     Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::{
-    ArtifactFact, BoundFacts, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
+    ArtifactFact, BoundFacts, Drift, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts,
+    TrustFacts,
 };
-use autonomy_schema::journal::Phase;
+use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::path::UnitName;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::{ApiVersion, Kind};
@@ -53,7 +54,9 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         document::parse(&root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
     let (current, lkg) = (root.current()?, root.lkg()?);
     // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
-    let unfinished = root.journal()?.is_some_and(|journal| journal.phase == Phase::Switched);
+    let journal = root.journal()?;
+    let unfinished = journal.as_ref().is_some_and(|journal| journal.phase == Phase::Switched);
+    let awaiting = journal.as_ref().and_then(Journal::waiting).map(|waits| waits.generation.clone());
     let walked = walk::walk(root.disk(), current.as_ref()).map_err(failed)?;
     let (current, mut drift) = match current {
         None => (None, Vec::new()),
@@ -86,6 +89,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         outbox: root.outbox().map_err(failed)?,
         pinned: root.pinned()?,
         unfinished,
+        awaiting,
     };
     let observed = ObservedFacts {
         clock: options.clock,
@@ -95,6 +99,17 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         suspended: root.is_suspended().map_err(failed)?,
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
+}
+
+/// What differs between one generation and its manifest, sorted by path.
+pub fn drift_of(
+    root: &StateRoot,
+    generation: &Name,
+    manifest: &StateManifest,
+    options: &FactOptions<'_>,
+) -> Result<Vec<Drift>, DiskError> {
+    let walked = walk::walk_generation(root.disk(), generation)?;
+    drift::find(root.disk(), generation, manifest, &walked.generation, options)
 }
 
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {

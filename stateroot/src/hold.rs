@@ -16,6 +16,12 @@ const MAX_BYTES: u64 = 64 << 10;
 pub struct Suspension {
     /// Since when.
     pub since: Time,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl StateRoot {
@@ -30,23 +36,25 @@ impl StateRoot {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Holds changes, durably. One that holds already stays as it is.
-    pub fn suspend(&self, suspension: &Suspension) -> Result<(), DiskError> {
+    /// Holds changes, durably. One that holds already stays as it is, and `false` says so.
+    pub fn suspend(&self, suspension: &Suspension) -> Result<bool, DiskError> {
         if self.is_suspended()? {
-            return Ok(());
+            return Ok(false);
         }
         let path = layout::suspended();
         let bytes = canonical::to_bytes(suspension)
             .map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
-        durable::replace(self.disk(), &path, &bytes, Mode::PRIVATE)
+        durable::replace(self.disk(), &path, &bytes, Mode::PRIVATE)?;
+        Ok(true)
     }
 
-    /// Lets changes pass again, durably.
-    pub fn resume(&self) -> Result<(), DiskError> {
+    /// Lets changes pass again, durably; `false` when nothing held them.
+    pub fn resume(&self) -> Result<bool, DiskError> {
         if !self.is_suspended()? {
-            return Ok(());
+            return Ok(false);
         }
         self.disk().remove(&layout::suspended())?;
-        self.disk().sync(SyncTarget::Dir(None))
+        self.disk().sync(SyncTarget::Dir(None))?;
+        Ok(true)
     }
 }

@@ -42,7 +42,7 @@ pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
     SyncTarget, read_capped,
 };
-pub use facts::{FactOptions, UnitProbe, collect, learn};
+pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
 pub use init::{AttestFiles, init, init_on};
 pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};

@@ -106,6 +106,6 @@ impl StateRoot {
 }
 
 /// The kernel's boot id; empty where `/proc` is not mounted.
-fn boot_id() -> String {
+pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

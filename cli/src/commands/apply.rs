@@ -2,20 +2,15 @@
 
 use std::path::Path;
 
-use autonomy_apply::{Applied, Event, Observer, Recovery, SERVICE_TIMEOUT, SystemRunner};
-use autonomy_plan::render::Detail;
-use autonomy_reconciler::{ApplyFailure, Approval, Outcome, Prepared};
-use autonomy_schema::journal::Phase;
-use autonomy_schema::plan_doc::{self, PlanDoc};
-use autonomy_schema::version::TOOL_VERSION;
+use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
+use autonomy_reconciler::{Approval, Prepared};
+use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Document as _, Reasons};
-use autonomy_stateroot::StateRoot;
-use indicatif::ProgressBar;
-use serde_json::{Value, json};
 
 use crate::Global;
-use crate::commands::plan::{self, Format, Look};
+use crate::commands::plan::Look;
 use crate::failure::{Failure, exit};
+use crate::watcher::{Watcher, failed};
 use crate::{files, node, ui};
 
 /// Make a set the active generation of this node: plan, ask, stage, switch by one rename, run services.
@@ -34,6 +29,9 @@ pub(crate) struct Args {
     /// Stage the generation and stop; a later apply of the same set goes on from there.
     #[arg(long)]
     stage_only: bool,
+    /// Go on although the node is suspended or the maintenance window is closed. It asks, and the records say so.
+    #[arg(long)]
+    now_anyway: bool,
     /// Stream JSON Lines on stdout.
     #[arg(long)]
     json: bool,
@@ -47,8 +45,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let mut watcher = Watcher { json: args.json, bar: ui::progress(Some(0), "staging") };
-    watcher.line("version", json!({ "tool": TOOL_VERSION, "format_version": plan_doc::FORMAT_VERSION }));
+    let mut watcher = Watcher::new(args.json);
     carry_out(args, global, &mut watcher).inspect_err(|failure| watcher.refusal(failure))
 }
 
@@ -65,7 +62,7 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let progress = |done, total| node::advance(&bar, done, total);
     let options = node::options(clock, args.verify_content, &progress);
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
-    report_recovery(&recovery);
+    crate::watcher::report_recovery(&recovery);
     let prepared = match &saved {
         None => autonomy_reconciler::prepare(&root, source, &options),
         Some(saved) => autonomy_reconciler::prepare_saved(&root, source, saved, &options),
@@ -75,25 +72,35 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
         ui::warn(autonomy_reconciler::note_refused_set(&root, source, &actor, &reasons).as_deref());
         Failure::from(reasons)
     })?;
-    watcher.show(&prepared, args.look)?;
-    if let Some(reasons) = Reasons::new(prepared.reasons()) {
+    watcher.show(&prepared.doc, &prepared.texts, args.look)?;
+    let reasons = if args.now_anyway { prepared.reasons_anyway() } else { prepared.reasons() };
+    if let Some(reasons) = Reasons::new(reasons) {
         ui::warn(autonomy_reconciler::note_refused_plan(&root, source, &prepared, &actor, &reasons).as_deref());
         return Err(reasons.into());
     }
-    // A saved plan was approved when it was saved, and nothing else than it is carried out.
-    let approved = args.auto_approve || saved.is_some();
-    if prepared.plan.has_changes() && !approved && !ui::consent("Apply this plan?")? {
+    if !approved(args, saved.is_some(), &prepared)? {
         ui::err("Nothing was changed.\n");
         return Ok(exit::FAILURE);
     }
+    let Args { stage_only, now_anyway, .. } = *args;
     let approval =
-        Approval { prepared, saved, stage_only: args.stage_only, actor: &actor, runner: &runner, observer: watcher };
+        Approval { prepared, saved, stage_only, now_anyway, actor: &actor, runner: &runner, observer: watcher };
     let result = autonomy_reconciler::apply(&root, source, approval, &options);
     watcher.bar.finish_and_clear();
     match result {
-        Ok(outcome) => Ok(done(&root, watcher, &outcome)),
+        Ok(outcome) => Ok(watcher.done(&root, &outcome)),
         Err(failure) => Err(failed(failure)),
     }
+}
+
+/// Consent. A saved plan was approved when it was saved, and nothing else than it is carried out; what holds it now is
+/// another question.
+fn approved(args: &Args, is_saved: bool, prepared: &Prepared) -> Result<bool, Failure> {
+    let overrides = args.now_anyway && prepared.reasons().len() > prepared.reasons_anyway().len();
+    if !prepared.plan.has_changes() || args.auto_approve || (is_saved && !overrides) {
+        return Ok(true);
+    }
+    ui::consent(if overrides { "Apply this plan now, although it is held?" } else { "Apply this plan?" })
 }
 
 /// The saved plan, when the argument names a file: a set in a folder never is one.
@@ -120,122 +127,5 @@ fn set_of(args: &Args, saved: Option<&PlanDoc>) -> Result<String, Failure> {
             let message = "the plan does not say where its set lies, as that was an absolute path: give --source SET";
             Failure::Usage(message.to_owned())
         }),
-    }
-}
-
-fn report_recovery(recovery: &Recovery) {
-    let text = match recovery {
-        Recovery::Clean => return,
-        Recovery::StillStaged(generation) => {
-            format!("An earlier apply left {generation} staged; it goes on from there.")
-        }
-        Recovery::Undone(generation) => {
-            format!("Recovered: an apply was cut off; {generation} is removed, the old generation is active, whole.")
-        }
-        Recovery::Finished(generation) => {
-            format!("Recovered: an apply was cut off after its switch; {generation} is active, whole.")
-        }
-        Recovery::RolledBack { reason, active } => {
-            let active = active.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            format!("Recovered: an apply was cut off and is undone ({reason}); {active} is active.")
-        }
-    };
-    ui::err(&ui::printable(&format!("{text}\n")));
-}
-
-fn done(root: &StateRoot, watcher: &Watcher, outcome: &Outcome) -> u8 {
-    ui::warn(outcome.warning.as_deref());
-    let (word, text) = match &outcome.applied {
-        // The plan that was shown says so already.
-        Applied::Nothing => ("nothing", String::new()),
-        Applied::Staged(generation) => ("staged", format!("Staged {generation}. Nothing of it is active.")),
-        Applied::Active(generation) => ("applied", format!("Applied. {generation} is active and the last known good.")),
-        Applied::Relayed => ("relayed", "Put into the outbox. The active generation did not change.".to_owned()),
-    };
-    if watcher.json {
-        let generation = root.current().ok().flatten();
-        watcher.line(
-            "result",
-            json!({ "outcome": word, "exit": exit::DONE, "plan_id": outcome.plan_id, "generation": generation }),
-        );
-    } else if !text.is_empty() {
-        ui::out(&format!("{text}\n"));
-    }
-    exit::DONE
-}
-
-fn failed(failure: ApplyFailure) -> Failure {
-    ui::warn(failure.warning.as_deref());
-    if let Some(active) = &failure.returned_to {
-        let active = active.as_ref().map_or_else(|| "Nothing".to_owned(), ToString::to_string);
-        ui::err(&format!("The switch was undone. {active} is active.\n"));
-    }
-    failure.reasons.into()
-}
-
-/// Shows what happens: a bar on a terminal, JSON Lines where asked for.
-struct Watcher {
-    json: bool,
-    bar: ProgressBar,
-}
-
-impl Watcher {
-    fn line(&self, kind: &str, mut fields: Value) {
-        if !self.json {
-            return;
-        }
-        if let Some(fields) = fields.as_object_mut() {
-            fields.insert("type".to_owned(), json!(kind));
-        }
-        ui::out(&format!("{fields}\n"));
-    }
-
-    /// The last line of a stream that ends in a refusal, wherever it came from.
-    fn refusal(&self, failure: &Failure) {
-        if let Failure::Refused { reasons, .. } = failure {
-            let (exit, reasons) = (reasons.exit(), reasons.as_slice());
-            self.line("result", json!({ "outcome": "refused", "exit": exit, "reasons": reasons }));
-        }
-    }
-
-    fn show(&self, prepared: &Prepared, look: Look) -> Result<(), Failure> {
-        if !self.json {
-            ui::out(&plan::rendered(&prepared.doc, &prepared.texts, Format::Text, look.style(Detail::Full))?);
-            return Ok(());
-        }
-        for step in &prepared.doc.steps {
-            self.line(
-                "planned_change",
-                json!({ "action": step.action, "address": step.address, "reason": step.reason }),
-            );
-        }
-        Ok(())
-    }
-}
-
-impl Observer for Watcher {
-    fn event(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Phase(Phase::Intent) => self.line("step_start", json!({ "address": "generation" })),
-            Event::Phase(Phase::Switched) => self.line("step_complete", json!({ "address": "generation" })),
-            Event::Phase(phase) => self.line("step_progress", json!({ "address": "generation", "phase": phase })),
-            Event::Staged { done, total } => {
-                node::advance(&self.bar, *done, *total);
-                self.line("step_progress", json!({ "address": "generation", "done": done, "total": total }));
-            }
-            Event::ServiceStarted(service) => {
-                self.bar.set_message(format!("service {service}"));
-                self.line("step_start", json!({ "address": format!("service.{service}") }));
-            }
-            Event::ServiceDone(service) => {
-                self.line("step_complete", json!({ "address": format!("service.{service}") }));
-            }
-            Event::ServiceFailed(service, reason) => {
-                self.line("step_errored", json!({ "address": format!("service.{service}"), "reason": reason }));
-            }
-            Event::RollingBack(reason) => {
-                self.line("step_errored", json!({ "address": "generation", "reason": reason }));
-            }
-        }
     }
 }

@@ -114,7 +114,8 @@ fn endpoint(listen: &Listen, health: &Arc<Health>) -> Result<autonomy_reconciler
 fn once(round: Round) -> Result<u8, Failure> {
     match round.outcome {
         Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged | Outcome::Idle => Ok(exit::DONE),
-        Outcome::Held(reasons)
+        Outcome::Returned(reasons)
+        | Outcome::Held(reasons)
         | Outcome::Refused(reasons)
         | Outcome::Failed(reasons)
         | Outcome::Superseded(reasons) => Err(Failure::Refused { reasons, json: false, exit: None, told: true }),
@@ -144,6 +145,7 @@ fn tell(args: &Args, round: &Round) {
         Outcome::Relayed => "relayed: the set went into the outbox".to_owned(),
         Outcome::Unchanged => "unchanged: the node has what the source says".to_owned(),
         other @ (Outcome::Idle
+        | Outcome::Returned(_)
         | Outcome::Held(_)
         | Outcome::Refused(_)
         | Outcome::Failed(_)

@@ -10,8 +10,14 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
-    let warning = autonomy_reconciler::resume(&root, &node::actor("resume", node::clock()))?;
-    ui::warn(warning.as_deref());
-    ui::out("Resumed. Changes pass again.\n");
+    let held = root.suspension();
+    let noted = autonomy_reconciler::resume(&root, &node::actor("resume", node::clock()))?;
+    ui::warn(noted.warning.as_deref());
+    let text = node::suspension_text(held.as_ref());
+    ui::out(&ui::printable(&if noted.result {
+        format!("Resumed. Changes pass again; they were held{text}.\n")
+    } else {
+        "Nothing held changes on this node.\n".to_owned()
+    }));
     Ok(exit::DONE)
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use autonomy_schema::{Code, Name, set};
+use autonomy_apply::{SERVICE_TIMEOUT, Silent, SystemRunner};
+use autonomy_schema::{Code, Name, Reasons, set};
 use autonomy_stateroot::StateRoot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,10 +14,13 @@ use signal_hook::iterator::Signals;
 
 use crate::Global;
 use crate::failure::{Failure, exit};
+use crate::watcher::report_recovery;
 use crate::{node, ui};
 
 /// How often the generation and the agent are looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// How often what waits for a confirmation is looked at: there may be no timer where there is no systemd.
+const EXPIRY_POLL: Duration = Duration::from_secs(1);
 /// How long an agent may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 /// First pause before an agent that ended is started again; doubled up to [`MAX_PAUSE`].
@@ -27,7 +31,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const STABLE: Duration = Duration::from_secs(60);
 
 /// Supervise the active generation's agent: start it through `current`, start the new one when the generation
-/// changes, pass signals on. SIGTERM and SIGINT end both.
+/// changes, return from a release that nobody confirms in time, pass signals on. SIGTERM and SIGINT end both.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -35,7 +39,9 @@ pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2])
         .map_err(|error| Failure::because(Code::IoError, format!("cannot listen for signals: {error}")))?;
-    let mut supervisor = Supervisor { root, path, agent: None, pause: FIRST_PAUSE, not_before: Instant::now() };
+    let now = Instant::now();
+    let expiry = Expiry { looked: now, refused: None };
+    let mut supervisor = Supervisor { root, path, agent: None, pause: FIRST_PAUSE, not_before: now, expiry };
     loop {
         for signal in signals.pending() {
             supervisor.pass_on(signal);
@@ -44,6 +50,7 @@ pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
                 return Ok(exit::DONE);
             }
         }
+        supervisor.expire();
         supervisor.look()?;
         std::thread::sleep(POLL);
     }
@@ -61,9 +68,37 @@ struct Supervisor {
     agent: Option<Agent>,
     pause: Duration,
     not_before: Instant,
+    expiry: Expiry,
+}
+
+/// The last look at what waits, and why it came to nothing.
+struct Expiry {
+    looked: Instant,
+    refused: Option<Reasons>,
 }
 
 impl Supervisor {
+    /// What `autonomy confirm --expire` does. A refusal is told once: the next look may find the lock free.
+    fn expire(&mut self) {
+        if self.expiry.looked.elapsed() < EXPIRY_POLL {
+            return;
+        }
+        self.expiry.looked = Instant::now();
+        let runner = SystemRunner::new(&self.path, SERVICE_TIMEOUT);
+        let actor = node::actor("run", node::clock());
+        match autonomy_reconciler::expire(&self.root, &actor, &runner, &mut Silent) {
+            Ok(recovery) => {
+                self.expiry.refused = None;
+                report_recovery(&recovery);
+            }
+            Err(reasons) if self.expiry.refused.as_ref() != Some(&reasons) => {
+                say(&format!("cannot look at what waits for a confirmation: {reasons}"));
+                self.expiry.refused = Some(reasons);
+            }
+            Err(_told_already) => {}
+        }
+    }
+
     /// One look: the right agent runs, or the pause before its next start does.
     fn look(&mut self) -> Result<(), Failure> {
         let current = self.root.current()?;

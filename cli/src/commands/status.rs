@@ -1,91 +1,192 @@
-//! `autonomy status`: which side of a change the node is on, and who holds the lock.
+//! `autonomy status`: what runs, why, what is next, and how old the intent is.
 
-use autonomy_schema::journal::Phase;
-use serde_json::json;
+use autonomy_apply::{SERVICE_TIMEOUT, ServiceRunner as _, SystemRunner};
+use autonomy_reconciler::{Act, Intent, Next, Status};
+use autonomy_schema::{Name, Reasons, Time};
+use serde_json::{Value, json};
 
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
 use crate::ui;
 
-/// Show what is active, what is unfinished, and who holds the lock. Writes nothing.
+/// Show what runs, why, what is next, how old the intent is, and who holds the lock. Writes nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// The time to reckon ages from, instead of the clock.
+    #[arg(long, value_name = "TIME")]
+    now: Option<Time>,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    show(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
+    // The JSON has the damage in itself.
+    let json = args.output == Output::Json;
+    let (root, path) = node::state_root(global).map_err(|failure| failure.with_json(json))?;
+    let now = args.now.unwrap_or_else(node::clock);
+    let moment = SystemRunner::new(&path, SERVICE_TIMEOUT).moment();
+    let status = autonomy_reconciler::status(&root, now, &moment);
+    if json {
+        ui::out(&format!("{}\n", as_json(&status, now)));
+    } else {
+        ui::out(&ui::printable(&as_text(&status, now)));
+    }
+    match Reasons::new(status.damage) {
+        None => Ok(exit::DONE),
+        Some(reasons) => Err(Failure::Refused { reasons, json: false, exit: None, told: true }),
+    }
 }
 
-fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let (root, _) = node::state_root(global)?;
-    let node_doc = root.node()?;
-    let (current, lkg, journal) = (root.current()?, root.lkg()?, root.journal()?);
-    let floors = root.floors()?.unwrap_or_default();
-    let holder = root.lock_holder().map_err(|error| Failure::refused(error.to_reason(), false))?;
-    let suspended = root.is_suspended().map_err(|error| Failure::refused(error.to_reason(), false))?;
-    let since = root.suspension().map(|suspension| suspension.since);
-    let manifest = current.as_ref().map(|current| node::generation_manifest(&root, current)).transpose()?;
-    let unfinished = journal.as_ref().filter(|journal| !journal.phase.is_final());
-    if args.output == Output::Json {
-        let active = manifest.as_ref().map(|(manifest, fingerprint)| {
-            json!({
-                "manifest": fingerprint, "stream": manifest.metadata.name, "serial": manifest.metadata.serial,
-                "release": manifest.spec.release.version, "generation": current,
-            })
-        });
-        let value = json!({
-            "node": { "id": node_doc.node_id, "fleet": node_doc.fleet, "hardware": node_doc.hardware, "labels": node_doc.labels },
-            "active": active,
-            "lkg": lkg,
-            "stream": floors.stream,
-            "unfinished": unfinished.map(|journal| json!({ "phase": journal.phase, "generation": journal.generation })),
-            "lastFailure": journal.as_ref().and_then(|journal| journal.failure.clone()),
-            "suspended": suspended.then(|| json!({ "since": since })),
-            "lock": holder.as_ref().map(|holder| json!({ "pid": holder.pid, "command": holder.command })),
-        });
-        ui::out(&format!("{value}\n"));
-        return Ok(exit::DONE);
+fn as_text(status: &Status, now: Time) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    if let Some(node) = &status.node {
+        lines.push(("Node", format!("{} of fleet {} ({})", node.node_id, node.fleet, node.hardware)));
     }
-    let mut lines =
-        vec![format!("Node       {} of fleet {} ({})", node_doc.node_id, node_doc.fleet, node_doc.hardware)];
-    match (&manifest, &current) {
-        (Some((manifest, fingerprint)), Some(current)) => {
-            lines.push(format!("Active     {} {}", manifest.metadata.name, manifest.spec.release.version));
-            lines.push(format!("Manifest   serial {}, {fingerprint}", manifest.metadata.serial));
-            lines.push(format!("Generation {current}"));
+    match &status.running {
+        Some(running) => {
+            lines.push(("Runs", format!("{} {}, serial {}", running.stream, running.release, running.serial)));
+            lines.push(("Manifest", running.manifest.to_string()));
+            lines.push(("Generation", running.generation.to_string()));
         }
-        _ => lines.push("Active     nothing yet".to_owned()),
+        None => lines.push(("Runs", "nothing".to_owned())),
     }
-    lines.push(format!("Last good  {}", lkg.map_or_else(|| "none".to_owned(), |lkg| lkg.to_string())));
-    match unfinished {
-        Some(journal) => lines.push(unfinished_line(journal.phase, journal.generation.as_str())),
-        None => lines.push("Apply      none in progress".to_owned()),
+    lines.extend(status.why.as_ref().map(|act| ("Why", why(act))));
+    if let Some(act) = &status.last_try {
+        let reasons = act.reasons().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let outcome = act.outcome.replace('_', " ");
+        lines.push(("Last try", format!("{} {outcome} {} by {}: {reasons}", act.verb, act.time, act.actor)));
     }
-    if let Some(failure) = journal.as_ref().and_then(|journal| journal.failure.as_ref()) {
-        lines.push(format!("Last apply was undone: {failure}"));
+    let active = status.running.as_ref().map(|running| &running.generation);
+    lines.push((
+        "Last good",
+        match &status.lkg {
+            None => "none".to_owned(),
+            Some(lkg) if Some(lkg) == active => "what runs".to_owned(),
+            Some(lkg) => lkg.to_string(),
+        },
+    ));
+    lines.extend(status.intent.map(|intent| ("Intent", age(&intent, now))));
+    for pinned in &status.pinned {
+        lines.push(("Pinned", format!("blake3:{}: it failed or was left here; `autonomy unpin {0}`", pinned.short())));
     }
-    if suspended {
-        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
-        lines.push(format!("Suspended{since}: changes are held until `autonomy resume`"));
+    if let Some(suspension) = &status.suspended {
+        lines.push(("Suspended", node::suspension_text(suspension.as_ref()).trim_start().to_owned()));
     }
-    if let Some(holder) = holder {
-        lines.push(format!("Lock       held by process {}: {}", holder.pid, holder.command));
-    }
-    ui::out(&ui::printable(&format!("{}\n", lines.join("\n"))));
-    Ok(exit::DONE)
+    lines.extend(
+        status.holder.as_ref().map(|holder| ("Lock", format!("held by process {}: {}", holder.pid, holder.command))),
+    );
+    lines.extend(status.next.iter().map(|next| ("Next", step(next))));
+    // An act or an address may have several lines; the table has one each.
+    let line = |(name, value): (&str, String)| format!("{name:<10} {}", value.replace('\n', "\\n"));
+    let text: Vec<String> = lines.into_iter().map(|entry| line(entry).trim_end().to_owned()).collect();
+    text.join("\n") + "\n"
 }
 
-fn unfinished_line(phase: Phase, generation: &str) -> String {
-    match phase {
-        Phase::Intent => format!("Apply      cut off while staging {generation}; the old generation is active"),
-        Phase::Staged | Phase::Prechecked => {
-            format!("Apply      {generation} is staged; the old generation is active until `autonomy apply` goes on")
+/// The act behind what runs.
+fn why(act: &Act) -> String {
+    let reasons = act.reasons();
+    let verb = match (act.outcome.as_str(), act.verb.as_str()) {
+        ("rolled_back", _) => "active again since".to_owned(),
+        ("confirmed", _) => "confirmed".to_owned(),
+        ("recovered", verb) => format!("finished by {verb}"),
+        (_, "rollback") => "returned to".to_owned(),
+        (_, verb) => format!("applied by {verb}"),
+    };
+    let verb = if verb == "applied by apply" { "applied".to_owned() } else { verb };
+    let because = if reasons.is_empty() {
+        act.detail.get("why").and_then(|why| why.get("text")).and_then(Value::as_str).map(str::to_owned)
+    } else {
+        Some(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    let because = because.map_or_else(String::new, |because| format!(": {because}"));
+    format!("{verb} {} by {}{because}", act.time, act.actor)
+}
+
+fn age(intent: &Intent, now: Time) -> String {
+    let seconds = now.unix() - intent.issued_at.unix();
+    let age = if seconds < 0 {
+        format!("{} ahead of this clock", ui::span(seconds.unsigned_abs()))
+    } else {
+        format!("{} ago", ui::span(seconds.unsigned_abs()))
+    };
+    let left = intent.expires_at.unix() - now.max(intent.time_mark.unwrap_or(now)).unix();
+    let end = if left > 0 {
+        format!("expires {}, in {}", intent.expires_at, ui::span(left.unsigned_abs()))
+    } else {
+        format!("expired {}; what runs goes on", intent.expires_at)
+    };
+    format!("issued {}, {age}; {end}", intent.issued_at)
+}
+
+fn step(next: &Next) -> String {
+    let named = |back: &Option<Name>| back.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    match next {
+        Next::FirstSet => "`autonomy apply SET` makes a first release active".to_owned(),
+        Next::ApplyStaged(generation) => {
+            format!("{generation} is staged; `autonomy apply` of its set goes on from there")
         }
-        Phase::Switched => format!("Apply      {generation} is active; the next locking verb finishes its services"),
-        Phase::Confirmed | Phase::RolledBack => "Apply      none in progress".to_owned(),
+        Next::Discard(generation) => {
+            format!("{generation} was cut off while it was staged; the next locking verb removes it")
+        }
+        Next::Finish(generation) => {
+            format!("{generation} was cut off after its switch; the next locking verb finishes its services")
+        }
+        Next::FinishReturn(generation) => {
+            format!("the way back from {generation} was cut off; the next locking verb finishes it")
+        }
+        Next::Confirm { left, rebooted, back, .. } => {
+            let after = if *rebooted { ", or after another reboot," } else { "," };
+            let left = ui::span(left.millis() / 1000);
+            format!("`autonomy confirm` within {left}; without it{after} {} is active again", named(back))
+        }
+        Next::RestartWindow(generation) => {
+            format!("the machine was started anew: the time to confirm {generation} begins again, once")
+        }
+        Next::Expire { generation, back } => format!(
+            "the time to confirm {generation} is over: timer, loop or next locking verb return to {}",
+            named(back)
+        ),
+        Next::Resume => "changes are held until `autonomy resume`".to_owned(),
+        Next::NewerIntent => "the manifest has expired: only a newer one can be applied".to_owned(),
+        Next::Nothing => "nothing: a newer manifest is awaited".to_owned(),
     }
+}
+
+fn as_json(status: &Status, now: Time) -> Value {
+    let journal = status.journal.as_ref();
+    let unfinished = journal.filter(|journal| !journal.phase.is_final());
+    json!({
+        "node": status.node.as_ref().map(|node| json!({
+            "id": node.node_id, "fleet": node.fleet, "hardware": node.hardware, "labels": node.labels,
+        })),
+        "active": status.running.as_ref().map(|running| json!({
+            "manifest": running.manifest, "stream": running.stream, "serial": running.serial,
+            "release": running.release, "generation": running.generation,
+        })),
+        "why": status.why,
+        "lastTry": status.last_try,
+        "lkg": status.lkg,
+        "stream": status.stream,
+        "unfinished": unfinished.map(|journal| json!({ "phase": journal.phase, "generation": journal.generation })),
+        "awaiting": status.awaiting.as_ref().map(|awaiting| json!({
+            "generation": awaiting.generation, "manifest": awaiting.manifest, "within": awaiting.waiting.within,
+            "reboots": awaiting.waiting.reboots,
+        })),
+        "lastFailure": journal.and_then(|journal| journal.failure.as_ref()),
+        "intent": status.intent.map(|intent| json!({
+            "issuedAt": intent.issued_at, "expiresAt": intent.expires_at, "timeMark": intent.time_mark,
+            "ageSeconds": now.unix() - intent.issued_at.unix(),
+        })),
+        "pinned": status.pinned,
+        "suspended": status.suspended.as_ref().map(|said| json!({
+            "since": said.as_ref().map(|said| said.since),
+            "reason": said.as_ref().and_then(|said| said.reason.as_ref()),
+            "owner": said.as_ref().and_then(|said| said.owner.as_ref()),
+        })),
+        "lock": status.holder.as_ref().map(|holder| json!({ "pid": holder.pid, "command": holder.command })),
+        "next": status.next.iter().map(step).collect::<Vec<_>>(),
+        "damage": status.damage,
+    })
 }

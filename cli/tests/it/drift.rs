@@ -134,7 +134,7 @@ fn a_suspended_node_refuses_changes_and_shows_them() {
     site.node("plan two --out plan.json").exits(0);
     site.node("suspend").exits(0);
     site.node("suspend").exits(0);
-    assert!(site.node("status").exits(0).stdout().contains("Suspended since 20"));
+    assert!(site.node("status").exits(0).stdout().contains("Suspended  since 20"));
     assert!(site.node("plan two").exits(10).warns("suspended: ").stdout().contains("Plan: "));
     site.refuses("two", 10, "suspended");
     site.node("apply plan.json").exits(10).warns("suspended: ");

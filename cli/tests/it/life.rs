@@ -128,7 +128,7 @@ fn staged_then_applied_and_repeats() {
     assert!(staged.stdout().contains("Nothing of it is active."), "{}", staged.stdout());
     site.is_whole(&[1]);
     let status = site.node("status").exits(0).stdout();
-    assert!(status.contains("is staged; the old generation is active"), "{status}");
+    assert!(status.contains("is staged; `autonomy apply` of its set goes on from there"), "{status}");
     let applied = site.node("apply two --auto-approve --json").exits(0).stdout();
     let lines: Vec<Value> = applied.lines().map(|line| serde_json::from_str(line).expect("JSON Lines")).collect();
     assert_eq!(lines[0]["type"], "version");

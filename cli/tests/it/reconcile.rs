@@ -176,7 +176,7 @@ fn what_was_refused_is_not_tried_again_until_something_moves() {
     point(&site, "bad");
     let running = Loop::start(&site, "source");
     await_round(&site, "roll-back", |round| {
-        outcome(round) == "refused" && round["reasons"][0]["code"] == "service_failed"
+        outcome(round) == "returned" && round["reasons"][0]["code"] == "service_failed"
     });
     await_round(&site, "the pin", |round| outcome(round) == "refused" && round["reasons"][0]["code"] == "pinned");
     site.set("three", 3);

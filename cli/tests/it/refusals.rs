@@ -166,9 +166,7 @@ fn policy_consent_and_what_is_not_built() {
     let before = site.snapshot();
     site.node("apply two").exits(64).warns("consent_missing: ");
     assert!(before == site.snapshot(), "without consent nothing changes");
-    let features: [(&str, Value); 4] = [
-        ("confirm", json!({"within": "5m"})),
-        ("health", json!({"command": ["bin/agent"], "timeout": "30s"})),
+    let features: [(&str, Value); 2] = [
         ("reconstruction", json!({"steps": [{"directory": {"path": "/opt/x", "mode": "0755"}}]})),
         ("precheck", json!({"minFreeBytes": 0, "certExpiryWindow": "7d", "durability": "high"})),
     ];

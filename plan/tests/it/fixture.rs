@@ -94,6 +94,7 @@ pub(crate) fn fresh() -> Facts {
             outbox: BTreeSet::new(),
             pinned: BTreeSet::new(),
             unfinished: false,
+            awaiting: None,
         },
         observed: ObservedFacts {
             clock: "2026-11-25T09:00:00Z".parse().unwrap(),
@@ -149,7 +150,7 @@ pub(crate) fn drift(path: &str, kind: DriftKind, expected: &str, actual: &str) -
 
 pub(crate) fn planned(json: &Value, facts: &Facts) -> Plan {
     let (manifest, fingerprint) = parse(json);
-    plan(&Desired { manifest: &manifest, fingerprint, policy_semver: Some("1.0.0") }, facts).unwrap()
+    plan(&Desired { manifest: &manifest, fingerprint, policy_semver: Some("1.0.0"), returns_to: None }, facts).unwrap()
 }
 
 /// The steps, one line each: mark, address, reason code.

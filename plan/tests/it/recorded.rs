@@ -92,7 +92,8 @@ fn story_3_no_change() {
 #[test]
 fn story_4_blocked_and_denied() {
     let mut manifest = release_1();
-    manifest["spec"]["confirm"] = json!({ "within": "5m" });
+    let directory = json!({ "path": "/opt/x", "mode": "0755" });
+    manifest["spec"]["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
     manifest["spec"]["precheck"] = json!({ "minFreeBytes": 1_u64 << 40 });
     let denied = Verdict {
         code: "policy_denied".to_owned(),

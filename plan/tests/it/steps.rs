@@ -1,6 +1,8 @@
 //! Which steps a plan has, case by case.
 
-use autonomy_schema::facts::{DriftKind, Facts};
+use autonomy_plan::Desired;
+use autonomy_schema::RelPath;
+use autonomy_schema::facts::{Drift, DriftKind, Facts};
 use autonomy_schema::manifest::ServiceAction;
 use autonomy_schema::reason::Code;
 use serde_json::{Value, json};
@@ -164,9 +166,7 @@ fn an_update_repairs_what_it_keeps_and_says_so() {
 #[test]
 fn what_is_not_built_blocks() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 5] = [
-        ("spec.confirm", |spec| spec["confirm"] = json!({ "within": "5m" })),
-        ("spec.health", |spec| spec["health"] = json!({ "command": ["bin/agent"], "timeout": "30s" })),
+    let cases: [(&str, Edit); 3] = [
         ("spec.reconstruction", |spec| {
             let directory = json!({ "path": "/opt/x", "mode": "0755" });
             spec["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
@@ -196,10 +196,10 @@ fn what_is_not_built_blocks() {
 fn a_manifest_that_failed_here_is_blocked_first() {
     let mut facts = after(&release_1(), &fresh());
     let mut next = release_2();
-    next["spec"]["confirm"] = json!({ "within": "5m" });
+    next["spec"]["precheck"] = json!({ "durability": "high" });
     facts.bound.pinned.insert(parse(&next).1);
     let plan = planned(&next, &facts);
-    assert_eq!(lines(&plan)[..2], ["! manifest pinned", "! spec.confirm not_built"]);
+    assert_eq!(lines(&plan)[..2], ["! manifest pinned", "! spec.precheck.durability not_built"]);
     let codes: Vec<_> = plan.blocked().iter().map(|reason| reason.code).collect();
     assert_eq!(codes, [Code::NotBuilt, Code::Pinned]);
 }
@@ -240,4 +240,50 @@ fn the_forecast_of_new_bytes_is_what_staging_writes() {
     let contents = "agent 1".len() + "level = 1".len() + 2 * 40;
     let new = planned(&release_1(), &fresh()).doc().forecast.disk_new_bytes;
     assert_eq!(new, (document + edge + 812 + 2048 + contents) as u64);
+}
+
+#[test]
+fn health_and_confirmation_are_steps_after_the_services() {
+    let mut next = release_2();
+    next["spec"]["health"] = json!({ "command": ["bin/agent", "--selfcheck"], "timeout": "30s" });
+    next["spec"]["confirm"] = json!({ "within": "5m" });
+    let mut facts = after(&release_1(), &fresh());
+    let plan = planned(&next, &facts);
+    let all = lines(&plan);
+    let at = |line: &str| all.iter().position(|found| found == line).unwrap_or_else(|| panic!("{line} in {all:?}"));
+    assert!(at("~ generation manifest_changed") < at("~ health health_check"));
+    assert_eq!(at("~ health health_check") + 1, at("~ confirm after_health"));
+    let lkg = facts.bound.lkg.clone().expect("last known good");
+    assert!(plan.doc().steps.iter().any(|step| step.address == "confirm" && step.reason.text.contains(lkg.as_str())));
+    // While it waits it does not go on to peers; once it was confirmed, a repair of it does not ask again.
+    facts = after(&next, &facts);
+    let current = facts.bound.current.clone().expect("current");
+    facts.bound.outbox.clear();
+    facts.bound.awaiting = Some(current.generation.clone());
+    facts.bound.lkg = Some(lkg);
+    assert_eq!(planned(&next, &facts).doc().steps, []);
+    facts.bound.awaiting = None;
+    facts.bound.lkg = Some(current.generation);
+    assert!(planned(&next, &facts).relays());
+    facts.bound.drift = vec![Drift::generation(RelPath::fixed("edge.toml"), DriftKind::Missing, "", "")];
+    assert!(!planned(&next, &facts).doc().steps.iter().any(|step| step.address == "confirm"));
+}
+
+#[test]
+fn a_return_writes_nothing_new_and_goes_to_no_peer() {
+    let (one, two) = (release_1(), release_2());
+    let first = after(&one, &fresh());
+    let to = first.bound.current.clone().expect("current").generation;
+    let facts = after(&two, &first);
+    let (manifest, fingerprint) = parse(&one);
+    let desired = Desired { manifest: &manifest, fingerprint, policy_semver: None, returns_to: Some(&to) };
+    let plan = autonomy_plan::plan(&desired, &facts).expect("plan");
+    assert!(plan.returns() && plan.switches() && !plan.relays());
+    assert_eq!(plan.doc().forecast.disk_new_bytes, 0);
+    let step = plan.doc().steps.iter().find(|step| step.address == "generation").expect("switch");
+    assert_eq!(step.after["generation"], to.to_string());
+    assert!(autonomy_plan::prechecks(&manifest, &plan, &facts).iter().all(|verdict| !verdict.message.contains("free")));
+    // To the generation that is active there is nothing to do.
+    let same = autonomy_plan::plan(&desired, &first).expect("plan");
+    assert!(!same.has_changes());
 }

@@ -123,6 +123,7 @@ fn facts() -> Facts {
             outbox: BTreeSet::new(),
             pinned: BTreeSet::new(),
             unfinished: false,
+            awaiting: None,
         },
         observed: ObservedFacts {
             clock: "2026-11-25T09:00:00Z".parse().unwrap(),
@@ -154,7 +155,7 @@ fn active(policy: &[u8]) -> Facts {
 
 fn planned(manifest: &StateManifest, facts: &Facts) -> Plan {
     let fingerprint = Blake3::of(&canonical::to_bytes(manifest).unwrap());
-    plan(&Desired { manifest, fingerprint, policy_semver: None }, facts).unwrap()
+    plan(&Desired { manifest, fingerprint, policy_semver: None, returns_to: None }, facts).unwrap()
 }
 
 fn try_admit(manifest: &StateManifest, facts: &Facts, bundle: &Bundle) -> Result<AdmittedPlan, Reasons> {
@@ -242,8 +243,8 @@ fn a_plan_from_other_facts_is_refused() {
 
 #[test]
 fn a_blocked_plan_is_refused_whatever_the_policy_says() {
-    let confirm = manifest(|json| json["spec"]["confirm"] = json!({ "within": "5m" }));
-    let reasons = try_admit(&confirm, &facts(), &bundle()).unwrap_err();
+    let durable = manifest(|json| json["spec"]["precheck"] = json!({ "durability": "high" }));
+    let reasons = try_admit(&durable, &facts(), &bundle()).unwrap_err();
     assert!(reasons.has(Code::NotBuilt) && reasons.exit() == 5, "{reasons}");
     let mut pinned = facts();
     pinned.bound.pinned.insert(verified(&plain()).fingerprint());

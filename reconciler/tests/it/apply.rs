@@ -63,6 +63,7 @@ fn a_fact_that_moved_between_plan_and_apply_is_named() {
         saved: None,
         prepared,
         stage_only: false,
+        now_anyway: false,
         actor: &actor,
         runner: &runner,
         observer: &mut silent,

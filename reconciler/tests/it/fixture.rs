@@ -9,8 +9,9 @@ use std::sync::Arc;
 use autonomy_apply::{Observer, ServiceRunner, Silent};
 use autonomy_reconciler::{Actor, ApplyFailure, Approval, Options, Outcome, Prepared};
 use autonomy_schema::author::{AuthoredManifest, BuiltLock, BuiltPolicy, Inputs, Located, resolve};
+use autonomy_schema::journal::Moment;
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
-use autonomy_schema::manifest::Service;
+use autonomy_schema::manifest::{Health, Service};
 use autonomy_schema::node::Node;
 use autonomy_schema::root::{Role, RoleKeys, TrustRoot};
 use autonomy_schema::segments::{self, Measured};
@@ -170,14 +171,38 @@ pub(crate) fn options() -> Options<'static> {
     }
 }
 
-/// Records services instead of running them; fails those named `bad`.
-#[derive(Default)]
-pub(crate) struct Recorder(pub(crate) RefCell<Vec<String>>);
+/// Records services and health commands instead of running them; fails those named `bad`. Its clock stands where the
+/// test puts it.
+pub(crate) struct Recorder(pub(crate) RefCell<Vec<String>>, pub(crate) RefCell<Moment>);
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self(RefCell::default(), RefCell::new(Moment { boot_id: "first".to_owned(), elapsed_ms: 1000 }))
+    }
+}
+
+impl Recorder {
+    /// One whose machine is at this moment.
+    pub(crate) fn at(boot_id: &str, elapsed_ms: u64) -> Self {
+        let recorder = Self::default();
+        recorder.1.replace(Moment { boot_id: boot_id.to_owned(), elapsed_ms });
+        recorder
+    }
+}
 
 impl ServiceRunner for Recorder {
     fn run(&self, service: &Service) -> Result<(), String> {
         self.0.borrow_mut().push(service.label().to_owned());
         if service.label().ends_with("bad") { Err("it is bad".to_owned()) } else { Ok(()) }
+    }
+
+    fn check(&self, health: &Health) -> Result<(), String> {
+        self.0.borrow_mut().push(format!("health {}", health.command[0]));
+        if health.command[0].ends_with("bad") { Err("it is bad".to_owned()) } else { Ok(()) }
+    }
+
+    fn moment(&self) -> Moment {
+        self.1.borrow().clone()
     }
 }
 
@@ -199,6 +224,7 @@ pub(crate) fn apply_watched(
     let actor = actor();
     autonomy_reconciler::recover_unfinished(root, &actor, runner, observer)?;
     let prepared = prepare(root, source)?;
-    let approval = Approval { prepared, saved: None, stage_only: false, actor: &actor, runner, observer };
+    let approval =
+        Approval { prepared, saved: None, stage_only: false, now_anyway: false, actor: &actor, runner, observer };
     autonomy_reconciler::apply(root, source, approval, &options())
 }

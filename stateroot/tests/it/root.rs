@@ -12,6 +12,7 @@ fn journal() -> Journal {
     Journal {
         api_version: ApiVersion::default(),
         kind: Kind::Journal,
+        operation: autonomy_schema::journal::Operation::Apply,
         phase: Phase::Intent,
         plan_id: Blake3::of(b"plan"),
         manifest: Blake3::of(b"manifest"),
@@ -21,6 +22,11 @@ fn journal() -> Journal {
         previous: None,
         services: Vec::new(),
         services_done: 0,
+        health: None,
+        confirm: None,
+        waiting: None,
+        supersedes: None,
+        leaves: None,
         relay: false,
         failure: None,
     }

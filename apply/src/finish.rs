@@ -1,0 +1,128 @@
+//! Everything after the switch: services, health, the wait for a confirmation, promotion; or the way back.
+//!
+//! Each step may run twice without harm, as recovery runs them again from the journal.
+
+use autonomy_schema::journal::{Journal, Phase, Waiting};
+use autonomy_schema::{Blake3, Reason};
+use autonomy_stateroot::{DiskError, StateRoot};
+
+use crate::activate::{Active, promote, revert};
+use crate::observe::Event;
+use crate::transaction::{ApplyError, Transaction, floors};
+use crate::{outbox, services};
+
+/// How a change that went well ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finished {
+    /// The generation is the last known good one.
+    Promoted,
+    /// It waits to be confirmed.
+    Waiting,
+}
+
+impl Transaction<'_> {
+    /// Brings what `current` points to now to its end.
+    pub(crate) fn finish(&mut self, journal: &mut Journal, active: &Active) -> Result<Finished, ApplyError> {
+        if journal.failure.is_none() {
+            journal.failure = self.prove(journal)?;
+            if journal.failure.is_some() {
+                // The return is decided here; recovery carries it out from now on.
+                self.root.write_journal(journal)?;
+            }
+        }
+        if let Some(left) = journal.leaves {
+            pin(self.root, left)?;
+            outbox::take(self.root, left)?;
+        }
+        if let Some(reason) = journal.failure.clone() {
+            return Err(self.go_back(journal, active, reason)?);
+        }
+        if self.must_wait(journal)? {
+            self.wait(journal)?;
+            return Ok(Finished::Waiting);
+        }
+        self.promoted(journal, active)?;
+        Ok(Finished::Promoted)
+    }
+
+    /// Services, then health. Gives the reason of the first failure.
+    fn prove(&mut self, journal: &mut Journal) -> Result<Option<Reason>, ApplyError> {
+        let failure = services::run_listed(self.root, journal, self.runner, self.observer)?;
+        if failure.is_some() {
+            return Ok(failure);
+        }
+        let Some(health) = journal.health.clone() else { return Ok(None) };
+        let failure = services::check(&health, self.runner, self.observer);
+        if failure.is_none() {
+            journal.health = None;
+            self.root.write_journal(journal)?;
+        }
+        Ok(failure)
+    }
+
+    /// A manifest that was confirmed once is not asked about again when it is repaired or returned to.
+    fn must_wait(&self, journal: &Journal) -> Result<bool, ApplyError> {
+        if journal.confirm.is_none() {
+            return Ok(false);
+        }
+        let lkg = self.root.lkg().map_err(ApplyError::Refused)?;
+        Ok(!lkg.is_some_and(|lkg| journal.is_of_same_manifest(&lkg)))
+    }
+
+    fn wait(&mut self, journal: &mut Journal) -> Result<(), DiskError> {
+        if let (None, Some(confirm)) = (&journal.waiting, &journal.confirm) {
+            journal.waiting = Some(Waiting::new(confirm.within, self.runner.moment()));
+        }
+        self.enter(journal, Phase::Waiting)
+    }
+
+    /// The generation is the last known good one from now on, and goes on to peers.
+    fn promoted(&mut self, journal: &mut Journal, active: &Active) -> Result<(), ApplyError> {
+        promote(self.root, active)?;
+        let floors = floors(self.root)?;
+        let promoted = floors.promoted_by(&journal.stream);
+        if promoted != floors {
+            self.root.write_floors(&promoted)?;
+        }
+        if journal.relay {
+            outbox::put(self.root, journal.manifest, active.generation())?;
+        }
+        journal.waiting = None;
+        journal.supersedes = None;
+        self.enter(journal, Phase::Confirmed)?;
+        Ok(())
+    }
+
+    /// Back to the last known good generation; the manifest is pinned so that it is not tried again. Where that is the
+    /// same manifest, or nothing else is known good, there is nothing further back, and the generation stays.
+    fn go_back(&mut self, journal: &mut Journal, active: &Active, reason: Reason) -> Result<ApplyError, ApplyError> {
+        let lkg = self.root.lkg().map_err(ApplyError::Refused)?;
+        let target = lkg.or_else(|| journal.previous.clone());
+        if target.as_ref().is_some_and(|target| journal.is_of_same_manifest(target)) {
+            journal.relay = false;
+            self.promoted(journal, active)?;
+            return Ok(ApplyError::RolledBack { reason, active: Some(active.generation().clone()) });
+        }
+        self.observer.event(&Event::RollingBack(&reason));
+        pin(self.root, journal.manifest)?;
+        outbox::take(self.root, journal.manifest)?;
+        revert(self.root, target.as_ref())?;
+        if let Some(generation) = &target {
+            services::rerun(self.root, generation, self.runner, self.observer);
+        }
+        match journal.supersedes.take() {
+            // Nothing was ever known good, and what is active again was still waiting: so it does again.
+            Some(waits) if Some(&waits.generation) == target.as_ref() => self.begin(&waits)?,
+            Some(_) | None => self.enter(journal, Phase::RolledBack)?,
+        }
+        Ok(ApplyError::RolledBack { reason, active: target })
+    }
+}
+
+fn pin(root: &StateRoot, manifest: Blake3) -> Result<(), ApplyError> {
+    let mut pinned = root.pinned().map_err(ApplyError::Refused)?;
+    if pinned.insert(manifest) {
+        root.write_pinned(&pinned)?;
+    }
+    Ok(())
+}
