@@ -9,6 +9,15 @@ pub(crate) fn put(root: &StateRoot, manifest: Blake3, generation: &Name) -> Resu
     durable::point(root.disk(), &entry, &format!("../generations/{generation}"))
 }
 
+/// Lets an entry that points to one generation point to another of the same manifest.
+pub(crate) fn follow(root: &StateRoot, manifest: Blake3, from: &Name, to: &Name) -> Result<(), DiskError> {
+    let target = root.disk().read_link(&entry(manifest)?)?;
+    if target.is_some_and(|target| target == format!("../generations/{from}")) {
+        put(root, manifest, to)?;
+    }
+    Ok(())
+}
+
 /// Takes a manifest out of the outbox, if it is there.
 pub(crate) fn take(root: &StateRoot, manifest: Blake3) -> Result<(), DiskError> {
     let entry = entry(manifest)?;

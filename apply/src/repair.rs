@@ -3,12 +3,13 @@
 
 use autonomy_schema::journal::{Journal, Operation, Phase};
 use autonomy_schema::lock::Lock;
-use autonomy_schema::manifest::ServiceAction;
+use autonomy_schema::manifest::{Service, ServiceAction};
 use autonomy_schema::{Blake3, Name, StateManifest};
 use autonomy_stateroot::{DiskError, SetSource, StatCache};
 use autonomy_trust::Verified;
 
 use crate::activate::{Active, activate, promote};
+use crate::outbox;
 use crate::stage::{self, Staging};
 use crate::transaction::{ApplyError, Transaction, new_journal};
 
@@ -66,14 +67,36 @@ impl Transaction<'_> {
         if is_current {
             let active = activate(self.root, staged)?;
             self.enter(&mut journal, Phase::Switched)?;
+            outbox::follow(self.root, journal.manifest, request.damaged, &generation)?;
             self.finish(&mut journal, &active)?;
             return Ok(generation);
         }
         if is_lkg {
             promote(self.root, &Active::recovered(generation.clone()))?;
         }
+        outbox::follow(self.root, journal.manifest, request.damaged, &generation)?;
         self.close_repair(journal)?;
         Ok(generation)
+    }
+
+    /// Finishes what is active and was never known good, when no journal says any more how far it came: services, health
+    /// and confirmation from their beginning.
+    pub fn finish_unknown(mut self, manifest: &Verified<StateManifest>, current: &Name) -> Result<(), ApplyError> {
+        let lkg = self.root.lkg().map_err(ApplyError::Refused)?;
+        let id = Blake3::of(format!("finish {current}").as_bytes());
+        let journal = new_journal(Operation::Repair, id, manifest, current.clone(), lkg);
+        let mut journal = Journal { phase: Phase::Switched, services: running(manifest.document()), ..journal };
+        self.begin(&journal)?;
+        self.finish(&mut journal, &Active::recovered(current.clone())).map(|_| ())
+    }
+
+    /// Removes what is staged and was not switched to.
+    pub fn discard_staged(mut self) -> Result<(), ApplyError> {
+        let journal = self.root.journal().map_err(ApplyError::Refused)?;
+        match journal.filter(|journal| journal.phase.is_before_switch()) {
+            Some(journal) => Ok(self.give_up(journal)?),
+            None => Ok(()),
+        }
     }
 
     fn planned(&self, request: &Repair<'_>, current: Option<Name>) -> Result<Journal, ApplyError> {
@@ -82,8 +105,7 @@ impl Transaction<'_> {
         let generation = self.root.next_generation_name(serial, request.manifest.fingerprint())?;
         // No plan stands behind it; the id ties the records of one repair together.
         let id = Blake3::of(format!("repair {generation}").as_bytes());
-        let services = document.spec.services.iter().filter(|service| service.action != Some(ServiceAction::None));
-        let services = services.cloned().collect();
+        let services = running(document);
         let journal = new_journal(Operation::Repair, id, request.manifest, generation, current);
         Ok(Journal { services, ..journal })
     }
@@ -95,4 +117,9 @@ impl Transaction<'_> {
             None => self.enter(&mut journal, Phase::Confirmed),
         }
     }
+}
+
+/// The services that something is done to.
+fn running(manifest: &StateManifest) -> Vec<Service> {
+    manifest.spec.services.iter().filter(|service| service.action != Some(ServiceAction::None)).cloned().collect()
 }

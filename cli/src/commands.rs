@@ -12,6 +12,8 @@ mod diff;
 mod exec_limited;
 mod explain;
 mod facts;
+mod fsck;
+mod gc;
 mod generations;
 mod golden;
 mod history;
@@ -80,6 +82,10 @@ pub(crate) enum Command {
     History(history::Args),
     /// List the generations of this node. Writes nothing.
     Generations(generations::Args),
+    /// Check the whole state root, and mend what can be mended.
+    Fsck(fsck::Args),
+    /// Remove generations and objects that nothing needs.
+    Gc(gc::Args),
     /// Records of rendered manifests and plans, for merge requests.
     #[command(subcommand)]
     Golden(golden::Command),
@@ -123,6 +129,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Unpin(args) => unpin::run(&args, global),
         Command::History(args) => history::run(&args, global),
         Command::Generations(args) => generations::run(&args, global),
+        Command::Fsck(args) => fsck::run(&args, global),
+        Command::Gc(args) => gc::run(&args, global),
         Command::Golden(command) => golden::run(&command),
         Command::Reconcile(args) => reconcile::run(&args, global),
         Command::Suspend(args) => suspend::run(&args, global),

@@ -3,27 +3,32 @@
 use autonomy_schema::facts::Drift;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, set};
-use autonomy_stateroot::{FactOptions, StateRoot, drift_of, layout, read_capped};
+use autonomy_stateroot::{FactOptions, StatCache, StateRoot, drift_of, layout, read_capped};
 use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_manifest};
 
-use crate::judge::{Loaded, Options, known};
+use crate::judge::{Loaded, Options};
 
 /// A generation whose documents hold. Its files may still differ.
 pub(crate) struct Examined {
     pub(crate) manifest: Verified<StateManifest>,
-    pub(crate) lock: Verified<Lock>,
     /// What differs from the manifest; empty when it is whole.
     pub(crate) drift: Vec<Drift>,
 }
 
-/// Verifies the documents of a generation for a purpose, and compares every file with them.
-pub(crate) fn examine(
+/// The signed documents of a generation.
+pub(crate) struct Documents {
+    pub(crate) manifest: Verified<StateManifest>,
+    pub(crate) lock: Verified<Lock>,
+}
+
+/// Verifies the documents of a generation for a purpose.
+pub(crate) fn documents(
     root: &StateRoot,
     loaded: &Loaded,
     generation: &Name,
     purpose: Purpose,
     options: &Options<'_>,
-) -> Result<Examined, Reasons> {
+) -> Result<Documents, Reasons> {
     let read = |name: &'static str, cap: u64| -> Result<Vec<u8>, Reasons> {
         let path = layout::in_generation(generation, &RelPath::fixed(name));
         let bytes = read_capped(root.disk(), &path, cap).map_err(|error| error.to_reason())?;
@@ -39,16 +44,28 @@ pub(crate) fn examine(
         (read(set::LOCK, document::MAX_DOCUMENT_BYTES as u64)?, read(set::LOCK_SIGNATURES, set::MAX_SIGNATURES_BYTES)?);
     let lock = verify_lock(Signed { bytes: &lock, signatures: &signatures }, &manifest, &context)?;
     named(generation, &manifest)?;
+    Ok(Documents { manifest, lock })
+}
+
+/// Verifies the documents of a generation for a purpose, and compares every file with them.
+pub(crate) fn examine(
+    root: &StateRoot,
+    loaded: &Loaded,
+    generation: &Name,
+    purpose: Purpose,
+    (options, cache): (&Options<'_>, &StatCache),
+) -> Result<Examined, Reasons> {
+    let Documents { manifest, lock: _ } = documents(root, loaded, generation, purpose, options)?;
     let how = FactOptions {
         clock: options.clock,
         verify_content: options.verify_content,
         os_root: options.os_root,
-        cache: &known(root, options),
+        cache,
         units: options.units,
     };
     let drift =
         drift_of(root, generation, manifest.document(), &how).map_err(|error| Reasons::from(error.to_reason()))?;
-    Ok(Examined { manifest, lock, drift })
+    Ok(Examined { manifest, drift })
 }
 
 /// A generation's name says which manifest it holds.

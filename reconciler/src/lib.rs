@@ -18,6 +18,8 @@ mod decisions;
 mod execute;
 pub mod follow;
 mod foresee;
+pub mod fsck;
+mod gc;
 mod generation;
 mod generations;
 mod history;
@@ -34,6 +36,7 @@ mod status;
 
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set};
 pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
+pub use gc::{Collected, collect_garbage, find_garbage};
 pub use generations::{Listed, generations};
 pub use history::{Act, history};
 pub use hold::{Noted, resume, suspend, unpin};

@@ -8,7 +8,7 @@ use autonomy_plan::{Desired, Origin, Plan};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, StateManifest};
-use autonomy_stateroot::{StateRoot, durable, layout};
+use autonomy_stateroot::{StatCache, StateRoot, durable, layout};
 use autonomy_trust::{Purpose, Verified};
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ pub fn prepare_return(root: &StateRoot, to: Option<&Name>, options: &Options<'_>
 fn plan_return(root: &StateRoot, to: &Name, facts: &Facts, options: &Options<'_>) -> Result<PreparedReturn, Reasons> {
     let loaded = load(root)?;
     let options = &Options { verify_content: true, ..*options };
-    let examined = examine(root, &loaded, to, Purpose::Rollback, options).map_err(|reasons| damaged(to, reasons))?;
+    let how = (options, &StatCache::default());
+    let examined = examine(root, &loaded, to, Purpose::Rollback, how).map_err(|reasons| damaged(to, reasons))?;
     if !examined.drift.is_empty() {
         let mut list: Vec<String> = examined.drift.iter().take(MAX_NAMED).map(differs).collect();
         if examined.drift.len() > MAX_NAMED {
@@ -133,7 +134,8 @@ fn others(root: &StateRoot, to: &Name, options: &Options<'_>) -> String {
     let (Ok(loaded), Ok(generations)) = (load(root), root.generations()) else { return String::new() };
     let whole = |name: &&Name| {
         *name != to
-            && examine(root, &loaded, name, Purpose::Rollback, options).is_ok_and(|examined| examined.drift.is_empty())
+            && examine(root, &loaded, name, Purpose::Rollback, (options, &StatCache::default()))
+                .is_ok_and(|examined| examined.drift.is_empty())
     };
     let whole: Vec<&str> = generations.iter().filter(whole).map(Name::as_str).collect();
     if whole.is_empty() { String::new() } else { format!(". Whole: {}", whole.join(", ")) }

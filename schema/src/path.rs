@@ -205,6 +205,8 @@ impl Mode {
     pub const FILE: Mode = Mode(0o644);
     /// Owner read and write alone.
     pub const PRIVATE: Mode = Mode(0o600);
+    /// `0700`: every folder of a state root.
+    pub const FOLDER: Mode = Mode(0o700);
 
     /// The bits, at most `0o777`.
     pub fn bits(self) -> u32 {

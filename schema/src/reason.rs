@@ -85,6 +85,7 @@ codes! {
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
+    RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";
     Revoked "revoked" 3 "The manifest or a key that signed it is revoked." "sign a new manifest with valid keys";
     RoleMismatch "role_mismatch" 3 "The document's `kind` is not the one expected here, so signatures for it prove nothing here." "check which file is which";

@@ -104,7 +104,7 @@ pub fn remove_tree(disk: &dyn StateDisk, path: &RelPath) -> Result<(), DiskError
 }
 
 /// The path of an entry of a folder.
-pub(crate) fn child(folder: &RelPath, name: &str) -> Result<RelPath, DiskError> {
+pub fn child(folder: &RelPath, name: &str) -> Result<RelPath, DiskError> {
     name.parse::<RelPath>()
         .map(|name| folder.join(&name))
         .map_err(|error| DiskError::new("name", folder, io::Error::other(error)))

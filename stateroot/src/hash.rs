@@ -8,6 +8,12 @@ use sha2::Digest as _;
 use crate::disk::{DiskError, Query};
 use crate::durable::WRITE_BYTES;
 
+/// Both digests of a file of the state root; at most one byte beyond `size` is read.
+pub fn digests(disk: &(impl Query + ?Sized), path: &RelPath, size: u64) -> Result<Option<(Blake3, Sha256)>, DiskError> {
+    let (blake3, sha256) = Hashes::new(true, true).of_file(disk, path, size)?;
+    Ok(blake3.zip(sha256))
+}
+
 /// The hashes that are wanted of a stream.
 pub(crate) struct Hashes {
     blake3: Option<blake3::Hasher>,

@@ -65,6 +65,8 @@ places! {
     pins "pins.json";
     /// Present while the node is suspended.
     suspended "suspended";
+    /// What the relay daemon still needs; written by `edged`, read by gc.
+    edge_pins "edge/pins.json";
     /// The operator's own settings of the relay daemon.
     edge_local "edge/local.toml";
 }
@@ -155,6 +157,14 @@ pub fn generation(name: &Name) -> RelPath {
     below(&generations(), name)
 }
 
+/// A generation that is being removed.
+pub fn doomed_generation(name: &Name) -> RelPath {
+    format!("{DOOMED}{name}").parse().map_or_else(|_never| generations(), |name| generations().join(&name))
+}
+
+/// How the name of a generation begins that is being removed; it is no [`Name`], so nothing takes it for one.
+pub const DOOMED: &str = ".gc-";
+
 /// The text of the links `current` and `lkg` to a generation.
 pub fn generation_link(name: &Name) -> String {
     format!("generations/{name}")
@@ -178,6 +188,13 @@ pub fn object(blake3: Blake3, mode: Mode) -> RelPath {
 /// An object while it is being written.
 pub(crate) fn object_tmp(blake3: Blake3, mode: Mode) -> RelPath {
     object_named(&format!(".tmp-{}-{mode}", blake3.hex()))
+}
+
+/// The digest that an object's name says; `None` when it is no object's name.
+pub fn object_digest(name: &str) -> Option<Blake3> {
+    let (hex, mode) = name.split_once('-')?;
+    mode.parse::<Mode>().ok()?;
+    format!("blake3:{hex}").parse().ok()
 }
 
 fn object_named(name: &str) -> RelPath {

@@ -23,6 +23,7 @@ pub mod cache;
 pub mod disk;
 pub mod durable;
 pub mod facts;
+pub mod gc;
 mod hash;
 pub mod hold;
 pub mod init;
@@ -43,6 +44,7 @@ pub use disk::{
     SyncTarget, read_capped,
 };
 pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
+pub use hash::digests;
 pub use init::{AttestFiles, init, init_on};
 pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};

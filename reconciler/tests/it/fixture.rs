@@ -228,3 +228,12 @@ pub(crate) fn apply_watched(
         Approval { prepared, saved: None, stage_only: false, now_anyway: false, actor: &actor, runner, observer };
     autonomy_reconciler::apply(root, source, approval, &options())
 }
+
+/// What `autonomy rollback NAME --auto-approve` does.
+pub(crate) fn roll_back(root: &StateRoot, to: &Name, runner: &Recorder) -> Result<(), ApplyFailure> {
+    let (actor, mut silent) = (actor(), Silent);
+    autonomy_reconciler::recover_unfinished(root, &actor, runner, &mut silent)?;
+    let prepared = autonomy_reconciler::prepare_return(root, Some(to), &options())?;
+    let hands = (runner as &dyn ServiceRunner, &mut silent as &mut dyn Observer);
+    autonomy_reconciler::roll_back(root, &prepared, false, &actor, hands, &options()).map(|_| ())
+}

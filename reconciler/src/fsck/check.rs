@@ -1,0 +1,293 @@
+//! What must be, and what is.
+
+use autonomy_schema::floors::Floors;
+use autonomy_schema::journal::Phase;
+use autonomy_schema::{Code, Mode, Name, Reasons, RelPath};
+use autonomy_stateroot::disk::FileKind;
+use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout};
+use autonomy_trust::{PinnedRoot, Purpose, Signed};
+
+use super::{Finding, Mend, Report};
+use crate::generation::{differs, examine};
+use crate::generations::manifest_of;
+use crate::judge::{Loaded, Options};
+
+const RESTORE: &str = "restore it from a backup with `autonomy restore`";
+const GC: &str = "nothing: `autonomy gc` removes it";
+/// Most differences of one generation that are told.
+const MAX_TOLD: usize = 20;
+
+fn told(reasons: &Reasons) -> String {
+    reasons.as_slice().iter().map(|reason| reason.message.clone()).collect::<Vec<_>>().join("; ")
+}
+
+/// Everything that is one file: who the node is, whom it trusts, what it has seen, what it was doing; and the modes.
+pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), DiskError> {
+    let mut damage = |path: RelPath, reasons: &Reasons, remedy: &str, mend: Mend| {
+        report.findings.push(Finding::damage(path, told(reasons), remedy, mend));
+    };
+    if let Err(reasons) = root.node() {
+        damage(layout::node_yaml(), &reasons, RESTORE, Mend::Nothing);
+    }
+    if let Err(reasons) = pinned_root(root) {
+        damage(layout::trust_root(), &reasons, RESTORE, Mend::Nothing);
+    }
+    match root.floors() {
+        Ok(Some(_)) => {}
+        Ok(None) => report.findings.push(Finding::damage(layout::floors(), "it is missing", RESTORE, Mend::Nothing)),
+        Err(reasons) => damage(layout::floors(), &reasons, RESTORE, Mend::Nothing),
+    }
+    match root.journal() {
+        Ok(_) => {}
+        // A newer tool wrote it, and may be in the middle of something.
+        Err(reasons) if told(&reasons).contains(Code::UnknownVersion.as_str()) => {
+            let remedy = "use the version of autonomy that wrote it";
+            report.findings.push(Finding::damage(layout::journal(), told(&reasons), remedy, Mend::Nothing));
+        }
+        Err(reasons) => {
+            report.findings.push(Finding::repairable(layout::journal(), told(&reasons), Mend::Journal));
+        }
+    }
+    if let Err(reasons) = root.pinned() {
+        let remedy = "restore it from a backup; without it, releases that failed here are tried again";
+        report.findings.push(Finding::damage(layout::pins(), told(&reasons), remedy, Mend::Nothing));
+    }
+    names_and_modes(root, report)
+}
+
+pub(super) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
+    let (bytes, signatures) = root.trust_root_bytes()?;
+    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })
+}
+
+/// Names at the top that nothing of ours has, and permission bits that let others in.
+fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskError> {
+    let disk = root.disk();
+    for (name, stat) in disk.list_stat(None)? {
+        if !layout::TOP_NAMES.contains(&name.as_str()) && !name.starts_with('.') && name != "lost+found" {
+            let remedy = "move it away, if it is not yours";
+            report.findings.push(Finding::notice(&name, "it is no part of a state root", remedy, Mend::Nothing));
+            continue;
+        }
+        let Ok(path) = name.parse::<RelPath>() else { continue };
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            let message = "a replacement that was cut off";
+            report.findings.push(Finding::notice(&path, message, super::REPAIR, Mend::Remove(path.clone())));
+        }
+        if stat.kind == FileKind::Dir {
+            mode(report, &path, stat.mode, Mode::FOLDER);
+        }
+    }
+    for (folder, private) in [(layout::identity(), true), (layout::trust(), false), (layout::journal_dir(), false)] {
+        if disk.stat(&folder)?.is_none_or(|stat| stat.kind != FileKind::Dir) {
+            report.findings.push(Finding::damage(&folder, "the folder is missing", RESTORE, Mend::Nothing));
+            continue;
+        }
+        for (name, stat) in disk.list_stat(Some(&folder))? {
+            let Ok(name) = name.parse::<RelPath>() else { continue };
+            let path = folder.join(&name);
+            match stat.kind {
+                FileKind::Dir => mode(report, &path, stat.mode, Mode::FOLDER),
+                FileKind::File if private && !name.as_str().ends_with(".pub") => {
+                    mode(report, &path, stat.mode, Mode::PRIVATE);
+                }
+                FileKind::File | FileKind::Symlink | FileKind::Other => {}
+            }
+        }
+    }
+    for key in [layout::attest_key(), layout::attest_pub()] {
+        if disk.stat(&key)?.is_none_or(|stat| stat.kind != FileKind::File) {
+            report.findings.push(Finding::damage(&key, "it is missing or no file", RESTORE, Mend::Nothing));
+        }
+    }
+    Ok(())
+}
+
+/// More rights than `wanted` for others; fewer for the owner are as bad.
+fn mode(report: &mut Report, path: &RelPath, found: Mode, wanted: Mode) {
+    if found != wanted {
+        let message = format!("its mode is {found}; it must be {wanted}");
+        report.findings.push(Finding::repairable(path, message, Mend::Mode(path.clone(), wanted)));
+    }
+}
+
+/// Every object: its name, its mode, every byte.
+pub(super) fn objects(
+    root: &StateRoot,
+    options: &Options<'_>,
+    report: &mut Report,
+    cache: &mut StatCache,
+) -> Result<(), DiskError> {
+    let folder = layout::objects();
+    let entries = match root.disk().list_stat(Some(&folder)) {
+        Err(error) if error.is_not_found() => Vec::new(),
+        entries => entries?,
+    };
+    let total = entries.iter().map(|(_, stat)| stat.size).sum();
+    for (name, stat) in entries {
+        let path = format!("{folder}/{name}");
+        let (Some(digest), Ok(at)) = (layout::object_digest(&name), name.parse::<RelPath>()) else {
+            let mend = name.parse::<RelPath>().ok().filter(|_| name.starts_with(".tmp-"));
+            let mend = mend.map_or(Mend::Nothing, |name| Mend::Remove(folder.join(&name)));
+            let message = "it is no object, and nothing refers to it";
+            report.findings.push(Finding::notice(path, message, super::REPAIR, mend));
+            continue;
+        };
+        if stat.kind != FileKind::File {
+            let mend = Mend::Object(name);
+            report.findings.push(Finding::repairable(path, "it is no regular file", mend));
+            continue;
+        }
+        report.objects += 1;
+        report.bytes += stat.size;
+        let found = digests(root.disk(), &folder.join(&at), stat.size)?;
+        (options.progress)(report.bytes, total);
+        match found {
+            Some((blake3, sha256)) if blake3 == digest && layout::object(digest, stat.mode).file_name() == name => {
+                cache.put(stat.identity, stat.size, blake3, sha256);
+            }
+            Some((blake3, _)) if blake3 == digest => {
+                let message = format!("its mode is {}, which is not what its name says", stat.mode);
+                report.findings.push(Finding::repairable(path, message, Mend::Object(name)));
+            }
+            Some(_) | None => {
+                let message = "its bytes do not hash to its name";
+                report.findings.push(Finding::repairable(path, message, Mend::Object(name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What recovery binds: signatures, not floors, so that damaged floors do not hide the rest.
+pub(super) fn loaded(root: &StateRoot) -> Option<Loaded> {
+    let floors = root.floors().ok().flatten().unwrap_or_default();
+    Some(Loaded { node: root.node().ok()?, root: pinned_root(root).ok()?, floors })
+}
+
+/// Every generation: signatures, the closed list of its files, every byte; and what it proves about the floors.
+pub(super) fn generations(
+    root: &StateRoot,
+    options: &Options<'_>,
+    cache: &StatCache,
+    report: &mut Report,
+) -> Result<(), Reasons> {
+    let failed = |error: DiskError| Reasons::from(error.to_reason());
+    let folder = layout::generations();
+    for entry in root.disk().list(Some(&folder)).map_err(failed)? {
+        let is_named = entry.name.parse::<Name>().is_ok();
+        if is_named && entry.kind == FileKind::Dir {
+            continue;
+        }
+        let path = format!("{folder}/{}", entry.name);
+        let leftover = entry.name.starts_with(layout::DOOMED) && entry.kind == FileKind::Dir;
+        let mend = entry.name.parse::<RelPath>().ok().filter(|_| leftover);
+        report.findings.push(match mend {
+            Some(name) => {
+                let message = "a removal that was cut off";
+                Finding::notice(path, message, super::REPAIR, Mend::Remove(folder.join(&name)))
+            }
+            None => Finding::notice(path, "it is no generation", "move it away", Mend::Nothing),
+        });
+    }
+    let Some(loaded) = loaded(root) else {
+        let message = "no generation was looked at, as it is unknown whom this node trusts";
+        report.findings.push(Finding::damage(folder, message, RESTORE, Mend::Nothing));
+        return Ok(());
+    };
+    let (current, lkg) = (root.current().ok().flatten(), root.lkg().ok().flatten());
+    // What is being staged is whole only when the journal says so.
+    let staging = root.journal().ok().flatten().filter(|journal| journal.phase == Phase::Intent);
+    let staging = staging.map(|journal| journal.generation);
+    for name in root.generations().map_err(failed)?.into_iter().filter(|name| Some(name) != staging.as_ref()) {
+        report.generations += 1;
+        let path = layout::generation(&name);
+        let how = (&Options { verify_content: false, ..*options }, cache);
+        match examine(root, &loaded, &name, Purpose::Recover, how) {
+            Err(reasons) => {
+                report.findings.push(Finding::repairable(path, told(&reasons), Mend::Generation(name)));
+            }
+            Ok(examined) => {
+                for drift in examined.drift.iter().take(MAX_TOLD) {
+                    report.findings.push(Finding::repairable(&path, differs(drift), Mend::Generation(name.clone())));
+                }
+                if examined.drift.len() > MAX_TOLD {
+                    let message = format!("{} more differences", examined.drift.len() - MAX_TOLD);
+                    report.findings.push(Finding::repairable(&path, message, Mend::Generation(name.clone())));
+                }
+                let active = [current.as_ref(), lkg.as_ref()].contains(&Some(&name));
+                let floors = root.floors().ok().flatten().filter(|_| active);
+                let manifest = &examined.manifest;
+                if let Some(floors) =
+                    floors.filter(|floors| is_below(floors, manifest.document(), manifest.fingerprint()))
+                {
+                    let message = format!(
+                        "it lies below what {name} proves: serial {}",
+                        floors.streams.get(&manifest.document().metadata.name).map_or(0, |floor| floor.serial)
+                    );
+                    report.findings.push(Finding::repairable(layout::floors(), message, Mend::Floors(name.clone())));
+                }
+            }
+        }
+    }
+    unreferenced(root, report)
+}
+
+/// Whether an admitted manifest would raise these floors.
+pub(super) fn is_below(
+    floors: &Floors,
+    manifest: &autonomy_schema::StateManifest,
+    fingerprint: autonomy_schema::Blake3,
+) -> bool {
+    floors.raised_by(manifest, fingerprint) != *floors
+}
+
+/// Objects that no generation is made of.
+fn unreferenced(root: &StateRoot, report: &mut Report) -> Result<(), Reasons> {
+    let failed = |error: DiskError| Reasons::from(error.to_reason());
+    let mut needed = std::collections::BTreeSet::new();
+    for name in root.generations().map_err(failed)? {
+        // One that cannot be read may need any of them.
+        let Some((manifest, _)) = manifest_of(root, &name) else { return Ok(()) };
+        needed.extend(autonomy_stateroot::gc::objects_of(&manifest));
+    }
+    let entries = root.disk().list(Some(&layout::objects())).map_err(failed)?;
+    let orphans =
+        entries.iter().filter(|entry| layout::object_digest(&entry.name).is_some() && !needed.contains(&entry.name));
+    let count = orphans.count();
+    if count > 0 {
+        let message = format!("{count} of them are part of no generation");
+        report.findings.push(Finding::notice(layout::objects(), message, GC, Mend::Nothing));
+    }
+    Ok(())
+}
+
+/// `current`, `lkg`, the outbox.
+pub(super) fn links(root: &StateRoot, report: &mut Report) -> Result<(), Reasons> {
+    let failed = |error: DiskError| Reasons::from(error.to_reason());
+    let names = root.generations().map_err(failed)?;
+    let promoted = root.floors().ok().flatten().is_some_and(|floors| floors.promoted);
+    for (path, link, mend) in
+        [(layout::current(), root.current(), Mend::Current), (layout::lkg(), root.lkg(), Mend::Lkg)]
+    {
+        let wrong = match link {
+            Err(reasons) => Some(told(&reasons)),
+            Ok(Some(name)) if !names.contains(&name) => Some(format!("it points to {name}, which is not there")),
+            Ok(None) if promoted => Some("it is missing, although a generation was known good here".to_owned()),
+            Ok(_) => None,
+        };
+        report.findings.extend(wrong.map(|message| Finding::repairable(path, message, mend)));
+    }
+    for entry in root.disk().list(Some(&layout::outbox())).map_err(failed)? {
+        let path = format!("{}/{}", layout::outbox(), entry.name);
+        let Ok(name) = entry.name.parse::<RelPath>() else { continue };
+        let at = layout::outbox().join(&name);
+        let target = root.disk().read_link(&at).ok().flatten();
+        let target = target.and_then(|text| text.strip_prefix("../generations/")?.parse::<Name>().ok());
+        if target.is_none_or(|target| !names.contains(&target)) {
+            let message = "it points to no generation, so nobody could relay it";
+            report.findings.push(Finding::repairable(path, message, Mend::Remove(at)));
+        }
+    }
+    Ok(())
+}

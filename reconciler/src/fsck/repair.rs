@@ -1,0 +1,340 @@
+//! The repair, in the order in which one thing rests on another: modes, leftovers, links that are none, the journal,
+//! objects, generations, links, floors. It may be cut off anywhere and run again.
+
+use std::collections::BTreeSet;
+
+use autonomy_apply::{ApplyError, ServiceRunner, Transaction, reinstate_current, reinstate_lkg};
+use autonomy_schema::journal::{Journal, Phase};
+use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath};
+use autonomy_stateroot::{ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout};
+use autonomy_trust::Purpose;
+use serde_json::{Value, json};
+
+use super::salvage::{Sources, restage};
+use super::{Mend, Report, Severity, check, look};
+use crate::generation::documents;
+use crate::judge::Options;
+use crate::record::{Actor, Recorder};
+use crate::recovery::recover_held;
+
+/// What a repair did.
+#[derive(Debug)]
+pub struct Repaired {
+    /// What it did, one sentence each.
+    pub done: Vec<String>,
+    /// What it tried and could not do.
+    pub failed: Vec<Reason>,
+    /// What is there now.
+    pub report: Report,
+    /// A record that could not be written.
+    pub warning: Option<String>,
+}
+
+/// Mends what can be mended. `from` is a set whose bytes may be used; they are verified like all others.
+pub fn repair(
+    root: &StateRoot,
+    from: Option<&dyn SetSource>,
+    actor: &Actor,
+    runner: &dyn ServiceRunner,
+    options: &Options<'_>,
+) -> Result<Repaired, Reasons> {
+    let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
+    let (before, _) = look(root, options)?;
+    let mut silent = autonomy_apply::Silent;
+    let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
+    let damage = before.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
+    recorder.begin(json!({ "damage": damage, "from": from.map(SetSource::describe) }))?;
+    let mut hands = Hands { root, held: &held, runner, options, from, done: Vec::new(), failed: Vec::new() };
+    let mends: BTreeSet<Mend> = before.findings.into_iter().map(|finding| finding.mend).collect();
+    hands.all(&mends, &mut recorder)?;
+    let Hands { done, failed, .. } = hands;
+    let (report, _) = look(root, options)?;
+    let outcome = if report.reasons().is_ok() { "repaired" } else { "damaged" };
+    let told: Vec<&Reason> = failed.iter().collect();
+    let warning = recorder.end(outcome, json!({ "done": done, "failed": told }));
+    Ok(Repaired { done, failed, report, warning })
+}
+
+struct Hands<'a> {
+    root: &'a StateRoot,
+    held: &'a ActivationLock,
+    runner: &'a dyn ServiceRunner,
+    options: &'a Options<'a>,
+    from: Option<&'a dyn SetSource>,
+    done: Vec<String>,
+    failed: Vec<Reason>,
+}
+
+fn reasons_of(error: &DiskError) -> Reasons {
+    error.to_reason().into()
+}
+
+impl Hands<'_> {
+    fn all(&mut self, mends: &BTreeSet<Mend>, recorder: &mut Recorder<'_>) -> Result<(), Reasons> {
+        for mend in mends {
+            match mend {
+                Mend::Mode(path, mode) => {
+                    let set = self.root.disk().set_meta(path, *mode);
+                    self.note(set.map(|()| format!("{path} has mode {mode}")).map_err(|error| reasons_of(&error)));
+                }
+                Mend::Remove(path) => {
+                    let removed = self.remove(path);
+                    self.note(removed.map(|()| format!("{path} is removed")).map_err(|error| reasons_of(&error)));
+                }
+                // A link that is no link hides what follows.
+                Mend::Current => self.set_aside_link(&layout::current(), self.root.current().is_err()),
+                Mend::Lkg => self.set_aside_link(&layout::lkg(), self.root.lkg().is_err()),
+                Mend::Journal | Mend::Object(_) | Mend::Generation(_) | Mend::Floors(_) | Mend::Nothing => {}
+            }
+        }
+        if mends.contains(&Mend::Journal) {
+            let rebuilt = self.journal(recorder);
+            self.note(rebuilt);
+        }
+        recover_held(self.root, self.held, self.runner, recorder)?;
+        for mend in mends {
+            if let Mend::Object(name) = mend {
+                let mended = self.object(name);
+                self.note(mended);
+            }
+        }
+        for mend in mends {
+            if let Mend::Generation(name) = mend {
+                let mended = self.generation(name, recorder);
+                self.note(mended);
+            }
+        }
+        self.links()?;
+        for mend in mends {
+            if let Mend::Floors(name) = mend {
+                let raised = self.floors(name);
+                self.note(raised);
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be mended is told; the rest goes on.
+    fn note(&mut self, result: Result<String, Reasons>) {
+        match result {
+            Ok(done) if done.is_empty() => {}
+            Ok(done) => self.done.push(done),
+            Err(reasons) => self.failed.extend(reasons.into_vec()),
+        }
+    }
+
+    fn remove(&self, path: &RelPath) -> Result<(), DiskError> {
+        durable::remove_tree(self.root.disk(), path)?;
+        self.root.disk().sync(SyncTarget::Dir(path.parent().as_ref()))
+    }
+
+    fn set_aside_link(&mut self, link: &RelPath, is_none: bool) {
+        if is_none {
+            let aside = self.set_aside(link).map_err(|error| reasons_of(&error));
+            self.note(aside.map(|to| format!("what stood in the place of `{link}` is in {to}")));
+        }
+    }
+
+    /// Moves something into the quarantine, durably; nothing there is written over.
+    fn set_aside(&self, path: &RelPath) -> Result<RelPath, DiskError> {
+        let disk = self.root.disk();
+        durable::ensure_dir(disk, &layout::quarantine())?;
+        let mut to = durable::child(&layout::quarantine(), path.file_name())?;
+        for number in 2.. {
+            if disk.stat(&to)?.is_none() {
+                break;
+            }
+            to = durable::child(&layout::quarantine(), &format!("{}.{number}", path.file_name()))?;
+        }
+        disk.rename(path, &to)?;
+        disk.sync(SyncTarget::Dir(Some(&layout::quarantine())))?;
+        disk.sync(SyncTarget::Dir(path.parent().as_ref()))?;
+        Ok(to)
+    }
+
+    /// Without a journal the links decide. What is active and was never known good proves itself again.
+    fn journal(&self, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
+        let to = self.set_aside(&layout::journal()).map_err(|error| reasons_of(&error))?;
+        let done = format!("the journal is in {to}");
+        let (current, lkg) = (self.root.current()?, self.root.lkg()?);
+        let Some(current) = current.filter(|current| Some(current) != lkg.as_ref()) else { return Ok(done) };
+        let loaded = check::loaded(self.root).ok_or_else(|| untrusted(&current))?;
+        let manifest = documents(self.root, &loaded, &current, Purpose::Recover, self.options)?.manifest;
+        match self.transaction(recorder).finish_unknown(&manifest, &current) {
+            Ok(()) => Ok(format!("{done}; {current}, which was never known good, ran its services and checks again")),
+            Err(ApplyError::RolledBack { reason, active }) => {
+                let active = active.map_or_else(|| "nothing".to_owned(), |active| active.to_string());
+                Ok(format!("{done}; {reason}, so {active} is active again"))
+            }
+            Err(error) => Err(error.into_reasons()),
+        }
+    }
+
+    fn transaction<'t>(&'t self, recorder: &'t mut Recorder<'_>) -> Transaction<'t> {
+        Transaction { root: self.root, held: self.held, runner: self.runner, observer: recorder }
+    }
+
+    /// An object whose bytes are right gets its mode; another one is removed, and made again from a generation that holds
+    /// its bytes in a file of its own. Where none does, the repair of its generations writes it.
+    fn object(&self, name: &str) -> Result<String, Reasons> {
+        self.mend_object(name).map_err(|error| reasons_of(&error))
+    }
+
+    fn mend_object(&self, name: &str) -> Result<String, DiskError> {
+        let disk = self.root.disk();
+        let path = durable::child(&layout::objects(), name)?;
+        let Some(digest) = layout::object_digest(name) else { return Ok(String::new()) };
+        let mode = name.rsplit_once('-').and_then(|(_, mode)| mode.parse().ok());
+        let stat = disk.stat(&path)?;
+        let sound = |path: &RelPath, size: u64| -> Result<bool, DiskError> {
+            Ok(digests(disk, path, size)?.is_some_and(|(blake3, _)| blake3 == digest))
+        };
+        if let (Some(stat), Some(mode)) = (stat.filter(|stat| stat.kind == autonomy_stateroot::FileKind::File), mode) {
+            if sound(&path, stat.size)? {
+                disk.set_meta(&path, mode)?;
+                disk.sync(SyncTarget::File(&path))?;
+                return Ok(format!("{path} has mode {mode}"));
+            }
+        }
+        self.remove(&path)?;
+        for from in self.holders(name, digest) {
+            if let Some(stat) = disk.stat(&from)?
+                && Some(stat.mode) == mode
+                && sound(&from, stat.size)?
+            {
+                disk.link(Link::Hard { from: &from, to: &path })?;
+                disk.sync(SyncTarget::Dir(Some(&layout::objects())))?;
+                return Ok(format!("{path} is made again from {from}"));
+            }
+        }
+        Ok(format!("{path} is removed"))
+    }
+
+    /// Files of generations that should hold an object's bytes.
+    fn holders(&self, name: &str, digest: Blake3) -> Vec<RelPath> {
+        let mut holders = Vec::new();
+        for generation in self.root.generations().unwrap_or_default() {
+            let Some((manifest, _)) = crate::generations::manifest_of(self.root, &generation) else { continue };
+            if !autonomy_stateroot::gc::objects_of(&manifest).any(|object| object == name) {
+                continue;
+            }
+            for artifact in &manifest.spec.artifacts {
+                let Some(pins) = artifact.file() else { continue };
+                let path = if pins.blake3 == digest {
+                    autonomy_schema::set::artifact(&artifact.path)
+                } else if pins.segments.index == digest {
+                    autonomy_schema::set::segment_index(&artifact.name)
+                } else {
+                    continue;
+                };
+                holders.extend(path.parse().ok().map(|path| layout::in_generation(&generation, &path)));
+            }
+        }
+        holders
+    }
+
+    fn generation(&self, damaged: &Name, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
+        let path = layout::generation(damaged);
+        if !durable::exists(self.root.disk(), &path).map_err(|error| reasons_of(&error))? {
+            return Ok(String::new());
+        }
+        let staged = self.root.journal()?.filter(|journal| journal.phase.is_before_switch());
+        if staged.is_some_and(|journal| journal.generation == *damaged) {
+            self.transaction(recorder).discard_staged().map_err(ApplyError::into_reasons)?;
+            return Ok(format!("{damaged}, which was staged and damaged, is removed; apply its set again"));
+        }
+        let loaded = check::loaded(self.root).ok_or_else(|| untrusted(damaged))?;
+        let sources = Sources { root: self.root, loaded: &loaded, from: self.from, options: self.options };
+        let fresh = restage(&sources, damaged, self.transaction(recorder));
+        let (fresh, note) = match fresh {
+            Ok(fresh) => (fresh, String::new()),
+            Err(ApplyError::RolledBack { reason, active: Some(active) }) => (active, format!(" ({reason})")),
+            Err(error) => {
+                let reasons = error.into_reasons().into_vec();
+                let told = |reason: Reason| {
+                    let message = format!("{damaged} cannot be staged again: {}", reason.message);
+                    Reason::new(reason.code, message).with_remedy("give its set with `--from SET`")
+                };
+                return Err(Reasons::new(reasons.into_iter().map(told).collect()).unwrap_or_else(|| untrusted(damaged)));
+            }
+        };
+        let aside = self.set_aside(&path).map_err(|error| reasons_of(&error))?;
+        Ok(format!("{damaged} is staged again as {fresh}{note}; the damaged one is in {aside}"))
+    }
+
+    /// Points `current` and `lkg` to generations that are there and whole.
+    fn links(&mut self) -> Result<(), Reasons> {
+        let (report, _) = look(self.root, self.options)?;
+        let damaged: BTreeSet<&Name> = report
+            .findings
+            .iter()
+            .filter_map(|finding| if let Mend::Generation(name) = &finding.mend { Some(name) } else { None })
+            .collect();
+        let names = self.root.generations().map_err(|error| reasons_of(&error))?;
+        let whole = |name: &Name| names.contains(name) && !damaged.contains(name);
+        let wants = |mend: &Mend| report.findings.iter().any(|finding| finding.mend == *mend);
+        if wants(&Mend::Current) {
+            let lkg = self.root.lkg()?.filter(|lkg| whole(lkg));
+            let result = match &lkg {
+                Some(lkg) => reinstate_current(self.root, self.held, lkg)
+                    .map(|()| format!("`current` points to {lkg}, the last known good generation"))
+                    .map_err(|error| reasons_of(&error)),
+                None => Err(nothing_for(&layout::current())),
+            };
+            self.note(result);
+        }
+        if wants(&Mend::Lkg) {
+            let result = match self.good(&whole)? {
+                Some(good) => reinstate_lkg(self.root, self.held, &good)
+                    .map(|()| format!("`lkg` points to {good}"))
+                    .map_err(|error| reasons_of(&error)),
+                None => Err(nothing_for(&layout::lkg())),
+            };
+            self.note(result);
+        }
+        Ok(())
+    }
+
+    /// What was known good: the active generation, unless it still has to prove itself.
+    fn good(&self, whole: &dyn Fn(&Name) -> bool) -> Result<Option<Name>, Reasons> {
+        let journal = self.root.journal()?;
+        let proving =
+            journal.as_ref().is_some_and(|journal| journal.phase == Phase::Switched || journal.waiting().is_some());
+        let candidate =
+            if proving { journal.and_then(|Journal { previous, .. }| previous) } else { self.root.current()? };
+        Ok(candidate.filter(|name| whole(name)))
+    }
+
+    fn floors(&self, proof: &Name) -> Result<String, Reasons> {
+        let loaded = check::loaded(self.root).ok_or_else(|| untrusted(proof))?;
+        // The generation may have another name since it was staged again.
+        let found = documents(self.root, &loaded, proof, Purpose::Recover, self.options);
+        let Ok(found) = found else { return Ok(String::new()) };
+        let floors = self.root.floors()?.unwrap_or_default();
+        let raised = floors.raised_by(found.manifest.document(), found.manifest.fingerprint());
+        if raised == floors {
+            return Ok(String::new());
+        }
+        self.root.write_floors(&raised).map_err(|error| reasons_of(&error))?;
+        Ok(format!("the floors are at serial {} again", found.manifest.document().metadata.serial))
+    }
+}
+
+fn untrusted(generation: &Name) -> Reasons {
+    let message = format!("{generation} cannot be judged while node.yaml or the trust root is damaged");
+    Reason::new(autonomy_schema::Code::CorruptState, message).into()
+}
+
+fn nothing_for(link: &RelPath) -> Reasons {
+    let message = format!("no whole generation is known for `{link}`");
+    let remedy = "name one with `autonomy rollback`, or restore a backup";
+    Reason::new(autonomy_schema::Code::CorruptState, message).with_remedy(remedy).into()
+}
+
+/// What a finished repair is in JSON.
+impl Repaired {
+    /// For scripts.
+    pub fn to_json(&self) -> Value {
+        json!({ "repaired": self.done, "failed": self.failed, "report": self.report })
+    }
+}

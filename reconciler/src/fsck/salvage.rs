@@ -1,0 +1,191 @@
+//! The set of a damaged generation, gathered from whatever is whole: the generation itself, others of the same manifest,
+//! others that hold the same bytes, a set that somebody hands in.
+
+use std::io::Read;
+
+use autonomy_apply::{ApplyError, Repair, Transaction};
+use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::{
+    Blake3, Code, Document as _, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, set,
+};
+use autonomy_stateroot::{SetSource, SourceError, SourceFile, StatCache, StateRoot, digests, layout, read_capped};
+use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_manifest};
+
+use crate::generation::{Documents, documents, policy};
+use crate::generations::manifest_of;
+use crate::judge::{Loaded, Options};
+
+pub(super) struct Salvage<'a> {
+    pub(super) root: &'a StateRoot,
+    /// Its manifest, verified.
+    pub(super) manifest: &'a StateManifest,
+    /// Generations that may hold its files under the same names, the damaged one first.
+    pub(super) siblings: &'a [Name],
+    /// A set that was handed in.
+    pub(super) from: Option<&'a dyn SetSource>,
+}
+
+impl Salvage<'_> {
+    /// What a file of the set must hash to; `None` for the documents, which are verified by their signatures.
+    fn wanted(&self, path: &str) -> Option<Blake3> {
+        self.manifest.spec.artifacts.iter().find_map(|artifact| {
+            let pins = artifact.file()?;
+            if set::segment_index(&artifact.name) == path {
+                return Some(pins.segments.index);
+            }
+            (set::artifact(&artifact.path) == path).then_some(pins.blake3)
+        })
+    }
+
+    /// Where a file with these bytes may lie in the state root.
+    fn places(&self, path: &RelPath, wanted: Blake3) -> Vec<RelPath> {
+        let mut places: Vec<RelPath> =
+            self.siblings.iter().map(|generation| layout::in_generation(generation, path)).collect();
+        // The same bytes may have had another name or mode in another release.
+        for generation in self.root.generations().unwrap_or_default() {
+            let Some((manifest, _)) = manifest_of(self.root, &generation) else { continue };
+            for artifact in &manifest.spec.artifacts {
+                if artifact.file().is_some_and(|pins| pins.blake3 == wanted)
+                    && let Ok(name) = set::artifact(&artifact.path).parse()
+                {
+                    places.push(layout::in_generation(&generation, &name));
+                }
+            }
+        }
+        places
+    }
+
+    fn whole(&self, place: &RelPath, wanted: Blake3) -> bool {
+        let stat = self.root.disk().stat(place).ok().flatten();
+        stat.is_some_and(|stat| {
+            let found = digests(self.root.disk(), place, stat.size).ok().flatten();
+            found.is_some_and(|(blake3, _)| blake3 == wanted)
+        })
+    }
+}
+
+impl SetSource for Salvage<'_> {
+    /// What the manifest names; whether each can be had shows when it is opened.
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
+        let file = |(path, size)| SourceFile { path, kind: autonomy_stateroot::SourceKind::File, size, identity: None };
+        Ok(set::files(self.manifest).into_iter().map(file).collect())
+    }
+
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        let wanted = self.wanted(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))?;
+        if let Some(place) = self.places(path, wanted).into_iter().find(|place| self.whole(place, wanted))
+            && let Ok(file) = self.root.disk().open(&place)
+        {
+            return Ok(file);
+        }
+        match self.from {
+            Some(from) => from.open(path),
+            None => Err(SourceError::Missing(path.to_string())),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "what is whole in the state root".to_owned()
+    }
+}
+
+/// What a generation can be staged again from.
+pub(super) struct Sources<'a> {
+    pub(super) root: &'a StateRoot,
+    pub(super) loaded: &'a Loaded,
+    pub(super) from: Option<&'a dyn SetSource>,
+    pub(super) options: &'a Options<'a>,
+}
+
+impl Sources<'_> {
+    /// Its signed documents: its own where they hold, those of another generation of the same manifest, or those of the set
+    /// that was handed in.
+    fn documents(&self, damaged: &Name, siblings: &[Name]) -> Result<Documents, Reasons> {
+        let mut first = None;
+        for generation in siblings {
+            match documents(self.root, self.loaded, generation, Purpose::Recover, self.options) {
+                Ok(found) => return Ok(found),
+                Err(reasons) => drop(first.get_or_insert(reasons)),
+            }
+        }
+        if let Some(from) = self.from {
+            let found = self.handed_in(from)?;
+            if damaged.as_str().starts_with(&prefix_of(&found.manifest)) {
+                return Ok(found);
+            }
+            let message = format!("`{}` is the set of another manifest than that of {damaged}", from.describe());
+            return Err(Reason::new(Code::SourceNotFound, message).into());
+        }
+        Err(first.unwrap_or_else(|| Reason::new(Code::UnknownGeneration, format!("{damaged} is not there")).into()))
+    }
+
+    fn handed_in(&self, from: &dyn SetSource) -> Result<Documents, Reasons> {
+        let read = |name: &'static str, cap: u64| read_from(from, name, cap);
+        let context = self.loaded.context(self.options.clock, Purpose::Recover);
+        let cap = document::MAX_DOCUMENT_BYTES as u64;
+        let (bytes, signatures) =
+            (read(set::MANIFEST, cap)?, read(set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES)?);
+        let manifest = verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, &context)?;
+        let (bytes, signatures) = (read(set::LOCK, cap)?, read(set::LOCK_SIGNATURES, set::MAX_SIGNATURES_BYTES)?);
+        let lock = verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, &context)?;
+        Ok(Documents { manifest, lock })
+    }
+
+    fn policy(&self, siblings: &[Name], pinned: Sha256) -> Result<Vec<u8>, Reasons> {
+        if let Some(bytes) = siblings.iter().find_map(|generation| policy(self.root, generation, pinned)) {
+            return Ok(bytes);
+        }
+        let bytes = self.from.map(|from| read_from(from, set::POLICY, set::MAX_POLICY_BYTES)).transpose()?;
+        let bytes = bytes.filter(|bytes| Sha256::of(bytes) == pinned);
+        bytes.ok_or_else(|| {
+            Reason::new(Code::CorruptState, "its policy bundle is damaged, and no other one is at hand").into()
+        })
+    }
+}
+
+fn prefix_of(manifest: &Verified<StateManifest>) -> String {
+    format!("{}-{}-", manifest.document().metadata.serial, manifest.fingerprint().short())
+}
+
+/// Reads a file of a set, within its cap.
+fn read_from(from: &dyn SetSource, name: &'static str, cap: u64) -> Result<Vec<u8>, Reasons> {
+    let file = from.open(&RelPath::fixed(name)).map_err(|error| Reasons::from(error.to_reason()))?;
+    let mut bytes = Vec::new();
+    let failed = |error: std::io::Error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}"));
+    file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > cap {
+        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
+    }
+    Ok(bytes)
+}
+
+/// Stages a damaged generation again; gives the new name.
+pub(super) fn restage(sources: &Sources<'_>, damaged: &Name, transaction: Transaction<'_>) -> Result<Name, ApplyError> {
+    let root = sources.root;
+    let prefix = damaged.as_str().rsplit_once('-').map_or(damaged.as_str(), |(prefix, _)| prefix);
+    let mut siblings = vec![damaged.clone()];
+    let others = root.generations()?.into_iter().filter(|name| name != damaged);
+    siblings.extend(others.filter(|name| name.as_str().rsplit_once('-').is_some_and(|(other, _)| other == prefix)));
+    let Documents { manifest, lock } = sources.documents(damaged, &siblings).map_err(ApplyError::Refused)?;
+    let bundle = sources.policy(&siblings, manifest.document().spec.policy.digest).map_err(ApplyError::Refused)?;
+    let plan = siblings.iter().find_map(|generation| plan_of(root, generation));
+    let set = Salvage { root, manifest: manifest.document(), siblings: &siblings, from: sources.from };
+    let mut request = Repair {
+        damaged,
+        set: &set,
+        manifest: &manifest,
+        lock: &lock,
+        policy: &bundle,
+        plan: plan.as_deref(),
+        // Nothing is believed of files in a repair.
+        cache: &mut StatCache::default(),
+    };
+    transaction.repair(&mut request)
+}
+
+/// The plan that made a generation, when it can still be read.
+fn plan_of(root: &StateRoot, generation: &Name) -> Option<Vec<u8>> {
+    let path = layout::in_generation(generation, &RelPath::fixed("plan.json"));
+    let bytes = read_capped(root.disk(), &path, PlanDoc::MAX_BYTES as u64).ok()??;
+    document::parse::<PlanDoc>(&bytes).is_ok().then_some(bytes)
+}
