@@ -170,6 +170,8 @@ fn run(mut command: Command, program: &str, timeout: Duration) -> Result<Option<
     }
     let mut output = String::new();
     for text in [out, err].into_iter().flatten().filter_map(|reader| reader.recv_timeout(LAST_WORDS).ok()) {
+        // What steers a terminal is no reason, and would be escaped at six times its length.
+        let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
         if !text.trim().is_empty() {
             output.push_str("; it said: ");
             output.push_str(text.trim());

@@ -137,7 +137,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Resume(args) => resume::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Explain(args) => explain::run(&args),
-        Command::ExecLimited(args) => exec_limited::run(&args),
+        Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),
     }
 }

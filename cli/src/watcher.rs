@@ -18,14 +18,16 @@ use crate::{node, ui};
 /// Shows what happens: a bar on a terminal, JSON Lines where asked for.
 pub(crate) struct Watcher {
     json: bool,
+    /// How the change is called when it is done.
+    word: &'static str,
     /// Moves while files are staged.
     pub(crate) bar: ProgressBar,
 }
 
 impl Watcher {
     /// One that has said its first line.
-    pub(crate) fn new(json: bool) -> Self {
-        let watcher = Self { json, bar: ui::progress(Some(0), "staging") };
+    pub(crate) fn new(json: bool, word: &'static str) -> Self {
+        let watcher = Self { json, word, bar: ui::progress(Some(0), "staging") };
         watcher.line("version", json!({ "tool": TOOL_VERSION, "format_version": plan_doc::FORMAT_VERSION }));
         watcher
     }
@@ -48,9 +50,9 @@ impl Watcher {
             Applied::Nothing => ("nothing", String::new()),
             Applied::Staged(generation) => ("staged", format!("Staged {generation}. Nothing of it is active.")),
             Applied::Active(generation) => {
-                ("applied", format!("Applied. {generation} is active and the last known good."))
+                ("applied", format!("{}. {generation} is active and the last known good.", self.word))
             }
-            Applied::Waiting(generation) => ("waiting", waits(root, generation)),
+            Applied::Waiting(generation) => ("waiting", format!("{}. {}", self.word, waits(root, generation))),
             Applied::Relayed => ("relayed", "Put into the outbox. The active generation did not change.".to_owned()),
         };
         if self.json {
@@ -169,5 +171,5 @@ fn waits(root: &StateRoot, generation: &Name) -> String {
     let within = journal.and_then(|journal| journal.waiting).map(|waiting| waiting.within);
     let within = within.map_or_else(String::new, |within| format!(" within {within}"));
     let back = named(root.lkg().ok().flatten().as_ref());
-    format!("Applied. {generation} is active. Run `autonomy confirm`{within}, or {back} is active again.")
+    format!("{generation} is active. Run `autonomy confirm`{within}, or {back} is active again.")
 }

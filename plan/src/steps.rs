@@ -259,9 +259,11 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
             (Action::Replace, Why::Repair, "a fresh generation of the same manifest takes its place".to_owned())
         }
         Change::Update(_) => (Action::Update, Why::ManifestChanged, "another manifest is active".to_owned()),
-        Change::Rollback(_) => {
-            (Action::Update, Why::RollbackAsked, "the node returns to a generation that it had".to_owned())
-        }
+        Change::Rollback(_) => (
+            Action::Update,
+            Why::RollbackAsked,
+            "the node returns to a generation that it had; what it leaves is pinned".to_owned(),
+        ),
     };
     if let Some(target) = metadata.rollback_of {
         text = format!("{text}; it steps back to {} on purpose", target.short());

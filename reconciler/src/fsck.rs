@@ -64,8 +64,9 @@ pub struct Finding {
     pub(crate) mend: Mend,
 }
 
-const REPAIR: &str = "run `autonomy fsck --repair`";
+const REPAIR: &str = "run `autonomy fsck --repair`, with `--from SET` where the right bytes are nowhere on the node";
 
+#[expect(clippy::needless_pass_by_value, reason = "a path comes as a name, a text or a path, owned or not")]
 impl Finding {
     pub(crate) fn damage(path: impl ToString, message: impl Into<String>, remedy: &str, mend: Mend) -> Self {
         let remedy = remedy.to_owned();

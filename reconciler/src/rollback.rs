@@ -8,12 +8,14 @@ use autonomy_plan::{Desired, Origin, Plan};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, StateManifest};
-use autonomy_stateroot::{StatCache, StateRoot, durable, layout};
+use autonomy_stateroot::{StatCache, StateRoot};
 use autonomy_trust::{Purpose, Verified};
 use serde_json::{Value, json};
 
 use crate::execute::{ApplyFailure, Outcome, ended, failed, outcome, refresh_cache, split};
 use crate::generation::{differs, examine};
+use crate::generations::manifest_of;
+use crate::history::history;
 use crate::judge::{Options, against, known, load, look};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
@@ -105,13 +107,21 @@ fn target(root: &StateRoot, asked: Option<&Name>) -> Result<Name, Reasons> {
     if let Some(lkg) = root.lkg()?.filter(|lkg| *lkg != current) {
         return Ok(lkg);
     }
-    let before = journal.filter(|journal| journal.generation == current).and_then(|journal| journal.previous);
-    let before = before.filter(|before| durable::exists(root.disk(), &layout::generation(before)).unwrap_or(false));
-    before.ok_or_else(|| {
-        unknown(
-            "the active generation is the last known good one, and none before it is on record; name one".to_owned(),
-        )
+    before(root, &current)?.ok_or_else(|| {
+        let message = "the active generation is the last known good one, and no other one that was active before it is \
+                       there and not pinned; name one";
+        unknown(message.to_owned())
     })
+}
+
+/// What was active before, by the records: the newest that is still there and did not fail.
+fn before(root: &StateRoot, current: &Name) -> Result<Option<Name>, Reasons> {
+    let pinned = root.pinned()?;
+    let acts = history(root)?;
+    let was_active = acts.iter().rev().filter_map(|act| act.made_active()?.parse::<Name>().ok());
+    Ok(was_active
+        .filter(|name| name != current)
+        .find(|name| manifest_of(root, name).is_some_and(|(_, fingerprint)| !pinned.contains(&fingerprint))))
 }
 
 /// A generation whose documents do not hold any more.

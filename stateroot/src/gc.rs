@@ -140,16 +140,16 @@ fn needed(
     let mut needed: BTreeMap<Name, Vec<&'static str>> = BTreeMap::new();
     let mut put = |name: Name, why| needed.entry(name).or_default().push(why);
     for (name, why) in [(root.current()?, "active"), (root.lkg()?, "last known good")] {
-        name.into_iter().for_each(|name| put(name, why));
+        if let Some(name) = name {
+            put(name, why);
+        }
     }
     if let Some(journal) = root.journal()?.filter(|journal| !journal.phase.is_final()) {
         let Journal { generation, previous, supersedes, .. } = journal;
-        put(generation, "change in progress");
-        previous.into_iter().for_each(|name| put(name, "change in progress"));
-        let taken_over = supersedes.map(|waits| (waits.generation, waits.previous));
-        if let Some((generation, previous)) = taken_over {
-            put(generation, "change in progress");
-            previous.into_iter().for_each(|name| put(name, "change in progress"));
+        let taken_over = supersedes.map(|waits| [Some(waits.generation), waits.previous]);
+        let named = [Some(generation), previous].into_iter().chain(taken_over.into_iter().flatten());
+        for name in named.flatten() {
+            put(name, "change in progress");
         }
     }
     let pinned = root.pinned()?;

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         let waits = autonomy_reconciler::awaiting(&root, &now)?;
         ui::out(&match waits.as_ref().map(|waits| (&waits.generation, waits.verdict)) {
             Some((generation, Verdict::Holds(left))) => {
-                format!("{generation} waits for `autonomy confirm`; {left} are left.\n")
+                format!("{generation} waits for `autonomy confirm`; {} left.\n", ui::span(left.millis() / 1000))
             }
             Some(_) | None => "Nothing waits for a confirmation.\n".to_owned(),
         });

@@ -19,7 +19,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::failure::Failure;
 use crate::ui;
 
 /// As timeout(1) says it.
@@ -48,13 +47,13 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args) -> u8 {
     let ended = Arc::new(AtomicBool::new(false));
     if let Err(error) = prepare(&ended) {
         ui::err(&format!("cannot set the limits of the health command: {error}\n"));
-        return Ok(NOT_STARTED);
+        return NOT_STARTED;
     }
-    let Some((program, arguments)) = args.command.split_first() else { return Ok(NOT_STARTED) };
+    let Some((program, arguments)) = args.command.split_first() else { return NOT_STARTED };
     let code = match Command::new(program).args(arguments).process_group(0).spawn() {
         Ok(child) => watch(child, Duration::from_millis(args.timeout_ms), &ended),
         Err(error) => {
@@ -63,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         }
     };
     sweep();
-    Ok(code)
+    code
 }
 
 /// Limits, and the bond to the process that asked: when that dies, SIGTERM comes.

@@ -76,18 +76,19 @@ fn check(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn as_text(report: &Report) -> String {
-    let mut text = String::new();
+    let mut lines: Vec<String> = Vec::new();
     for finding in &report.findings {
         let mark = if finding.severity == Severity::Damage { "damage" } else { "notice" };
-        text.push_str(&format!("{mark}  {}: {}\n        {}\n", finding.path, finding.message, finding.remedy));
+        lines.push(format!("{mark}  {}: {}", finding.path, finding.message));
+        lines.push(format!("        {}", finding.remedy));
     }
     let damage = report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
-    let looked =
-        format!("{} generations, {} objects, {} read", report.generations, report.objects, bytes(report.bytes));
-    text.push_str(&match damage {
-        0 => format!("The state root is sound: {looked}.\n"),
-        1 => format!("1 damage in {looked}.\n"),
-        count => format!("{count} damages in {looked}.\n"),
+    let read = bytes(report.bytes);
+    let looked = format!("{} generations, {} objects, {read} read", report.generations, report.objects);
+    lines.push(match damage {
+        0 => format!("The state root is sound: {looked}."),
+        1 => format!("1 damage in {looked}."),
+        count => format!("{count} damages in {looked}."),
     });
-    text
+    lines.join("\n") + "\n"
 }

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let mut watcher = Watcher::new(args.json);
+    let mut watcher = Watcher::new(args.json, "Returned");
     carry_out(args, global, &mut watcher).inspect_err(|failure| watcher.refusal(failure))
 }
 

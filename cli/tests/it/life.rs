@@ -28,7 +28,7 @@ pub(crate) fn start(site: &Site, arguments: &str, output: Stdio) -> Child {
 
 /// Waits for something, at most 20 seconds.
 #[track_caller]
-fn await_that(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) fn await_that(what: &str, mut happened: impl FnMut() -> bool) {
     let started = Instant::now();
     while !happened() {
         assert!(started.elapsed() < Duration::from_secs(20), "waited in vain for {what}");

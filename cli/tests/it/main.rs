@@ -2,8 +2,10 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod authoring;
+mod confirm;
 mod disks;
 mod drift;
+mod fsck;
 mod git;
 mod golden;
 mod hostile;
@@ -12,5 +14,6 @@ mod life;
 mod node;
 mod reconcile;
 mod refusals;
+mod rollback;
 mod saved;
 mod world;

@@ -193,6 +193,11 @@ pub fn next_steps(doc: &PlanDoc) -> Vec<String> {
         .collect();
     codes.sort_unstable();
     codes.dedup();
+    // A return is shown by the verb that carries it out.
+    let returns = doc.steps.iter().any(|step| step.reason.code == crate::Why::RollbackAsked.as_str());
+    if codes.is_empty() && returns {
+        return next;
+    }
     if codes.is_empty() {
         let source = doc.source.as_deref().map_or("SET".to_owned(), shell_word);
         next.push(format!("`autonomy apply {source}` carries this out; it shows the plan again and asks first."));

@@ -70,12 +70,12 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
             continue;
         }
         let Ok(path) = name.parse::<RelPath>() else { continue };
-        if name.starts_with('.') && name.ends_with(".tmp") {
+        if name.starts_with('.') && name.strip_suffix(".tmp").is_some() {
             let message = "a replacement that was cut off";
             report.findings.push(Finding::notice(&path, message, super::REPAIR, Mend::Remove(path.clone())));
         }
         if stat.kind == FileKind::Dir {
-            mode(report, &path, stat.mode, Mode::FOLDER);
+            folder_mode(report, &path, stat.mode);
         }
     }
     for (folder, private) in [(layout::identity(), true), (layout::trust(), false), (layout::journal_dir(), false)] {
@@ -87,9 +87,9 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
             let Ok(name) = name.parse::<RelPath>() else { continue };
             let path = folder.join(&name);
             match stat.kind {
-                FileKind::Dir => mode(report, &path, stat.mode, Mode::FOLDER),
-                FileKind::File if private && !name.as_str().ends_with(".pub") => {
-                    mode(report, &path, stat.mode, Mode::PRIVATE);
+                FileKind::Dir => folder_mode(report, &path, stat.mode),
+                FileKind::File if private && name.as_str().strip_suffix(".pub").is_none() => {
+                    file_mode(report, &path, stat.mode);
                 }
                 FileKind::File | FileKind::Symlink | FileKind::Other => {}
             }
@@ -103,11 +103,26 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
     Ok(())
 }
 
-/// More rights than `wanted` for others; fewer for the owner are as bad.
-fn mode(report: &mut Report, path: &RelPath, found: Mode, wanted: Mode) {
-    if found != wanted {
-        let message = format!("its mode is {found}; it must be {wanted}");
-        report.findings.push(Finding::repairable(path, message, Mend::Mode(path.clone(), wanted)));
+/// A folder below the root, which lets nobody else in: only one that others may write to is damage.
+fn folder_mode(report: &mut Report, path: &RelPath, found: Mode) {
+    if found == Mode::FOLDER {
+        return;
+    }
+    let mend = Mend::Mode(path.clone(), Mode::FOLDER);
+    let message = format!("its mode is {found}; `init` makes it {}", Mode::FOLDER);
+    let is_open = found.bits() & 0o022 != 0 || found.bits() & 0o700 != 0o700;
+    report.findings.push(if is_open {
+        Finding::repairable(path, message, mend)
+    } else {
+        Finding::notice(path, message, super::REPAIR, mend)
+    });
+}
+
+/// A private file.
+fn file_mode(report: &mut Report, path: &RelPath, found: Mode) {
+    if found != Mode::PRIVATE {
+        let message = format!("its mode is {found}; it must be {}", Mode::PRIVATE);
+        report.findings.push(Finding::repairable(path, message, Mend::Mode(path.clone(), Mode::PRIVATE)));
     }
 }
 

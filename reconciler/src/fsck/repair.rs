@@ -189,12 +189,13 @@ impl Hands<'_> {
         let sound = |path: &RelPath, size: u64| -> Result<bool, DiskError> {
             Ok(digests(disk, path, size)?.is_some_and(|(blake3, _)| blake3 == digest))
         };
-        if let (Some(stat), Some(mode)) = (stat.filter(|stat| stat.kind == autonomy_stateroot::FileKind::File), mode) {
-            if sound(&path, stat.size)? {
-                disk.set_meta(&path, mode)?;
-                disk.sync(SyncTarget::File(&path))?;
-                return Ok(format!("{path} has mode {mode}"));
-            }
+        let stat = stat.filter(|stat| stat.kind == autonomy_stateroot::FileKind::File);
+        if let (Some(stat), Some(mode)) = (stat, mode)
+            && sound(&path, stat.size)?
+        {
+            disk.set_meta(&path, mode)?;
+            disk.sync(SyncTarget::File(&path))?;
+            return Ok(format!("{path} has mode {mode}"));
         }
         self.remove(&path)?;
         for from in self.holders(name, digest) {

@@ -128,7 +128,7 @@ impl Story<'_> {
 }
 
 /// What lies on a disk, as one digest.
-fn digest(disk: &SimDisk) -> Blake3 {
+pub(crate) fn digest(disk: &SimDisk) -> Blake3 {
     Blake3::of(format!("{:?}", disk.snapshot()).as_bytes())
 }
 

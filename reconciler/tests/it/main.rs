@@ -6,3 +6,4 @@ mod apply;
 mod crash;
 mod fixture;
 mod follow;
+mod mend;
