@@ -48,6 +48,11 @@ impl Act {
         reasons.into_iter().flatten().filter_map(|reason| serde_json::from_value(reason.clone()).ok()).collect()
     }
 
+    /// Whether nothing says how it ended.
+    pub fn is_cut_off(&self) -> bool {
+        self.outcome == CUT_OFF
+    }
+
     /// Whether a generation is the one that it made active.
     pub fn activated(&self, generation: &Name) -> bool {
         self.made_active() == Some(generation.as_str())

@@ -53,6 +53,8 @@ pub enum Next {
     Finish(Name),
     /// The way back from a generation is finished by the next locking verb.
     FinishReturn(Name),
+    /// Another process is at work on it now.
+    Busy(Name),
     /// Somebody must confirm in time.
     Confirm {
         /// What waits.
@@ -134,6 +136,14 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
     };
     let awaiting = keep(awaiting(root, moment), &mut damage).flatten();
     let mut next = next(journal.as_ref(), awaiting.as_ref(), lkg.as_ref());
+    if holder.is_some() {
+        // Not cut off: whoever holds the lock is in the middle of it.
+        for next in &mut next {
+            if let Next::Discard(name) | Next::Finish(name) | Next::FinishReturn(name) = next {
+                *next = Next::Busy(name.clone());
+            }
+        }
+    }
     if suspended.is_some() {
         next.push(Next::Resume);
     }
@@ -147,7 +157,11 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
     if next.is_empty() {
         next.push(Next::Nothing);
     }
-    let why = current.as_ref().and_then(|current| acts.iter().rev().find(|act| act.activated(current))).cloned();
+    let manifest = running.as_ref().map(|running| running.manifest);
+    let made = |current: &Name| {
+        acts.iter().rev().find(|act| act.activated(current) || (act.is_cut_off() && act.manifest == manifest))
+    };
+    let why = current.as_ref().and_then(made).cloned();
     let last_try = acts.last().filter(|act| !act.reasons().is_empty() && act.made_active().is_none()).cloned();
     damage.sort();
     damage.dedup();

@@ -86,22 +86,39 @@ fn as_text(status: &Status, now: Time) -> String {
 
 /// The act behind what runs.
 fn why(act: &Act) -> String {
-    let reasons = act.reasons();
     let verb = match (act.outcome.as_str(), act.verb.as_str()) {
-        ("rolled_back", _) => "active again since".to_owned(),
-        ("confirmed", _) => "confirmed".to_owned(),
-        ("recovered", verb) => format!("finished by {verb}"),
-        (_, "rollback") => "returned to".to_owned(),
-        (_, verb) => format!("applied by {verb}"),
+        ("rolled_back", _) => "active again since",
+        ("confirmed", _) => "confirmed",
+        ("recovered", _) => "finished by a recovery",
+        ("cut_off", _) => "no record says how it ended; begun",
+        (_, "rollback") => "returned to",
+        (_, _) => "applied",
     };
-    let verb = if verb == "applied by apply" { "applied".to_owned() } else { verb };
+    let reasons = act.reasons();
     let because = if reasons.is_empty() {
-        act.detail.get("why").and_then(|why| why.get("text")).and_then(Value::as_str).map(str::to_owned)
+        planned_because(act)
     } else {
-        Some(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
-    let because = because.map_or_else(String::new, |because| format!(": {because}"));
+    let because = if because.is_empty() { because } else { format!(": {because}") };
     format!("{verb} {} by {}{because}", act.time, act.actor)
+}
+
+/// Why the plan switched, in the past. What the plan said beyond its code stands behind the first semicolon.
+fn planned_because(act: &Act) -> String {
+    let Some(why) = act.detail.get("why") else { return String::new() };
+    let text = |name: &str| why.get(name).and_then(Value::as_str).unwrap_or_default();
+    let plain = match text("code") {
+        "first_activation" => "the first release on this node",
+        "manifest_changed" => "another manifest came",
+        "repair" => "the node differed from its manifest",
+        "rollback_asked" => return "somebody asked for it; what was left is pinned".to_owned(),
+        _ => return text("text").to_owned(),
+    };
+    match text("text").split_once("; ") {
+        Some((_, more)) => format!("{plain}; {more}"),
+        None => plain.to_owned(),
+    }
 }
 
 fn age(intent: &Intent, now: Time) -> String {
@@ -136,6 +153,7 @@ fn step(next: &Next) -> String {
         Next::FinishReturn(generation) => {
             format!("the way back from {generation} was cut off; the next locking verb finishes it")
         }
+        Next::Busy(generation) => format!("the process that holds the lock is at work on {generation}"),
         Next::Confirm { left, rebooted, back, .. } => {
             let after = if *rebooted { ", or after another reboot," } else { "," };
             let left = ui::span(left.millis() / 1000);

@@ -275,3 +275,70 @@ fn a_check_dies_with_the_apply_that_asked() {
     let status = site.node("status").exits(0).stdout();
     assert!(status.contains("was cut off after its switch"), "{status}");
 }
+
+fn repository() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// From a failed update to the automatic return and the next good one.
+#[test]
+fn the_story_is_told() {
+    let output = std::process::Command::new(repository().join("examples/automatic-return/run"))
+        .env("AUTONOMY", env!("CARGO_BIN_EXE_autonomy"))
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let places: Vec<Option<usize>> = [
+        "is active. Run `autonomy confirm` within 5s, or 1-",
+        "Returned: confirm_expired: ",
+        "Confirmed. 3-",
+        "Returned. 1-",
+        "The state root is sound",
+    ]
+    .map(|text| told.find(text))
+    .into();
+    assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{told}");
+}
+
+/// The unit's own command line, and what systemd says to the files. That systemd fires them is not shown here: it is not
+/// process 1.
+#[test]
+fn the_units_are_sound_and_their_command_returns() {
+    let site = waiting();
+    run_out(&site);
+    let binary = env!("CARGO_BIN_EXE_autonomy");
+    let state_root = site.world.path("node").display().to_string();
+    for unit in ["autonomy-confirm.service", "autonomy-confirm.timer"] {
+        let text = std::fs::read_to_string(repository().join("units").join(unit)).expect("unit");
+        let text = text.replace("/usr/bin/autonomy", binary).replace("/var/lib/autonomy", &state_root);
+        site.world.write(unit, &text);
+    }
+    let verified = std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "autonomy-confirm.service", "autonomy-confirm.timer"])
+        .current_dir(site.world.path(""))
+        .output()
+        .expect("systemd-analyze");
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    let ours = said.lines().filter(|line| line.contains("autonomy-confirm")).collect::<Vec<_>>();
+    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    let service = String::from_utf8(site.world.read("autonomy-confirm.service")).expect("UTF-8");
+    let value = |name: &str| {
+        let line = service.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {name}")).to_owned()
+    };
+    let command = value("ExecStart");
+    let mut words = command.split(' ');
+    let (name, root) = value("Environment").split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("pair");
+    let ran = std::process::Command::new(words.next().expect("program"))
+        .args(words)
+        .env_clear()
+        .env(name, root)
+        .current_dir("/")
+        .output()
+        .expect("runs");
+    let code = ran.status.code().expect("code");
+    assert_eq!(code, 8, "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(value("SuccessExitStatus").split(' ').any(|success| success == code.to_string()));
+    site.is_whole(&[1]);
+}

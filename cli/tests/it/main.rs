@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod authoring;
+mod concurrent;
 mod confirm;
 mod disks;
 mod drift;
@@ -16,4 +17,5 @@ mod reconcile;
 mod refusals;
 mod rollback;
 mod saved;
+mod status;
 mod world;
