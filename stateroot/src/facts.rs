@@ -23,6 +23,7 @@ mod node;
 mod os;
 mod walk;
 
+pub use drift::drift_of;
 pub use learn::learn;
 
 /// How facts are collected.
@@ -59,7 +60,9 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         None => (None, Vec::new()),
         Some(name) => {
             let (manifest, fingerprint) = active_manifest(root, &name)?;
-            let mut drift = drift::find(root.disk(), &name, &manifest, &walked.generation, options).map_err(failed)?;
+            let known = drift::Known { cache: options.cache, verify_content: options.verify_content };
+            let drift = drift::find(root.disk(), &name, &manifest, &walked.generation, known);
+            let mut drift = drift.map_err(failed)?;
             // Between the switch and its promotion floors and services are on their way.
             if !unfinished {
                 drift.extend(node::floors(&floors, &manifest, fingerprint, lkg.is_some()));

@@ -42,8 +42,8 @@ pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
     SyncTarget, read_capped,
 };
-pub use facts::{FactOptions, UnitProbe, collect, learn};
-pub use init::{AttestFiles, init, init_on};
+pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
+pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
 pub use real::RealDisk;
