@@ -78,7 +78,7 @@ pub fn recover_unfinished(
     recover_held(root, &held, runner, &mut recorder)
 }
 
-fn recover_held(
+pub(crate) fn recover_held(
     root: &StateRoot,
     held: &ActivationLock,
     runner: &dyn ServiceRunner,

@@ -14,6 +14,7 @@
 //!
 //! Start with [`prepare`], then [`apply`].
 
+mod backup;
 mod decisions;
 mod execute;
 pub mod follow;
@@ -26,6 +27,7 @@ mod saved;
 mod set;
 mod source;
 
+pub use backup::{Archive, Keeper, Made, Restored, backup, restore};
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set, recover_unfinished};
 pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
 pub use hold::{resume, suspend};

@@ -142,8 +142,7 @@ impl Document for Backup {
         match self.computed_fingerprint() {
             Ok(computed) if computed == self.fingerprint => {}
             Ok(computed) => {
-                let message =
-                    format!("the backup's `fingerprint` is {}; its fields give {computed}", self.fingerprint);
+                let message = format!("the backup's `fingerprint` is {}; its fields give {computed}", self.fingerprint);
                 reasons.push(Reason::new(Code::DigestMismatch, message));
             }
             Err(error) => reasons.push(Reason::new(Code::BadValue, error.to_string())),

@@ -88,7 +88,7 @@ pub fn folders() -> [RelPath; 12] {
 }
 
 /// Every name that may stand at the top of a state root, now or by a later version.
-pub const TOP_NAMES: [&str; 29] = [
+pub const TOP_NAMES: [&str; 31] = [
     "LOCK",
     "audit",
     "bootstrap",
@@ -115,6 +115,8 @@ pub const TOP_NAMES: [&str; 29] = [
     "suspended",
     "telemetry",
     "trust",
+    ".current.tmp",
+    ".lkg.tmp",
     ".node.yaml.tmp",
     ".pins.json.tmp",
     ".suspended.tmp",

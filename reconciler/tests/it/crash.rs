@@ -26,9 +26,9 @@ struct Story {
 }
 
 /// The side before the change.
-struct Old {
-    current: Option<Name>,
-    floors: Floors,
+pub(crate) struct Old {
+    pub(crate) current: Option<Name>,
+    pub(crate) floors: Floors,
 }
 
 impl Story {
@@ -117,7 +117,7 @@ fn cut_recovery(broken: &SimDisk, old: &Old, place: &str) {
 }
 
 /// What lies on a disk, as one digest.
-fn digest(disk: &SimDisk) -> Blake3 {
+pub(crate) fn digest(disk: &SimDisk) -> Blake3 {
     Blake3::of(format!("{:?}", disk.snapshot()).as_bytes())
 }
 
@@ -128,7 +128,7 @@ fn recover(root: &StateRoot) -> Result<(), autonomy_schema::Reasons> {
 }
 
 /// Old or new, whole, floors not lower.
-fn check_whole(root: &StateRoot, old: &Old, place: &str) {
+pub(crate) fn check_whole(root: &StateRoot, old: &Old, place: &str) {
     let facts = collect(
         root,
         &FactOptions {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use autonomy_schema::author::{self, AuthoredManifest, Diagnostic, Located};
-use autonomy_schema::document::{Document, MAX_DOCUMENT_BYTES, parse};
 use autonomy_schema::backup::Backup;
+use autonomy_schema::document::{Document, MAX_DOCUMENT_BYTES, parse};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Journal;
