@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod authoring;
+mod backup;
 mod disks;
 mod drift;
 mod git;

@@ -20,6 +20,9 @@ const GOOD: &str =
     "  services: [ { command: [bin/good] } ]\n  relay: { peers: [ { id: node-b, address: \"10.0.0.2:7443\" } ] }";
 const BAD: &str = "  services: [ { command: [bin/bad] } ]";
 
+/// Does harm to a path.
+type Damage = fn(&SimDisk, &str);
+
 /// A fleet, a folder for files, and a node that runs release 1.
 struct Yard {
     folder: tempfile::TempDir,
@@ -212,7 +215,7 @@ fn floors_that_are_lost_come_back_as_high_as_the_node_proves() {
     let archive = yard.backup("one");
     yard.apply(2, GOOD).expect("release 2");
     let floors = state_root(&yard.disk).floors().expect("floors");
-    for damage in [lose as fn(&SimDisk, &str), spoil] {
+    for damage in [lose as Damage, spoil] {
         let disk = yard.disk.crash(Image::All);
         damage(&disk, "trust/floors.json");
         assert!(state_root(&disk).floors().expect_err("unreadable").has(Code::FloorsUnreadable));
@@ -281,7 +284,7 @@ fn everything_that_is_lost_or_damaged_comes_back() {
     let object = root.disk().list(Some(&layout::objects())).expect("objects").remove(0).name;
     let (generation, object) = (format!("generations/{active}"), format!("objects/{object}"));
     let manifest = format!("{generation}/manifest.json");
-    let cases: [(&str, fn(&SimDisk, &str)); 17] = [
+    let cases: [(&str, Damage); 17] = [
         ("identity/attest.key", lose),
         ("identity/attest.key", spoil),
         ("identity/attest.pub", lose),
