@@ -7,6 +7,7 @@
 //!   (`tests/it/apply.rs`);
 //! - a crash at every counted verb of an apply, and of the recovery after it, leaves the old or the new generation
 //!   whole (`tests/it/crash.rs`);
+//! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
 //! Deliberately absent: the loop, git, OCI and the inbox as sources (later issues), and everything that speaks to

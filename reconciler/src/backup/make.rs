@@ -34,7 +34,9 @@ impl Survey {
     pub(super) fn of(root: &StateRoot) -> Result<Self, Reasons> {
         let failed = |error: DiskError| Reasons::from(error.to_reason());
         root.node()?;
-        root.floors()?;
+        if root.floors()?.is_none() {
+            return Err(Reason::new(Code::FloorsUnreadable, format!("`{}`: it is missing", layout::floors())).into());
+        }
         root.journal()?;
         root.pinned()?;
         root.lkg()?;

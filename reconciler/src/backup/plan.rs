@@ -14,7 +14,11 @@ use super::medium::{Body, Node};
 use super::places;
 use super::target::{self, Identity, Target};
 
+/// As many files are named one by one.
+const MAX_SHOWN: usize = 20;
+
 /// What is to be done. Every list is in the order of execution.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Folders that are missing, parents first.
     pub(super) folders: Vec<RelPath>,
@@ -66,7 +70,7 @@ impl Plan {
     pub(super) fn of(target: &Target<'_>, archive: &Archive) -> Result<Self, Reasons> {
         let trust = target.trust.as_ref().unwrap_or_else(|| archive.trust());
         let held = archive.generations(trust)?;
-        let mut plan = Self::empty();
+        let mut plan = Self::default();
         plan.generations(target, &held).map_err(|error| error.to_reason())?;
         let floors = target.floors_with(archive);
         plan.links(target, archive, &held)?;
@@ -78,48 +82,9 @@ impl Plan {
         Ok(plan)
     }
 
-    fn empty() -> Self {
-        Self {
-            folders: Vec::new(),
-            roles: Vec::new(),
-            identity: Vec::new(),
-            public_key: None,
-            audit: Vec::new(),
-            trust: Vec::new(),
-            files: Vec::new(),
-            journal: false,
-            floors: None,
-            pinned: None,
-            set_aside: Vec::new(),
-            objects: Vec::new(),
-            generations: BTreeMap::new(),
-            outbox: Vec::new(),
-            lkg: None,
-            current: None,
-            node: false,
-            notes: Vec::new(),
-        }
-    }
-
-    /// Whether anything is to be done.
+    /// Whether nothing is to be done.
     pub(super) fn is_empty(&self) -> bool {
-        self.folders.is_empty()
-            && self.roles.is_empty()
-            && self.identity.is_empty()
-            && self.public_key.is_none()
-            && self.audit.is_empty()
-            && self.trust.is_empty()
-            && self.files.is_empty()
-            && !self.journal
-            && self.floors.is_none()
-            && self.pinned.is_none()
-            && self.set_aside.is_empty()
-            && self.objects.is_empty()
-            && self.generations.is_empty()
-            && self.outbox.is_empty()
-            && self.lkg.is_none()
-            && self.current.is_none()
-            && !self.node
+        Self { notes: Vec::new(), ..self.clone() } == Self::default()
     }
 
     /// What will be written, in words.
@@ -148,10 +113,11 @@ impl Plan {
             (self.folders.len(), "folders"),
             (self.objects.len(), "objects"),
             (self.outbox.len(), "entries of the outbox"),
+            (self.files.len().saturating_sub(MAX_SHOWN), "more files"),
         ] {
             lines.extend((count > 0).then(|| format!("{what}: {count}")));
         }
-        lines.extend(self.files.iter().map(ToString::to_string));
+        lines.extend(self.files.iter().take(MAX_SHOWN).map(ToString::to_string));
         lines.extend(self.lkg.iter().map(|name| format!("lkg -> {name}")));
         lines.extend(self.current.iter().map(|name| format!("current -> {name}")));
         lines

@@ -99,7 +99,8 @@ fn long_name(text: &str, kind: EntryType) -> io::Result<Vec<u8>> {
 
 /// Zero bytes after a content of `size` bytes.
 pub(super) fn padding(size: u64) -> u64 {
-    size.next_multiple_of(BLOCK as u64) - size
+    // Not `next_multiple_of`, which overflows on a size that only a forged header has.
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }
 
 /// Reads the headers of an archive in order. Between two calls the caller takes the content and its padding.

@@ -1,20 +1,22 @@
 //! Backup and restore on the simulated disk: the same node on an empty disk, what was lost on a damaged one, never an older
-//! one; and the power cut at every counted verb of a restore, in every image that the loss may leave.
+//! one. `crash.rs` cuts the power.
+
+mod crash;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use autonomy_apply::Silent;
-use autonomy_reconciler::{Archive, Keeper, Made, Restored};
+use autonomy_reconciler::{Approval, Archive, Keeper, Made, Restored};
 use autonomy_schema::floors::Floors;
-use autonomy_schema::{Blake3, Code, Mode, Name, Reasons, RelPath};
+use autonomy_schema::{Code, Mode, Name, Reasons, RelPath};
 use autonomy_stateroot::hold::Suspension;
 use autonomy_stateroot::sim::Seen;
 use autonomy_stateroot::{Disk as _, Image, Query as _, SimDisk, StateRoot, durable, layout};
 use autonomy_telemetry::Audit;
 
-use crate::crash::{Old, check_whole, digest};
-use crate::fixture::{Fleet, Recorder, Release, actor, apply, state_root, time};
+use crate::crash::{Old, check_whole};
+use crate::fixture::{Fleet, Recorder, Release, actor, apply, options, state_root, time};
 
 const GOOD: &str =
     "  services: [ { command: [bin/good] } ]\n  relay: { peers: [ { id: node-b, address: \"10.0.0.2:7443\" } ] }";
@@ -23,7 +25,7 @@ const BAD: &str = "  services: [ { command: [bin/bad] } ]";
 /// Does harm to a path.
 type Damage = fn(&SimDisk, &str);
 
-/// A fleet, a folder for files, and a node that runs release 1.
+/// A fleet, a folder for files, and a node.
 struct Yard {
     folder: tempfile::TempDir,
     fleet: Fleet,
@@ -31,9 +33,13 @@ struct Yard {
 }
 
 impl Yard {
+    fn bare() -> Self {
+        let fleet = Fleet::new();
+        Self { folder: tempfile::tempdir().expect("folder"), disk: fleet.node(), fleet }
+    }
+
     fn running() -> Self {
-        let yard = Self { folder: tempfile::tempdir().expect("folder"), fleet: Fleet::new(), disk: SimDisk::new() };
-        let yard = Self { disk: yard.fleet.node(), ..yard };
+        let yard = Self::bare();
         yard.apply(1, GOOD).expect("release 1");
         yard
     }
@@ -51,6 +57,19 @@ impl Yard {
         let folder = self.folder.path().join(format!("set-{serial}"));
         let source = self.fleet.release(&folder, &Release { serial, files, extra, channel: "stable" });
         apply(&state_root(disk), &source, &Recorder::default()).map(drop).map_err(|failure| failure.reasons)
+    }
+
+    fn stage(&self, serial: u64) {
+        let files: &[(&str, &str)] = &[("agent", "two"), ("etc/same", "same")];
+        let folder = self.folder.path().join(format!("set-{serial}"));
+        let source = self.fleet.release(&folder, &Release { serial, files, extra: GOOD, channel: "stable" });
+        let (root, actor, runner) = (state_root(&self.disk), actor(), Recorder::default());
+        let prepared = crate::fixture::prepare(&root, &source).expect("plan");
+        let observer = &mut Silent;
+        let approval = Approval { prepared, saved: None, stage_only: true, actor: &actor, runner: &runner, observer };
+        autonomy_reconciler::apply(&root, &source, approval, &options())
+            .map_err(|failure| failure.reasons)
+            .expect("staged");
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -352,92 +371,6 @@ fn backup_of_another_node_is_refused() {
     assert_eq!(strange.snapshot().len(), 1);
 }
 
-/// Cuts a restore at every verb of it, in every image, and runs it again.
-fn cut_everywhere(before: &SimDisk, archive: &Archive, end: &SimDisk, floors: Option<&Floors>) {
-    let whole = before.crash(Image::All);
-    let start = whole.verbs();
-    restore(&whole, archive).expect("restores");
-    let verbs = whole.verbs() - start;
-    assert!(verbs > 20, "a restore of {verbs} verbs tests nothing");
-    let end_floors = state_root(end).floors().expect("floors").expect("present");
-    let (mut seen, mut ends) = (BTreeSet::new(), BTreeSet::new());
-    for cut in 1..=verbs {
-        for image in Image::EACH {
-            let disk = before.crash(Image::All);
-            disk.stop_at(disk.verbs() + cut);
-            restore(&disk, archive).ok();
-            let broken = disk.crash(image);
-            if !seen.insert(digest(&broken)) {
-                continue;
-            }
-            let place = format!("cut at verb {cut} of {verbs}, image {image:?}");
-            let root = state_root(&broken);
-            if let Some(floors) = floors {
-                let now = root.floors().unwrap_or_else(|reasons| panic!("{place}: {reasons}")).expect("floors");
-                assert_eq!(now.merged(floors), now, "{place}: floors fell");
-            }
-            restore(&broken, archive).unwrap_or_else(|reasons| panic!("{place}: again: {reasons}"));
-            // What was moved there may be there twice, when only one of two folders was synced.
-            let set_aside = |path: &String| path.starts_with("quarantine/");
-            let differences = changed(&node(end), &node(&broken)).into_iter().filter(|path| !set_aside(path));
-            assert_eq!(differences.collect::<Vec<_>>(), Vec::<String>::new(), "{place}");
-            // The ends differ in their logs alone; what is asked of the rest is asked once.
-            Audit::verify(&root).unwrap_or_else(|error| panic!("{place}: {error}"));
-            if ends.insert(Blake3::of(format!("{:?}", node(&broken)).as_bytes())) {
-                is_whole(&broken, archive, &end_floors, &place);
-            }
-        }
-    }
-}
-
-#[test]
-fn restore_to_an_empty_disk_cut_at_every_verb_comes_to_the_same_end() {
-    let yard = Yard::running();
-    yard.apply(2, GOOD).expect("release 2");
-    let archive = yard.backup("two");
-    cut_everywhere(&SimDisk::new(), &archive, &yard.disk, None);
-}
-
-#[test]
-fn restore_after_a_failed_release_cut_at_every_verb_comes_to_the_same_end() {
-    let yard = Yard::running();
-    yard.apply(2, BAD).expect_err("fails and returns");
-    let archive = yard.backup("went-back");
-    cut_everywhere(&SimDisk::new(), &archive, &yard.disk, None);
-}
-
-#[test]
-fn restore_of_a_damaged_node_cut_at_every_verb_comes_to_the_same_end() {
-    let yard = Yard::running();
-    yard.apply(2, GOOD).expect("release 2");
-    let archive = yard.backup("two");
-    let broken = yard.disk.crash(Image::All);
-    let active = current(&state_root(&broken));
-    spoil(&broken, &format!("generations/{active}/artifacts/agent"));
-    for path in ["lkg", "identity/attest.key", "trust/root.json", "journal/apply.json", "outbox"] {
-        lose(&broken, path);
-    }
-    let floors = state_root(&broken).floors().expect("floors");
-    let end = broken.crash(Image::All);
-    restore(&end, &archive).expect("restores");
-    cut_everywhere(&broken, &archive, &end, floors.as_ref());
-}
-
-#[test]
-fn restore_without_floors_cut_at_every_verb_ends_with_the_highest() {
-    let yard = Yard::running();
-    let archive = yard.backup("one");
-    yard.apply(2, GOOD).expect("release 2");
-    let broken = yard.disk.crash(Image::All);
-    lose(&broken, "trust/floors.json");
-    lose(&broken, "identity");
-    lose(&broken, "objects");
-    let end = broken.crash(Image::All);
-    restore(&end, &archive).expect("restores");
-    assert_eq!(serial(&state_root(&end)), 2);
-    cut_everywhere(&broken, &archive, &end, None);
-}
-
 #[test]
 fn a_full_disk_ends_a_restore_and_leaves_no_state_root() {
     let yard = Yard::running();
@@ -452,4 +385,42 @@ fn a_full_disk_ends_a_restore_and_leaves_no_state_root() {
         restore(&disk, &archive).expect("restores");
         same(&yard.disk, &disk, "after the disk was full");
     }
+}
+
+#[test]
+fn backup_of_a_node_without_a_release_and_of_one_that_waits_staged() {
+    let yard = Yard::bare();
+    let bare = yard.backup("bare");
+    let fresh = SimDisk::new();
+    restore(&fresh, &bare).expect("restores");
+    same(&yard.disk, &fresh, "bare");
+    yard.apply_on(&fresh, 1, GOOD).expect("release 1");
+    let held = state_root(&yard.disk).lock("apply").expect("lock");
+    assert!(make(&yard.disk, &yard.file("held")).expect_err("held").has(Code::Locked));
+    assert!(restore(&yard.disk, &bare).expect_err("held").has(Code::Locked));
+    drop(held);
+    yard.apply(1, GOOD).expect("release 1");
+    yard.stage(2);
+    let archive = yard.backup("staged");
+    let fresh = SimDisk::new();
+    restore(&fresh, &archive).expect("restores");
+    same(&yard.disk, &fresh, "staged");
+    yard.apply_on(&fresh, 2, GOOD).expect("goes on");
+    assert_eq!(state_root(&fresh).generations().expect("generations").len(), 2, "from what was staged");
+}
+
+#[test]
+fn backup_of_long_names_and_large_files() {
+    let yard = Yard::bare();
+    let long = ["a", "b", "c"].map(|part| part.repeat(30)).join("/");
+    let large = "0123456789abcdef".repeat(200_000);
+    let files = [("agent", large.as_str()), (long.as_str(), "long"), ("empty", "")];
+    let set = yard.file("long");
+    let source = yard.fleet.release(&set, &Release { serial: 1, files: &files, extra: GOOD, channel: "stable" });
+    apply(&state_root(&yard.disk), &source, &Recorder::default()).map_err(|failure| failure.reasons).expect("applies");
+    let archive = yard.backup("archive");
+    assert!(archive.list().entries.iter().any(|entry| entry.path.as_str().len() > 100));
+    let fresh = SimDisk::new();
+    restore(&fresh, &archive).expect("restores");
+    same(&yard.disk, &fresh, "restored");
 }
