@@ -122,8 +122,10 @@ pub fn restore(root: &StateRoot, archive: &Archive, keeper: Keeper<'_>) -> Resul
     let floors = archive::summary(&target.floors_with(archive));
     let mut notes = plan.notes.clone();
     let mut warning = None;
-    if !plan.is_empty() {
-        let hands = Hands { root, held: &held, archive, plan: &plan };
+    let hands = Hands { root, held: &held, archive, plan: &plan };
+    if plan.is_empty() {
+        hands.settle()?;
+    } else {
         hands.prepare()?;
         let mut recorder = match Recorder::open(root, actor, None, &mut *observer) {
             Ok(recorder) => Some(recorder),

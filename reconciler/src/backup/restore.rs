@@ -71,12 +71,16 @@ impl Hands<'_> {
         }
         self.objects()?;
         self.links()?;
+        self.settle()?;
         if self.plan.node {
-            // Whatever an earlier run left here that nobody synced.
-            self.disk().sync(SyncTarget::Fs).map_err(|error| failed(&error))?;
             self.copies(&[layout::node_yaml()])?;
         }
         Ok(())
+    }
+
+    /// What is found in place may be what a killed run left, and nobody knows whether that was synced.
+    pub(super) fn settle(&self) -> Result<(), Reason> {
+        self.disk().sync(SyncTarget::Fs).map_err(|error| failed(&error))
     }
 
     fn disk(&self) -> &dyn StateDisk {
