@@ -414,6 +414,12 @@ fn contents(generation: &str, object: &str) -> Vec<Case> {
         ("a list with one more", "missing_file", 9, list(more)),
         ("another manifest", "below_threshold", 3, file(below("manifest.json"), |text| flip(text))),
         ("other signatures", "below_threshold", 3, file(below("manifest.json.sigstore.jsonl"), Vec::clear)),
+        (
+            "a lock without signatures",
+            "below_threshold",
+            3,
+            file(below("autonomy.lock.json.sigstore.jsonl"), Vec::clear),
+        ),
         ("another lock", "digest_mismatch", 3, file(below("autonomy.lock.json"), |text| flip(text))),
         ("another policy", "digest_mismatch", 3, file(below("policy.tar.gz"), |text| flip(text))),
         ("another edge.toml", "digest_mismatch", 3, file(below("edge.toml"), |text| text.push(b'\n'))),

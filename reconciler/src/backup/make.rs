@@ -87,6 +87,10 @@ impl Survey {
             for (name, stat) in entries {
                 let text = folder.as_ref().map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"));
                 let Ok(path) = text.parse::<RelPath>() else {
+                    if folder.as_ref().is_some_and(|folder| folder.as_str().starts_with("generations/")) {
+                        // A whole generation holds nothing but what its manifest names: left out, it could not be restored.
+                        return Err(DiskError::new("back up", text.escape_default(), io::ErrorKind::InvalidFilename));
+                    }
                     self.notes.push(format!(
                         "`{}` is no name that a backup can hold, and is left out",
                         text.escape_default()

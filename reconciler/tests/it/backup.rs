@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use autonomy_apply::Silent;
 use autonomy_reconciler::{Approval, Archive, Keeper, Made, Restored};
 use autonomy_schema::floors::Floors;
-use autonomy_schema::{Code, Mode, Name, Reasons, RelPath};
+use autonomy_schema::{Blake3, Code, Mode, Name, Reasons, RelPath};
 use autonomy_stateroot::hold::Suspension;
 use autonomy_stateroot::sim::Seen;
 use autonomy_stateroot::{Disk as _, Image, Query as _, SimDisk, StateRoot, durable, layout};
@@ -428,4 +428,28 @@ fn backup_of_long_names_and_large_files() {
     let fresh = SimDisk::new();
     restore(&fresh, &archive).expect("restores");
     same(&yard.disk, &fresh, "restored");
+}
+
+#[test]
+fn pins_are_joined_suspension_comes_back_and_a_damaged_trail_is_told() {
+    let yard = Yard::running();
+    let root = state_root(&yard.disk);
+    let pin = |text: &[u8]| BTreeSet::from([Blake3::of(text)]);
+    root.write_pinned(&pin(b"then")).expect("pins");
+    root.suspend(&Suspension { since: time("2026-11-25T09:00:00Z") }).expect("suspended");
+    let archive = yard.backup("one");
+    root.resume().expect("resumed");
+    root.write_pinned(&pin(b"now")).expect("pins");
+    let trail = layout::audit_log();
+    yard.disk.write_at(&trail, 0, b"\xff").expect("spoils");
+    let restored = restore(&yard.disk, &archive).expect("restores");
+    assert!(restored.notes.iter().any(|note| note.contains("not in the audit trail")), "{:?}", restored.notes);
+    let both: BTreeSet<Blake3> = pin(b"then").union(&pin(b"now")).copied().collect();
+    assert_eq!(root.pinned().expect("pins"), both);
+    assert!(root.is_suspended().expect("looks"));
+    // A damaged list is kept, and what the backup knows is known again.
+    spoil(&yard.disk, "pins.json");
+    restore(&yard.disk, &archive).expect("restores");
+    assert_eq!(root.pinned().expect("pins"), pin(b"then"));
+    assert!(yard.disk.snapshot().contains_key("quarantine/pins.json"));
 }
