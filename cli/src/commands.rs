@@ -6,6 +6,7 @@ use crate::Global;
 use crate::failure::Failure;
 
 mod apply;
+mod backup;
 mod completions;
 mod confirm;
 mod diff;
@@ -24,6 +25,7 @@ pub(crate) mod plan;
 mod policy;
 mod reconcile;
 mod render;
+mod restore;
 mod resume;
 mod rollback;
 mod run;
@@ -95,6 +97,10 @@ pub(crate) enum Command {
     Suspend(suspend::Args),
     /// Let changes pass again.
     Resume(resume::Args),
+    /// Write everything that this node is into one file.
+    Backup(backup::Args),
+    /// Make an empty folder the node of a backup, or fill what this node lost.
+    Restore(restore::Args),
     /// Supervise the active generation's agent where there is no systemd.
     Run(run::Args),
     /// Explain a reason code.
@@ -135,6 +141,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Reconcile(args) => reconcile::run(&args, global),
         Command::Suspend(args) => suspend::run(&args, global),
         Command::Resume(args) => resume::run(&args, global),
+        Command::Backup(args) => backup::run(&args, global),
+        Command::Restore(args) => restore::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),

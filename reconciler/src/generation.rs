@@ -3,7 +3,7 @@
 use autonomy_schema::facts::Drift;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, set};
-use autonomy_stateroot::{FactOptions, StatCache, StateRoot, drift_of, layout, read_capped};
+use autonomy_stateroot::{StatCache, StateRoot, drift_of, layout, read_capped};
 use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_manifest};
 
 use crate::judge::{Loaded, Options};
@@ -47,7 +47,8 @@ pub(crate) fn documents(
     Ok(Documents { manifest, lock })
 }
 
-/// Verifies the documents of a generation for a purpose, and compares every file with them.
+/// Verifies the documents of a generation for a purpose, and compares every file with them. Files that the cache does not
+/// know are read.
 pub(crate) fn examine(
     root: &StateRoot,
     loaded: &Loaded,
@@ -56,15 +57,8 @@ pub(crate) fn examine(
     (options, cache): (&Options<'_>, &StatCache),
 ) -> Result<Examined, Reasons> {
     let Documents { manifest, lock: _ } = documents(root, loaded, generation, purpose, options)?;
-    let how = FactOptions {
-        clock: options.clock,
-        verify_content: options.verify_content,
-        os_root: options.os_root,
-        cache,
-        units: options.units,
-    };
-    let drift =
-        drift_of(root, generation, manifest.document(), &how).map_err(|error| Reasons::from(error.to_reason()))?;
+    let drift = drift_of(root, generation, manifest.document(), cache);
+    let drift = drift.map_err(|error| Reasons::from(error.to_reason()))?;
     Ok(Examined { manifest, drift })
 }
 

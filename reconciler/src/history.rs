@@ -35,7 +35,7 @@ impl Act {
     /// The generation that it made active, or that is active again since.
     pub fn made_active(&self) -> Option<&str> {
         match self.outcome.as_str() {
-            "applied" | "waiting" | "confirmed" => self.text("generation"),
+            "applied" | "waiting" | "confirmed" | "returned" => self.text("generation"),
             "rolled_back" => self.text("active"),
             "recovered" => self.text("finished"),
             _ => None,

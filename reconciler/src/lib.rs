@@ -7,6 +7,7 @@
 //!   (`tests/it/apply.rs`);
 //! - a crash at every counted verb of an apply, and of the recovery after it, leaves the old or the new generation
 //!   whole (`tests/it/crash.rs`);
+//! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
 //! Deliberately absent: the loop, git, OCI and the inbox as sources (later issues), and everything that speaks to
@@ -14,6 +15,7 @@
 //!
 //! Start with [`prepare`], then [`apply`].
 
+mod backup;
 mod decisions;
 mod execute;
 pub mod follow;
@@ -34,6 +36,7 @@ mod set;
 mod source;
 mod status;
 
+pub use backup::{Archive, Keeper, Made, Restored, backup, restore};
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set};
 pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
 pub use gc::{Collected, collect_garbage, find_garbage};

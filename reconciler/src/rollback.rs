@@ -3,7 +3,7 @@
 //! The policy is not asked: what is returned to was admitted when it came, the automatic return asks nobody either, and
 //! a release whose policy denies everything must not be able to hold the node (ADR 7).
 
-use autonomy_apply::{Observer, Return, ServiceRunner, Transaction};
+use autonomy_apply::{Applied, Observer, Return, ServiceRunner, Transaction};
 use autonomy_plan::{Desired, Origin, Plan};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
@@ -54,7 +54,6 @@ pub fn prepare_return(root: &StateRoot, to: Option<&Name>, options: &Options<'_>
 
 fn plan_return(root: &StateRoot, to: &Name, facts: &Facts, options: &Options<'_>) -> Result<PreparedReturn, Reasons> {
     let loaded = load(root)?;
-    let options = &Options { verify_content: true, ..*options };
     let how = (options, &StatCache::default());
     let examined = examine(root, &loaded, to, Purpose::Rollback, how).map_err(|reasons| damaged(to, reasons))?;
     if !examined.drift.is_empty() {
@@ -171,7 +170,7 @@ pub fn roll_back(
     Reasons::check(reasons).map_err(refuse)?;
     let plan_id = fresh.plan.id();
     if !fresh.plan.has_changes() {
-        return Ok(Outcome { applied: autonomy_apply::Applied::Nothing, plan_id, warning: None });
+        return Ok(Outcome { applied: Applied::Nothing, plan_id, warning: None });
     }
     let mut recorder = Recorder::open(root, actor, correlation, observer)?;
     let mut detail = told(&fresh.doc, &fresh.manifest);
@@ -185,7 +184,8 @@ pub fn roll_back(
     let transaction = Transaction { root, held: &held, runner, observer: &mut recorder };
     match transaction.roll_back(&request) {
         Ok(applied) => {
-            let lost = recorder.end(outcome(&applied), ended(plan_id, &applied));
+            let word = if matches!(applied, Applied::Active(_)) { "returned" } else { outcome(&applied) };
+            let lost = recorder.end(word, ended(plan_id, &applied));
             let refreshed = refresh_cache(root, &[], known(root, options));
             Ok(Outcome { applied, plan_id, warning: lost.or(refreshed) })
         }

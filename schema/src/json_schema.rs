@@ -2,6 +2,7 @@
 
 use schemars::Schema;
 
+use crate::backup::Backup;
 use crate::facts::Facts;
 use crate::floors::Floors;
 use crate::journal::Journal;
@@ -23,5 +24,6 @@ pub fn json_schema(kind: Kind) -> Schema {
         Kind::Journal => schemars::schema_for!(Journal),
         Kind::Floors => schemars::schema_for!(Floors),
         Kind::Node => schemars::schema_for!(Node),
+        Kind::Backup => schemars::schema_for!(Backup),
     }
 }

@@ -13,6 +13,7 @@
 //! Start with [`manifest::StateManifest`], then [`document::parse`] and [`author`].
 
 pub mod author;
+pub mod backup;
 pub mod bundle;
 pub mod canonical;
 pub mod digest;

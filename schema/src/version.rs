@@ -105,6 +105,7 @@ kinds! {
     Journal "The intent of the apply in progress.";
     Floors "What a node has seen and will not go below.";
     Node "Who the node is (`node.yaml`).";
+    Backup "What a backup of a state root holds.";
 }
 
 impl fmt::Display for Kind {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::{
-    ArtifactFact, BoundFacts, Drift, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts,
-    TrustFacts,
+    ArtifactFact, BoundFacts, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
 };
 use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::path::UnitName;
@@ -24,6 +23,7 @@ mod node;
 mod os;
 mod walk;
 
+pub use drift::drift_of;
 pub use learn::learn;
 
 /// How facts are collected.
@@ -62,7 +62,9 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         None => (None, Vec::new()),
         Some(name) => {
             let (manifest, fingerprint) = active_manifest(root, &name)?;
-            let mut drift = drift::find(root.disk(), &name, &manifest, &walked.generation, options).map_err(failed)?;
+            let known = drift::Known { cache: options.cache, verify_content: options.verify_content };
+            let drift = drift::find(root.disk(), &name, &manifest, &walked.generation, known);
+            let mut drift = drift.map_err(failed)?;
             // Between the switch and its promotion floors and services are on their way.
             if !unfinished {
                 drift.extend(node::floors(&floors, &manifest, fingerprint, lkg.is_some()));
@@ -99,17 +101,6 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         suspended: root.is_suspended().map_err(failed)?,
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
-}
-
-/// What differs between one generation and its manifest, sorted by path.
-pub fn drift_of(
-    root: &StateRoot,
-    generation: &Name,
-    manifest: &StateManifest,
-    options: &FactOptions<'_>,
-) -> Result<Vec<Drift>, DiskError> {
-    let walked = walk::walk_generation(root.disk(), generation)?;
-    drift::find(root.disk(), generation, manifest, &walked.generation, options)
 }
 
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {

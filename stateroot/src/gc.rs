@@ -205,7 +205,7 @@ fn look_for_objects(
     }
     let folder = layout::generations();
     for entry in root.disk().list(Some(&folder))? {
-        if entry.name.starts_with(layout::DOOMED)
+        if layout::is_leftover(&entry.name)
             && let Ok(path) = entry.name.parse::<RelPath>()
         {
             garbage.leftovers.push(folder.join(&path));

@@ -38,7 +38,9 @@ pub fn init(
     init_on(Arc::new(disk), node, root_bytes, root_signatures, attest)
 }
 
-fn make_place(path: &Path) -> Result<crate::real::RealDisk, Reasons> {
+/// Makes the folder at `path` (and those above it) and checks that it may hold a state root, whether or not it is one.
+/// One that holds nothing of anybody's is closed to others.
+pub fn make_place(path: &Path) -> Result<crate::real::RealDisk, Reasons> {
     let failed = |error| Reasons::from(DiskError::new("make folder", path.display(), error).to_reason());
     make_folders(path).map_err(failed)?;
     let disk = place::check(path, None)?;
@@ -118,8 +120,8 @@ fn fill(
     durable::replace(disk, &layout::node_yaml(), node_yaml(node).as_bytes(), Mode::PRIVATE)
 }
 
-/// Names at the top of the folder that no state root has.
-fn foreign(disk: &(impl crate::disk::Query + ?Sized)) -> Result<Vec<String>, DiskError> {
+/// Names at the top of the folder that no state root has, the first few of them, quoted.
+pub fn foreign(disk: &(impl crate::disk::Query + ?Sized)) -> Result<Vec<String>, DiskError> {
     let entries = disk.list(None)?;
     let foreign = entries.into_iter().filter(|entry| {
         // A new file system has this one at its top.

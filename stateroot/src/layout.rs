@@ -90,7 +90,7 @@ pub fn folders() -> [RelPath; 12] {
 }
 
 /// Every name that may stand at the top of a state root, now or by a later version.
-pub const TOP_NAMES: [&str; 29] = [
+pub const TOP_NAMES: [&str; 31] = [
     "LOCK",
     "audit",
     "bootstrap",
@@ -117,6 +117,8 @@ pub const TOP_NAMES: [&str; 29] = [
     "suspended",
     "telemetry",
     "trust",
+    ".current.tmp",
+    ".lkg.tmp",
     ".node.yaml.tmp",
     ".pins.json.tmp",
     ".suspended.tmp",
@@ -164,6 +166,14 @@ pub fn doomed_generation(name: &Name) -> RelPath {
 
 /// How the name of a generation begins that is being removed; it is no [`Name`], so nothing takes it for one.
 pub const DOOMED: &str = ".gc-";
+
+/// How the name of a generation begins that is being restored.
+pub const RESTORING: &str = ".restore-";
+
+/// Whether a name in `generations/` is what a removal or a restore left that was cut off.
+pub fn is_leftover(name: &str) -> bool {
+    name.starts_with(DOOMED) || name.starts_with(RESTORING)
+}
 
 /// The text of the links `current` and `lkg` to a generation.
 pub fn generation_link(name: &Name) -> String {

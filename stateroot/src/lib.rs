@@ -45,7 +45,7 @@ pub use disk::{
 };
 pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
 pub use hash::digests;
-pub use init::{AttestFiles, init, init_on};
+pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
 pub use real::RealDisk;

@@ -138,6 +138,38 @@ impl<'a> ObjectStore<'a> {
         }
     }
 
+    /// Whether the store holds an object, and what it holds is what its name says. What `cache` does not know is read.
+    pub fn holds(&self, pins: &Pins, cache: &StatCache) -> Result<bool, DiskError> {
+        let object = layout::object(pins.blake3, pins.mode);
+        match self.root.disk().stat(&object)? {
+            Some(stat) if fits(&stat, pins) => self.is_sound(&object, &stat, pins, Durability::Batched, cache),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    /// Sees to it that the store holds an object: one that is there and sound stays, otherwise, and when there is none,
+    /// it is written from `open`. The entry in the folder `objects/` waits for the caller's sync.
+    pub fn keep<R: Read, E: From<InsertError>>(
+        &self,
+        open: impl FnOnce() -> Result<R, E>,
+        pins: &Pins,
+        durability: Durability,
+        cache: &StatCache,
+    ) -> Result<Placed, E> {
+        let object = layout::object(pins.blake3, pins.mode);
+        let placed = match self.root.disk().stat(&object).map_err(InsertError::from)? {
+            Some(stat) if fits(&stat, pins) => {
+                let sound = self.is_sound(&object, &stat, pins, durability, cache).map_err(InsertError::from)?;
+                if sound { Placed::Reused } else { Placed::Healed }
+            }
+            Some(_) | None => Placed::Written,
+        };
+        if placed != Placed::Reused {
+            self.write(open()?, pins, durability)?;
+        }
+        Ok(placed)
+    }
+
     /// Puts an artifact into a generation: links the object there, and remembers its identity in `cache`, as the link
     /// changed it. An object that is there already is used when the cache knows its content or its content hashes
     /// right; otherwise, and when there is none, it is written from `open`. Not durable: the link and, when batched,
@@ -153,16 +185,7 @@ impl<'a> ObjectStore<'a> {
         let disk = self.root.disk();
         let object = layout::object(pins.blake3, pins.mode);
         let before = disk.stat(&object).map_err(InsertError::from)?;
-        let placed = match before {
-            Some(stat) if fits(&stat, pins) => {
-                let sound = self.is_sound(&object, &stat, pins, durability, cache).map_err(InsertError::from)?;
-                if sound { Placed::Reused } else { Placed::Healed }
-            }
-            Some(_) | None => Placed::Written,
-        };
-        if placed != Placed::Reused {
-            self.write(open()?, pins, durability)?;
-        }
+        let placed = self.keep(open, pins, durability, cache)?;
         disk.link(Link::Hard { from: &object, to }).map_err(InsertError::from)?;
         let after = disk.stat(to).map_err(InsertError::from)?;
         let unchanged = |after: &Stat| {

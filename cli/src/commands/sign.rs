@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use autonomy_schema::backup::Backup;
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
@@ -76,6 +77,7 @@ fn describe(file: &Path, bytes: &[u8]) -> Result<String, Failure> {
         Kind::Journal => plain::<Journal>(bytes)?,
         Kind::Floors => plain::<Floors>(bytes)?,
         Kind::Node => plain::<Node>(bytes)?,
+        Kind::Backup => plain::<Backup>(bytes)?,
     };
     Ok(format!("{place}: {kind} {summary}\n  document   {}", document::fingerprint(bytes)))
 }

@@ -49,6 +49,27 @@ fn a_disk_without_room_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_full_medium_ends_a_backup_and_a_restore_and_half_of_neither_counts() {
+    if !may_mount() {
+        return;
+    }
+    let site = Site::running();
+    for folder in ["stick", "again"] {
+        std::fs::create_dir(site.world.path(folder)).expect("folder");
+        run("mount", &["-t", "tmpfs", "-o", "size=32k,mode=0700", "tmpfs", folder], &site);
+    }
+    let _mounts = [Mount(site.world.path("stick")), Mount(site.world.path("again"))];
+    site.node("backup --out stick/node.backup").exits(1).warns("io_error: ");
+    assert_eq!(std::fs::read_dir(site.world.path("stick")).expect("stick").count(), 0, "no half file stays");
+    site.node("backup --out node.backup").exits(0);
+    site.world.run("restore node.backup --state-root again").exits(1).warns("io_error: ");
+    assert!(!site.world.has("again/node.yaml"));
+    run("mount", &["-o", "remount,size=8m", "again"], &site);
+    site.world.run("restore node.backup --state-root again").exits(0);
+    site.world.run("apply one --auto-approve --state-root again").exits(0);
+}
+
+#[test]
 fn a_read_only_state_root_is_an_error_and_stays_as_it_is() {
     if !may_mount() {
         return;

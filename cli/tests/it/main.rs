@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failed helper fails its test")]
 
 mod authoring;
+mod backup;
 mod concurrent;
 mod confirm;
 mod disks;

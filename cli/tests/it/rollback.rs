@@ -168,7 +168,7 @@ fn history_and_generations_tell_who_what_and_why() {
         .iter()
         .map(|act| (act["verb"].as_str().expect("verb"), act["outcome"].as_str().expect("outcome")))
         .collect();
-    assert_eq!(told, [("rollback", "applied"), ("apply", "rolled_back"), ("apply", "applied"), ("apply", "applied")]);
+    assert_eq!(told, [("rollback", "returned"), ("apply", "rolled_back"), ("apply", "applied"), ("apply", "applied")]);
     let second = &acts["acts"][2];
     assert_eq!(second["manifest"], site.fingerprint("two").to_string());
     assert_eq!(second["detail"]["signers"].as_array().map(Vec::len), Some(2));

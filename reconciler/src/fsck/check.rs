@@ -195,11 +195,11 @@ pub(super) fn generations(
             continue;
         }
         let path = format!("{folder}/{}", entry.name);
-        let leftover = entry.name.starts_with(layout::DOOMED) && entry.kind == FileKind::Dir;
+        let leftover = layout::is_leftover(&entry.name) && entry.kind == FileKind::Dir;
         let mend = entry.name.parse::<RelPath>().ok().filter(|_| leftover);
         report.findings.push(match mend {
             Some(name) => {
-                let message = "a removal that was cut off";
+                let message = "a removal or a restore that was cut off";
                 Finding::notice(path, message, super::REPAIR, Mend::Remove(folder.join(&name)))
             }
             None => Finding::notice(path, "it is no generation", "move it away", Mend::Nothing),
@@ -217,7 +217,7 @@ pub(super) fn generations(
     for name in root.generations().map_err(failed)?.into_iter().filter(|name| Some(name) != staging.as_ref()) {
         report.generations += 1;
         let path = layout::generation(&name);
-        let how = (&Options { verify_content: false, ..*options }, cache);
+        let how = (options, cache);
         match examine(root, &loaded, &name, Purpose::Recover, how) {
             Err(reasons) => {
                 report.findings.push(Finding::repairable(path, told(&reasons), Mend::Generation(name)));

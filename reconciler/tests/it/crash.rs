@@ -39,10 +39,10 @@ struct Story<'a> {
 }
 
 /// The side before the change.
-struct Old {
-    current: Option<Name>,
-    floors: Floors,
-    goes_back: bool,
+pub(crate) struct Old {
+    pub(crate) current: Option<Name>,
+    pub(crate) floors: Floors,
+    pub(crate) goes_back: bool,
 }
 
 impl Story<'_> {
@@ -133,7 +133,7 @@ pub(crate) fn digest(disk: &SimDisk) -> Blake3 {
 }
 
 /// Old or new, whole, floors not lower.
-fn check_whole(root: &StateRoot, old: &Old, place: &str) {
+pub(crate) fn check_whole(root: &StateRoot, old: &Old, place: &str) {
     let facts = collect(
         root,
         &FactOptions {

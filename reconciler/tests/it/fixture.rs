@@ -109,7 +109,7 @@ impl Fleet {
         let policy = autonomy_policy::build(&rego, &options).expect("policy");
         let mut measured: BTreeMap<Name, Measured> = BTreeMap::new();
         for (path, content) in release.files {
-            let file = segments::measure(content.as_bytes(), 1 << 20).expect("measures");
+            let file = segments::measure(content.as_bytes(), 4 << 20).expect("measures");
             write(&format!("segments/{}.idx", path.replace('/', "-")), &file.index);
             write(&format!("artifacts/{path}"), content.as_bytes());
             measured.insert(path.replace('/', "-").parse().expect("name"), file);
@@ -133,6 +133,12 @@ impl Fleet {
     /// An initialized node on an empty simulated disk.
     pub(crate) fn node(&self) -> SimDisk {
         let disk = SimDisk::new();
+        self.init(&disk).expect("init");
+        disk
+    }
+
+    /// Initializes a node on a disk.
+    pub(crate) fn init(&self, disk: &SimDisk) -> Result<StateRoot, autonomy_schema::Reasons> {
         let node = Node {
             api_version: ApiVersion::default(),
             kind: Kind::Node,
@@ -143,8 +149,7 @@ impl Fleet {
         };
         let pair = autonomy_signing::generate_attest().expect("attest");
         let attest = AttestFiles { key_pem: &pair.private_pem, pub_pem: &pair.public_pem };
-        init_on(Arc::new(disk.clone()), &node, &self.root, &self.root_signatures, &attest).expect("init");
-        disk
+        init_on(Arc::new(disk.clone()), &node, &self.root, &self.root_signatures, &attest)
     }
 }
 

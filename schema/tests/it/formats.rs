@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use autonomy_schema::author::{AuthoredManifest, BuiltLock, BuiltPolicy, Inputs, Located, resolve};
+use autonomy_schema::backup::{Backup, BackupEntry, EntryType};
 use autonomy_schema::document::{Document, parse};
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
-use autonomy_schema::version::Kind;
-use autonomy_schema::{Sha256, StateManifest, json_schema, segments};
+use autonomy_schema::version::{ApiVersion, Kind};
+use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, Time, json_schema, segments};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -43,6 +44,7 @@ fn samples_of_every_kind_are_read_and_written_back_unchanged() {
     round_trips::<autonomy_schema::journal::Journal>("journal.json");
     round_trips::<autonomy_schema::floors::Floors>("floors.json");
     round_trips::<autonomy_schema::node::Node>("node.json");
+    round_trips::<Backup>("backup.json");
 }
 
 #[test]
@@ -65,6 +67,45 @@ fn the_authored_sample_renders_to_the_rendered_one() {
     let manifest =
         resolve(&authored, &Inputs { artifacts, policy, lock: BuiltLock { lock, bytes } }).expect("resolves");
     check(&repository().join("docs/formats/samples/manifest.json"), &manifest.to_canonical().expect("canonical"));
+}
+
+#[test]
+fn the_sample_of_a_backup_list_is_sealed() {
+    let plain = |path: &'static str, kind| BackupEntry {
+        path: RelPath::fixed(path),
+        kind,
+        mode: None,
+        size: None,
+        blake3: None,
+        target: None,
+    };
+    let folder = |path| BackupEntry { mode: Some(Mode::from_bits(0o700)), ..plain(path, EntryType::Folder) };
+    let floors = sample("floors.json");
+    let backup = Backup {
+        api_version: ApiVersion::default(),
+        kind: Kind::Backup,
+        node_id: Name::fixed("node-a"),
+        fleet: Name::fixed("harbor"),
+        tool_version: "0.1.0".to_owned(),
+        created_at: Time::from_unix(1_795_600_000),
+        floors: BTreeMap::from([(Name::fixed("harbor-gateways"), 42)]),
+        entries: vec![
+            BackupEntry {
+                target: Some("generations/42-00000000002a-1".to_owned()),
+                ..plain("current", EntryType::Symlink)
+            },
+            folder("trust"),
+            BackupEntry {
+                mode: Some(Mode::PRIVATE),
+                size: Some(floors.len() as u64),
+                blake3: Some(Blake3::of(&floors)),
+                ..plain("trust/floors.json", EntryType::File)
+            },
+        ],
+        fingerprint: Blake3::of(b""),
+    };
+    let bytes = backup.seal().and_then(|sealed| sealed.to_canonical()).expect("canonical");
+    check(&repository().join("docs/formats/samples/backup.json"), &bytes);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use autonomy_schema::author::{self, AuthoredManifest, Diagnostic, Located};
+use autonomy_schema::backup::Backup;
 use autonomy_schema::document::{Document, MAX_DOCUMENT_BYTES, parse};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
@@ -32,6 +33,7 @@ fn reject_kind(kind: Kind, bytes: &[u8]) -> Option<Reasons> {
         Kind::Journal => reject::<Journal>(bytes),
         Kind::Floors => reject::<Floors>(bytes),
         Kind::Node => reject::<Node>(bytes),
+        Kind::Backup => reject::<Backup>(bytes),
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use autonomy_schema::facts::{Drift, DriftKind};
 use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, set};
 
-use super::FactOptions;
-use super::walk::Found;
+use super::walk::{self, Found};
+use crate::cache::StatCache;
 use crate::disk::{DiskError, FileKind, Query, Stat};
 use crate::hash::Hashes;
 use crate::layout;
+use crate::root::StateRoot;
 
 /// The plan that made a generation.
 const PLAN: &str = "plan.json";
@@ -34,13 +35,34 @@ struct Expected {
     mode: Option<Mode>,
 }
 
+/// How the content of files is known.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// What is known of files whose identity did not change.
+    pub(super) cache: &'a StatCache,
+    /// Reads every file, whatever the cache knows.
+    pub(super) verify_content: bool,
+}
+
+/// What differs between a generation, active or not, and a manifest, sorted by path: what [`super::collect`] says of
+/// the active one. Files that `cache` does not know are read.
+pub fn drift_of(
+    root: &StateRoot,
+    generation: &Name,
+    manifest: &StateManifest,
+    cache: &StatCache,
+) -> Result<Vec<Drift>, DiskError> {
+    let found = walk::walk_generation(root.disk(), generation)?.generation;
+    find(root.disk(), generation, manifest, &found, Known { cache, verify_content: false })
+}
+
 /// Compares what lies in the generation with its manifest, sorted by path.
 pub(super) fn find(
     disk: &(impl Query + ?Sized),
     generation: &Name,
     manifest: &StateManifest,
     found: &[Found],
-    options: &FactOptions<'_>,
+    known: Known<'_>,
 ) -> Result<Vec<Drift>, DiskError> {
     let expected = expected(manifest);
     let folders = folders_of(&expected);
@@ -57,7 +79,7 @@ pub(super) fn find(
         if let Some(expected) = expected.get(text).filter(|_| *safe) {
             present.insert(text);
             if stat.kind == FileKind::File {
-                compare(disk, &layout::in_generation(generation, path), path, stat, expected, options, &mut drift)?;
+                compare(disk, &layout::in_generation(generation, path), path, stat, expected, known, &mut drift)?;
             } else {
                 drift.push(wrong_type(path, stat, "file"));
             }
@@ -167,7 +189,7 @@ fn compare(
     path: &RelPath,
     stat: &Stat,
     expected: &Expected,
-    options: &FactOptions<'_>,
+    known: Known<'_>,
     drift: &mut Vec<Drift>,
 ) -> Result<(), DiskError> {
     if let Some(mode) = expected.mode.filter(|mode| *mode != stat.mode) {
@@ -185,7 +207,7 @@ fn compare(
     if matches!(expected.content, Content::Any) {
         return Ok(());
     }
-    let known = options.cache.get(&stat.identity, stat.size).filter(|_| !options.verify_content);
+    let known = known.cache.get(&stat.identity, stat.size).filter(|_| !known.verify_content);
     let wants_blake3 = matches!(expected.content, Content::Blake3(_));
     let (blake3, sha256) = match known {
         Some((blake3, sha256)) => (Some(blake3), Some(sha256)),

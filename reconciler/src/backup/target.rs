@@ -1,0 +1,191 @@
+//! The folder that a backup is restored to, as it is found.
+
+use std::collections::BTreeSet;
+
+use autonomy_schema::floors::Floors;
+use autonomy_schema::journal::Journal;
+use autonomy_schema::node::Node;
+use autonomy_schema::{Code, Name, Reason, Reasons, RelPath};
+use autonomy_stateroot::{DiskError, ReadError, StatCache, StateRoot, durable, layout, learn, read_capped};
+use autonomy_trust::{AttestKey, PinnedRoot, Signed};
+
+use super::MAX_KEY_BYTES;
+use super::archive::{Archive, Links};
+use super::check::{self, Generations};
+use super::plan::Plan;
+
+/// How the attest key pair was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    Whole,
+    /// The private key is there, so the public half can be made again: this PEM.
+    PublicLost(String),
+    Lost,
+}
+
+/// What a folder says of itself. Whatever cannot be read counts as absent, save where that would make it younger.
+pub(super) struct Target<'a> {
+    pub(super) root: &'a StateRoot,
+    /// Who it is.
+    pub(super) node: Option<Node>,
+    /// Whether it was ever more than a folder that was about to become a state root: then what it has is kept.
+    inhabited: bool,
+    pub(super) identity: Identity,
+    /// Its own trust root.
+    pub(super) trust: Option<PinnedRoot>,
+    /// Its own floors.
+    pub(super) floors: Option<Floors>,
+    /// What it proves that it has seen: its floors, and every signed manifest that lies in it.
+    proven: Floors,
+    pub(super) links: Links,
+    /// Its journal, or what is wrong with it.
+    pub(super) journal: Result<Option<Journal>, Reasons>,
+    /// Generations that are there.
+    pub(super) present: BTreeSet<Name>,
+    /// Those of them that are whole.
+    pub(super) whole: Generations,
+}
+
+impl<'a> Target<'a> {
+    /// Looks the folder over, reading every file of its generations.
+    pub(super) fn of(root: &'a StateRoot, archive: &Archive) -> Result<Self, Reasons> {
+        let disk_failed = |error: DiskError| Reasons::from(error.to_reason());
+        let present: BTreeSet<Name> = root.generations().map_err(disk_failed)?.into_iter().collect();
+        let node = if root.is_initialized().map_err(disk_failed)? { root.node().ok() } else { None };
+        let floors = root.floors().ok().flatten();
+        let inhabited = root.is_initialized().map_err(disk_failed)?
+            || !present.is_empty()
+            || floors.as_ref().is_some_and(|floors| !floors.streams.is_empty())
+            || durable::exists(root.disk(), &layout::audit_log()).map_err(disk_failed)?;
+        let floors = floors.filter(|_| inhabited);
+        let trust = if inhabited { pinned_root(root) } else { None };
+        let identity = if inhabited { identity(root).map_err(disk_failed)? } else { Identity::Lost };
+        let mut target = Self {
+            root,
+            node,
+            inhabited,
+            identity,
+            trust,
+            proven: floors.clone().unwrap_or_default(),
+            floors,
+            links: Links { current: root.current().ok().flatten(), lkg: root.lkg().ok().flatten() },
+            journal: root.journal(),
+            present,
+            whole: Generations::new(),
+        };
+        target.is_that_node(archive)?;
+        target.look_at_generations(archive)?;
+        Ok(target)
+    }
+
+    /// Nothing of another node's is mixed in.
+    fn is_that_node(&self, archive: &Archive) -> Result<(), Reasons> {
+        let wanted = archive.node();
+        let refused = |message: String| {
+            let remedy = "restore it on its own node, or into an empty folder";
+            Err(Reason::new(Code::ScopeMismatch, message).with_remedy(remedy).into())
+        };
+        let of = format!("the backup is of node `{}` of fleet `{}`", wanted.node_id, wanted.fleet);
+        match &self.node {
+            Some(node) if (&node.node_id, &node.fleet) == (&wanted.node_id, &wanted.fleet) => Ok(()),
+            Some(node) => refused(format!("{of}; this is node `{}` of fleet `{}`", node.node_id, node.fleet)),
+            None if !self.inhabited => Ok(()),
+            None => {
+                // Without a readable `node.yaml` the attest key says whose the folder is.
+                let public =
+                    |root: &StateRoot| read_capped(root.disk(), &layout::attest_pub(), MAX_KEY_BYTES).ok().flatten();
+                let (here, there) = (public(self.root), public(archive.root()));
+                if here.is_some() && here == there {
+                    return Ok(());
+                }
+                refused(format!(
+                    "{of}; this folder has no `node.yaml` that can be read, and its attest key is not that node's"
+                ))
+            }
+        }
+    }
+
+    fn look_at_generations(&mut self, archive: &Archive) -> Result<(), Reasons> {
+        let trust = self.trust.as_ref().unwrap_or_else(|| archive.trust());
+        for name in &self.present {
+            let mut cache = StatCache::default();
+            learn(self.root, name, &mut cache).map_err(|error| error.to_reason())?;
+            let Ok(manifest) = check::manifest(self.root, name, trust) else { continue };
+            // It lies here, so it was admitted here; damage beside the manifest makes that no less true.
+            self.proven = self.proven.raised_by(manifest.document(), manifest.fingerprint());
+            if self.links.lkg.as_ref() == Some(name) {
+                self.proven = self.proven.promoted_by(&manifest.document().metadata.name);
+            }
+            if let Ok(manifest) = check::whole(self.root, name, trust, &cache) {
+                self.whole.insert(name.clone(), manifest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an apply was cut off here.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let journal = self.journal.as_ref().ok().and_then(Option::as_ref);
+        self.node.is_some() && journal.is_some_and(|journal| !journal.phase.is_final())
+    }
+
+    /// What a plan leaves as it is, in words.
+    pub(super) fn describe_kept(&self, plan: &Plan) -> Vec<String> {
+        let mut kept: Vec<String> = self.whole.keys().map(|name| format!("generation {name}")).collect();
+        if let Some(current) = self.links.current.as_ref().filter(|_| plan.current.is_none()) {
+            kept.push(format!("current -> {current}"));
+        }
+        if self.floors.is_some() && plan.floors.is_none() {
+            kept.push("floors, which are as high as the backup's or higher".to_owned());
+        }
+        kept
+    }
+
+    /// Its floors and the backup's, value by value the higher.
+    pub(super) fn floors_with(&self, archive: &Archive) -> Floors {
+        self.proven.merged(archive.floors())
+    }
+
+    /// Whether a generation of the backup may become active, or last known good, again. It must not lie below what the node
+    /// itself has seen, unless a link of the node says that it was so: a release that failed has raised the floor, and
+    /// the one before it is active still.
+    pub(super) fn admits(&self, wanted: &Name, held: &Generations, backed_up: &Floors) -> Result<(), Reasons> {
+        let Some(manifest) = held.get(wanted) else {
+            return Err(Reason::new(Code::MissingFile, format!("generation `{wanted}` is nowhere whole")).into());
+        };
+        let metadata = &manifest.document().metadata;
+        let serial_in = |floors: &Floors| floors.streams.get(&metadata.name).map_or(0, |floor| floor.serial);
+        let seen = serial_in(&self.proven);
+        let own = [&self.links.current, &self.links.lkg].into_iter().flatten().any(|name| name == wanted);
+        // Before `node.yaml` is there the node has seen nothing but what this backup, or one before it, brought.
+        let unfinished = self.node.is_none() && seen <= serial_in(backed_up);
+        if own || unfinished || metadata.serial >= seen {
+            return Ok(());
+        }
+        let message = format!(
+            "the backup's generation `{wanted}` has serial {}, below {seen}, which this node has seen of stream `{}`",
+            metadata.serial, metadata.name
+        );
+        let remedy = "restore a newer backup, or apply a set with that serial or a higher one";
+        Err(Reason::new(Code::SerialTooLow, message).with_remedy(remedy).into())
+    }
+}
+
+fn pinned_root(root: &StateRoot) -> Option<PinnedRoot> {
+    let (bytes, signatures) = root.trust_root_bytes().ok()?;
+    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures }).ok()
+}
+
+/// Whether the attest key of a state root can be read, and its public half is its own.
+pub(super) fn identity(root: &StateRoot) -> Result<Identity, DiskError> {
+    let read = |path: &RelPath| match read_capped(root.disk(), path, MAX_KEY_BYTES) {
+        Ok(bytes) => Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok())),
+        Err(ReadError::TooLarge { .. }) => Ok(None),
+        Err(ReadError::Disk(error)) => Err(error),
+    };
+    let Some(key) = read(&layout::attest_key())?.and_then(|pem| AttestKey::from_pem(&pem).ok()) else {
+        return Ok(Identity::Lost);
+    };
+    let whole = read(&layout::attest_pub())?.is_some_and(|public| public.trim() == key.public_pem().trim());
+    Ok(if whole { Identity::Whole } else { Identity::PublicLost(key.public_pem().to_owned()) })
+}
