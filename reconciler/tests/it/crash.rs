@@ -72,6 +72,24 @@ impl Story<'_> {
         }
     }
 
+    /// A disk that is full, or fails, at one verb and goes on: the same demands.
+    fn run_on_a_full_disk(&self) {
+        const ENOSPC: i32 = 28;
+        let root = state_root(&self.before);
+        let floors = root.floors().expect("floors").expect("present");
+        let old = Old { current: root.current().expect("current"), floors, goes_back: self.goes_back };
+        let mut seen = BTreeSet::new();
+        for verb in 1..=self.verbs_of_whole_run() {
+            let disk = self.before.crash(Image::All);
+            disk.fail_at(disk.verbs() + verb, ENOSPC);
+            (self.act)(&state_root(&disk)).ok();
+            let left = disk.crash(Image::All);
+            if seen.insert(digest(&left)) {
+                self.check_recovery(&left, &old, &format!("no space at verb {verb}"));
+            }
+        }
+    }
+
     fn verbs_of_whole_run(&self) -> u64 {
         let disk = self.before.crash(Image::All);
         let start = disk.verbs();
@@ -288,8 +306,16 @@ fn confirming() {
         assert_eq!(root.lkg().expect("lkg"), root.current().expect("current"), "{place}");
         assert!(root.pinned().expect("pins").is_empty(), "{place}: what was confirmed is not given up");
     };
-    Story { before, act: &confirm, returns: false, machine: Recorder::default, goes_back: false, goes_on: &goes_on }
-        .run();
+    let story = Story {
+        before,
+        act: &confirm,
+        returns: false,
+        machine: Recorder::default,
+        goes_back: false,
+        goes_on: &goes_on,
+    };
+    story.run();
+    story.run_on_a_full_disk();
 }
 
 /// Looks at the wait on a machine.
@@ -312,7 +338,9 @@ fn nobody_confirms_in_time() {
         let failure = apply(root, &source, &Recorder::default()).expect_err("it is pinned");
         assert!(failure.reasons.has(Code::Pinned), "{place}: {}", failure.reasons);
     };
-    Story { before, act: &act, returns: false, machine, goes_back: true, goes_on: &goes_on }.run();
+    let story = Story { before, act: &act, returns: false, machine, goes_back: true, goes_on: &goes_on };
+    story.run();
+    story.run_on_a_full_disk();
 }
 
 #[test]
@@ -373,5 +401,8 @@ fn a_return_on_demand() {
         let failure = apply(root, &two, &Recorder::default()).expect_err("what was left is pinned");
         assert!(failure.reasons.has(Code::Pinned), "{place}: {}", failure.reasons);
     };
-    Story { before, act: &act, returns: false, machine: Recorder::default, goes_back: true, goes_on: &goes_on }.run();
+    let story =
+        Story { before, act: &act, returns: false, machine: Recorder::default, goes_back: true, goes_on: &goes_on };
+    story.run();
+    story.run_on_a_full_disk();
 }
