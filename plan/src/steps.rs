@@ -8,7 +8,7 @@ use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind, DriftPl
 use autonomy_schema::manifest::{Artifact, Service, ServiceAction, StateManifest};
 use autonomy_schema::path::Mode;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
-use autonomy_schema::{relay, set};
+use autonomy_schema::{generation, relay, set};
 
 use crate::planner::{Change, Desired, PlanError};
 use crate::why::{self, Why};
@@ -245,7 +245,7 @@ pub(crate) fn generation(desired: &Desired<'_>, change: Change<'_>) -> Step {
     });
     let name = match desired.returns_to {
         Some(generation) => generation.to_string(),
-        None => format!("{}-{}-<n>", metadata.serial, desired.fingerprint.short()),
+        None => format!("{}<n>", generation::prefix(metadata.serial, desired.fingerprint)),
     };
     let after = fields([
         ("generation", name),
@@ -338,8 +338,8 @@ pub(crate) fn proof(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<S
         push(HEALTH, Why::HealthCheck.because(text, fact), after);
     }
     // What was confirmed once is not asked about again.
-    let prefix = format!("{}-{}-", desired.manifest.metadata.serial, desired.fingerprint.short());
-    let is_confirmed = bound.lkg.as_ref().is_some_and(|lkg| lkg.as_str().starts_with(&prefix));
+    let serial = desired.manifest.metadata.serial;
+    let is_confirmed = bound.lkg.as_ref().is_some_and(|lkg| generation::is_of(lkg, serial, desired.fingerprint));
     if let Some(confirm) = spec.confirm.as_ref().filter(|_| !is_confirmed) {
         let text = format!("`autonomy confirm` must come within {}, else {back} is active again", confirm.within);
         push(CONFIRM, Why::AfterHealth.because(text, fact), fields([("within", confirm.within.to_string())]));

@@ -2,7 +2,7 @@
 
 use autonomy_schema::facts::Facts;
 use autonomy_schema::plan_doc::PlanDoc;
-use autonomy_schema::{Blake3, Code, Document as _, Reason, Reasons, RelPath, document};
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, RelPath, document, generation};
 use autonomy_stateroot::{StateRoot, layout, read_capped};
 use serde::Deserialize;
 
@@ -25,10 +25,10 @@ pub(crate) fn check(root: &StateRoot, saved: &PlanDoc, manifest: &[u8], facts: &
 /// count, and by nothing earlier: an apply that was cut off before it may be tried again.
 fn consumed(root: &StateRoot, saved: &PlanDoc, facts: &Facts) -> Result<(), Reasons> {
     let waiting = root.journal()?.filter(|journal| journal.phase.is_before_switch()).map(|journal| journal.generation);
-    let prefix = format!("{}-{}-", saved.manifest.serial, saved.manifest.fingerprint.short());
+    let (serial, manifest) = (saved.manifest.serial, saved.manifest.fingerprint);
     let generations = root.generations().map_err(|error| Reasons::from(error.to_reason()))?;
-    for name in generations.iter().filter(|name| name.as_str().starts_with(&prefix) && Some(*name) != waiting.as_ref())
-    {
+    let of_it = |name: &&Name| generation::is_of(name, serial, manifest) && Some(*name) != waiting.as_ref();
+    for name in generations.iter().filter(of_it) {
         let path = layout::in_generation(name, &RelPath::fixed("plan.json"));
         let bytes = read_capped(root.disk(), &path, PlanDoc::MAX_BYTES as u64).map_err(|error| error.to_reason())?;
         let made = bytes.and_then(|bytes| serde_json::from_slice::<Made>(&bytes).ok());

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Blake3;
 use crate::document::Document;
+use crate::generation;
 use crate::manifest::{Confirm, Health, Service, is_default};
 use crate::path::Name;
 use crate::reason::{Code, Reason};
@@ -188,7 +189,7 @@ impl Journal {
 
     /// Whether a generation is of this journal's manifest: its name begins with serial and fingerprint.
     pub fn is_of_same_manifest(&self, generation: &Name) -> bool {
-        generation.as_str().starts_with(&format!("{}-{}-", self.serial, self.manifest.short()))
+        generation::is_of(generation, self.serial, self.manifest)
     }
 }
 

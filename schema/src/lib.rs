@@ -20,6 +20,7 @@ pub mod digest;
 pub mod document;
 pub mod facts;
 pub mod floors;
+pub mod generation;
 pub mod journal;
 pub mod json_schema;
 pub mod lock;

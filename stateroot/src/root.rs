@@ -8,7 +8,7 @@ use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Journal;
 use autonomy_schema::node::Node;
 use autonomy_schema::set::MAX_SIGNATURES_BYTES;
-use autonomy_schema::{Blake3, Code, Document, Mode, Name, Reason, Reasons, RelPath, author};
+use autonomy_schema::{Blake3, Code, Document, Mode, Name, Reason, Reasons, RelPath, author, generation};
 
 use crate::disk::{DiskError, FileKind, StateDisk, read_capped};
 use crate::real::RealDisk;
@@ -164,12 +164,9 @@ impl StateRoot {
 
     /// A name for a new generation: `<serial>-<first 12 digits of the fingerprint>-<n>`, n one above the highest.
     pub fn next_generation_name(&self, serial: u64, manifest: Blake3) -> Result<Name, DiskError> {
-        let prefix = format!("{serial}-{}-", manifest.short());
-        let numbers = self.generations()?.into_iter().filter_map(|name| {
-            let number = name.as_str().strip_prefix(&prefix)?;
-            number.parse::<u64>().ok()
-        });
-        let name = format!("{prefix}{}", numbers.max().unwrap_or(0).saturating_add(1));
+        let generations = self.generations()?;
+        let numbers = generations.iter().filter_map(|name| generation::number_of(name, serial, manifest));
+        let name = format!("{}{}", generation::prefix(serial, manifest), numbers.max().unwrap_or(0).saturating_add(1));
         name.parse().map_err(|error: autonomy_schema::path::PathError| {
             DiskError::new("name generation", &name, std::io::Error::other(error))
         })

@@ -6,10 +6,10 @@ use std::io::Read;
 use autonomy_apply::{ApplyError, Repair, Transaction};
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{
-    Blake3, Code, Document as _, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, set,
+    Blake3, Code, Document as _, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, generation, set,
 };
 use autonomy_stateroot::{SetSource, SourceError, SourceFile, StatCache, StateRoot, digests, layout, read_capped};
-use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_manifest};
+use autonomy_trust::{Purpose, Signed, verify_lock, verify_manifest};
 
 use crate::generation::{Documents, documents, policy};
 use crate::generations::manifest_of;
@@ -110,7 +110,7 @@ impl Sources<'_> {
         }
         if let Some(from) = self.from {
             let found = self.handed_in(from)?;
-            if damaged.as_str().starts_with(&prefix_of(&found.manifest)) {
+            if generation::is_of(damaged, found.manifest.document().metadata.serial, found.manifest.fingerprint()) {
                 return Ok(found);
             }
             let message = format!("`{}` is the set of another manifest than that of {damaged}", from.describe());
@@ -141,10 +141,6 @@ impl Sources<'_> {
             Reason::new(Code::CorruptState, "its policy bundle is damaged, and no other one is at hand").into()
         })
     }
-}
-
-fn prefix_of(manifest: &Verified<StateManifest>) -> String {
-    format!("{}-{}-", manifest.document().metadata.serial, manifest.fingerprint().short())
 }
 
 /// Reads a file of a set, within its cap.
