@@ -105,7 +105,13 @@ impl ServiceRunner for SystemRunner {
         let Some((program, arguments)) = health.command.split_first() else { return Ok(()) };
         let limit = Duration::from_millis(health.timeout.millis());
         let mut command = Command::new(TRAMPOLINE[0]);
-        command.arg(TRAMPOLINE[1]).arg("--timeout-ms").arg(limit.as_millis().to_string()).arg("--");
+        command
+            .arg(TRAMPOLINE[1])
+            .arg("--parent")
+            .arg(std::process::id().to_string())
+            .arg("--timeout-ms")
+            .arg(limit.as_millis().to_string())
+            .arg("--");
         command.arg(self.artifacts.join(program)).args(arguments).current_dir(&self.artifacts);
         let result = run(command, program, limit.saturating_add(TRAMPOLINE_GRACE));
         result.map(drop).map_err(|error| error.to_string())

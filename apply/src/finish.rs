@@ -3,12 +3,12 @@
 //! Each step may run twice without harm, as recovery runs them again from the journal.
 
 use autonomy_schema::journal::{Journal, Phase, Waiting};
-use autonomy_schema::{Blake3, Reason};
+use autonomy_schema::{Blake3, Name, Reason, generation};
 use autonomy_stateroot::{DiskError, StateRoot};
 
 use crate::activate::{Active, promote, revert};
 use crate::observe::Event;
-use crate::transaction::{ApplyError, Transaction, floors};
+use crate::transaction::{ApplyError, Transaction, exists, floors};
 use crate::{outbox, services};
 
 /// How a change that went well ended.
@@ -30,12 +30,12 @@ impl Transaction<'_> {
                 self.root.write_journal(journal)?;
             }
         }
+        if let Some(reason) = journal.failure.clone() {
+            return Err(self.go_back(journal, active, reason)?);
+        }
         if let Some(left) = journal.leaves {
             pin(self.root, left)?;
             outbox::take(self.root, left)?;
-        }
-        if let Some(reason) = journal.failure.clone() {
-            return Err(self.go_back(journal, active, reason)?);
         }
         if self.must_wait(journal)? {
             self.wait(journal)?;
@@ -60,7 +60,7 @@ impl Transaction<'_> {
         Ok(failure)
     }
 
-    /// A manifest that was confirmed once is not asked about again when it is repaired or returned to.
+    /// What is the last known good manifest is not asked about again when it is repaired or returned to.
     fn must_wait(&self, journal: &Journal) -> Result<bool, ApplyError> {
         if journal.confirm.is_none() {
             return Ok(false);
@@ -93,19 +93,24 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Back to the last known good generation; the manifest is pinned so that it is not tried again. Where that is the
-    /// same manifest, or nothing else is known good, there is nothing further back, and the generation stays.
+    /// Back to the last known good generation; the manifest is pinned so that it is not tried again. Where the same
+    /// manifest is the last known good one, there is nothing further back, and the generation stays.
     fn go_back(&mut self, journal: &mut Journal, active: &Active, reason: Reason) -> Result<ApplyError, ApplyError> {
         let lkg = self.root.lkg().map_err(ApplyError::Refused)?;
-        let target = lkg.or_else(|| journal.previous.clone());
-        if target.as_ref().is_some_and(|target| journal.is_of_same_manifest(target)) {
+        if lkg.as_ref().is_some_and(|lkg| journal.is_of_same_manifest(lkg)) {
             journal.relay = false;
             self.promoted(journal, active)?;
             return Ok(ApplyError::RolledBack { reason, active: Some(active.generation().clone()) });
         }
         self.observer.event(&Event::RollingBack(&reason));
+        let target = self.way_back(journal, lkg)?;
         pin(self.root, journal.manifest)?;
         outbox::take(self.root, journal.manifest)?;
+        // What a rollback left is no longer given up when the node returns to it.
+        let returned = |left: &Blake3| target.as_ref().is_some_and(|target| generation::has_short(target, *left));
+        if let Some(left) = journal.leaves.take_if(|left| returned(left)) {
+            unpin(self.root, left)?;
+        }
         revert(self.root, target.as_ref())?;
         if let Some(generation) = &target {
             services::rerun(self.root, generation, self.runner, self.observer);
@@ -117,6 +122,29 @@ impl Transaction<'_> {
         }
         Ok(ApplyError::RolledBack { reason, active: target })
     }
+
+    /// Where the way back leads: to the last known good generation; where that was lost, to what was active before. On a
+    /// node that never had one, what was active before was itself unproven, and counts only while it waits on.
+    fn way_back(&self, journal: &Journal, lkg: Option<Name>) -> Result<Option<Name>, ApplyError> {
+        if let Some(lkg) = lkg
+            && exists(self.root, &lkg)?
+        {
+            return Ok(Some(lkg));
+        }
+        let Some(previous) = journal.previous.clone() else { return Ok(None) };
+        let promoted = floors(self.root)?.promoted;
+        let waits = journal.supersedes.as_ref().is_some_and(|waits| waits.generation == previous);
+        let counts = (promoted || waits) && !journal.is_of_same_manifest(&previous) && exists(self.root, &previous)?;
+        Ok(counts.then_some(previous))
+    }
+}
+
+fn unpin(root: &StateRoot, manifest: Blake3) -> Result<(), ApplyError> {
+    let mut pinned = root.pinned().map_err(ApplyError::Refused)?;
+    if pinned.remove(&manifest) {
+        root.write_pinned(&pinned)?;
+    }
+    Ok(())
 }
 
 fn pin(root: &StateRoot, manifest: Blake3) -> Result<(), ApplyError> {

@@ -1,8 +1,8 @@
 //! What the next locking verb does first: it finishes or undoes the change that was cut off, and looks whether the time to
 //! confirm is over.
 
-use autonomy_schema::journal::{Journal, Operation, Phase};
-use autonomy_schema::{Name, Reason, RelPath};
+use autonomy_schema::journal::{Boots, Journal, Operation, Phase, Verdict};
+use autonomy_schema::{Code, Name, Reason, RelPath};
 use autonomy_stateroot::{DiskError, StateRoot, layout};
 
 use crate::activate::Active;
@@ -59,6 +59,7 @@ fn recover_journal(mut transaction: Transaction<'_>) -> Result<Recovery, ApplyEr
         // The rename may be on disk although the journal does not say so yet.
         Phase::Intent | Phase::Staged | Phase::Prechecked | Phase::Switched if switched => {
             journal.phase = Phase::Switched;
+            transaction.count_boot(&mut journal);
             root.write_journal(&journal)?;
             let active = Active::recovered(journal.generation.clone());
             transaction.finish(&mut journal, &active)?;
@@ -72,14 +73,35 @@ fn recover_journal(mut transaction: Transaction<'_>) -> Result<Recovery, ApplyEr
     }
 }
 
+/// Reboots after which a generation that was switched to and never proven is given up: its own services may be what
+/// brings the machine down.
+const MAX_REBOOTS: u64 = 2;
+
+impl Transaction<'_> {
+    fn count_boot(&self, journal: &mut Journal) {
+        let now = self.runner.moment();
+        let boots = journal.boots.clone().unwrap_or_else(|| Boots { boot_id: now.boot_id.clone(), reboots: 0 });
+        let boots = boots.seen(&now);
+        if boots.reboots >= MAX_REBOOTS && journal.failure.is_none() {
+            let message = format!(
+                "the machine was started anew {} times before {} was proven",
+                boots.reboots, journal.generation
+            );
+            journal.failure = Some(Reason::new(Code::ServiceFailed, message));
+        }
+        journal.boots = Some(boots);
+    }
+}
+
 /// Nothing is switched: what is staged whole waits for its apply, everything else is removed. A generation that it was to
 /// take over from may have run out of time meanwhile.
 fn before_switch(mut transaction: Transaction<'_>, journal: Journal) -> Result<Recovery, ApplyError> {
     let root = transaction.root;
     let waits = journal.supersedes.as_deref().cloned();
-    let is_over = waits.as_ref().and_then(|waits| waits.waiting.as_ref()).is_some_and(|waiting| {
-        !matches!(waiting.judge(&transaction.runner.moment()), autonomy_schema::journal::Verdict::Holds(_))
-    });
+    let is_over = waits
+        .as_ref()
+        .and_then(|waits| waits.waiting.as_ref())
+        .is_some_and(|waiting| !matches!(waiting.judge(&transaction.runner.moment()), Verdict::Holds(_)));
     let is_whole = journal.phase != Phase::Intent && exists(root, &journal.generation)?;
     if journal.operation == Operation::Apply && is_whole && !is_over {
         return Ok(Recovery::StillStaged(journal.generation));

@@ -4,7 +4,7 @@
 use autonomy_schema::journal::{Journal, Operation, Phase};
 use autonomy_schema::lock::Lock;
 use autonomy_schema::manifest::{Service, ServiceAction};
-use autonomy_schema::{Blake3, Name, StateManifest};
+use autonomy_schema::{Blake3, Name, Reason, StateManifest};
 use autonomy_stateroot::{DiskError, SetSource, StatCache};
 use autonomy_trust::Verified;
 
@@ -74,8 +74,10 @@ impl Transaction<'_> {
         if is_lkg {
             promote(self.root, &Active::recovered(generation.clone()))?;
         }
-        outbox::follow(self.root, journal.manifest, request.damaged, &generation)?;
+        let manifest = journal.manifest;
+        // Closed first: cut off before the entry follows, the damaged one is found and staged again once more.
         self.close_repair(journal)?;
+        outbox::follow(self.root, manifest, request.damaged, &generation)?;
         Ok(generation)
     }
 
@@ -88,6 +90,17 @@ impl Transaction<'_> {
         let mut journal = Journal { phase: Phase::Switched, services: running(manifest.document()), ..journal };
         self.begin(&journal)?;
         self.finish(&mut journal, &Active::recovered(current.clone())).map(|_| ())
+    }
+
+    /// Gives up what is active and not proven yet, for a reason that somebody else found.
+    pub fn give_back(mut self, reason: Reason) -> Result<(), ApplyError> {
+        let journal = self.root.journal().map_err(ApplyError::Refused)?;
+        let open = journal.filter(|journal| matches!(journal.phase, Phase::Switched | Phase::Waiting));
+        let Some(journal) = open else { return Ok(()) };
+        let mut journal = Journal { phase: Phase::Switched, failure: Some(reason), ..journal };
+        self.root.write_journal(&journal)?;
+        let active = Active::recovered(journal.generation.clone());
+        self.finish(&mut journal, &active).map(|_| ())
     }
 
     /// Removes what is staged and was not switched to.

@@ -7,7 +7,7 @@
 use autonomy_policy::AdmittedPlan;
 use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::floors::Floors;
-use autonomy_schema::journal::{Journal, Operation, Phase};
+use autonomy_schema::journal::{Boots, Journal, Operation, Phase};
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, lock::Lock};
 use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateRoot, layout};
@@ -140,7 +140,8 @@ impl Transaction<'_> {
     fn stage(&mut self, request: &mut Request<'_>, before: Option<Name>) -> Result<(Journal, Staged), ApplyError> {
         let earlier = self.root.journal().map_err(ApplyError::Refused)?;
         if let Some(journal) = earlier.filter(|journal| journal.phase.is_before_switch()) {
-            let same = journal.plan_id == request.admitted.plan().id() && journal.previous == before;
+            // The id is taken over the facts, and so over what is active.
+            let same = journal.plan_id == request.admitted.plan().id();
             if same && journal.operation == Operation::Apply && journal.phase != Phase::Intent {
                 let staged = Staged::recovered(journal.generation.clone());
                 return Ok((journal, staged));
@@ -181,14 +182,17 @@ impl Transaction<'_> {
         self.taking_over(journal)
     }
 
-    /// The journal with the wait that it takes over from, if there is one. A repair of what waits goes on waiting: it
-    /// does not gain time.
+    /// The journal with the wait that it takes over from, if there is one. A repair of what waits is that very change
+    /// still: it gains no time, and goes back to where that one would.
     pub(crate) fn taking_over(&self, journal: Journal) -> Result<Journal, ApplyError> {
         let earlier = self.root.journal().map_err(ApplyError::Refused)?;
         let Some(waits) = earlier.filter(|earlier| earlier.phase == Phase::Waiting) else { return Ok(journal) };
-        let waiting = waits.waiting.clone().filter(|_| waits.manifest == journal.manifest);
-        let supersedes = Some(Box::new(Journal { supersedes: None, ..waits }));
-        Ok(Journal { waiting, supersedes, ..journal })
+        let supersedes = Some(Box::new(Journal { supersedes: None, ..waits.clone() }));
+        if waits.manifest == journal.manifest {
+            let Journal { waiting, previous, relay, .. } = waits;
+            return Ok(Journal { waiting, previous, relay, supersedes, ..journal });
+        }
+        Ok(Journal { supersedes, ..journal })
     }
 
     pub(crate) fn begin(&mut self, journal: &Journal) -> Result<(), DiskError> {
@@ -224,6 +228,9 @@ impl Transaction<'_> {
 
     pub(crate) fn enter(&mut self, journal: &mut Journal, phase: Phase) -> Result<(), DiskError> {
         journal.phase = phase;
+        if phase == Phase::Switched {
+            journal.boots = Some(Boots { boot_id: self.runner.moment().boot_id, reboots: 0 });
+        }
         self.root.write_journal(journal)?;
         self.observer.event(&Event::Phase(phase));
         Ok(())
@@ -257,6 +264,7 @@ pub(crate) fn new_journal(
         waiting: None,
         supersedes: None,
         leaves: None,
+        boots: None,
         relay: false,
         failure: None,
     }

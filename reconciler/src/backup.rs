@@ -13,7 +13,7 @@ use autonomy_stateroot::{ActivationLock, LockGuard, LockMode, StateRoot};
 use serde_json::json;
 
 use crate::record::{Actor, Recorder};
-use crate::recovery::recover_held;
+use crate::recovery::{recover_held, told};
 
 mod archive;
 mod check;
@@ -68,8 +68,9 @@ pub fn backup(root: &StateRoot, to: &Path, keeper: Keeper<'_>, progress: &dyn Fn
     let pending = Pending::beside(to)?;
     let mut recorder = Recorder::open(root, actor, None, observer)?;
     recorder.begin(json!({}))?;
-    let made = recover_held(root, &held, runner, &mut recorder).and_then(|_recovery| {
-        let survey = Survey::of(root)?;
+    let made = recover_held(root, &held, runner, &mut recorder).and_then(|recovery| {
+        let mut survey = Survey::of(root)?;
+        survey.notes.extend(told(&recovery));
         let list = make::write(root, &survey, actor.clock, pending, progress)?;
         Ok((list, survey.notes))
     });

@@ -1,7 +1,7 @@
 //! Carrying out what was approved: under the lock, everything is judged again; what moved is named.
 
 use autonomy_apply::transaction::Request;
-use autonomy_apply::{Applied, ApplyError, Observer, ServiceRunner, Transaction};
+use autonomy_apply::{Applied, ApplyError, Observer, Recovery, ServiceRunner, Transaction};
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
 use autonomy_stateroot::{SetSource, StatCache, StateRoot};
@@ -80,6 +80,10 @@ pub fn apply(
         let warning = note_refusal(root, &held, actor, correlation, &reasons);
         ApplyFailure::refused(reasons, warning)
     };
+    let mut recorder = Recorder::open(root, actor, correlation, observer)?;
+    // Time may have passed since the plan was shown: a return that is due comes first, and moves the facts.
+    let recovery = recover_held(root, &held, runner, &mut recorder)?;
+    let refuse = |reasons: Reasons| refuse(with_return(reasons, &recovery));
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
     let fresh = judge_again(root, prepared.set, &approved, options).map_err(refuse)?;
@@ -93,14 +97,12 @@ pub fn apply(
     let question = decisions::question(&fresh.set, &fresh.plan, &fresh.facts);
     let VerifiedSet { manifest, lock, policy, .. } = fresh.set;
     let admitted = autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle).map_err(refuse)?;
-    let mut recorder = Recorder::open(root, actor, correlation, observer)?;
     let mut detail = told(admitted.plan().doc(), admitted.manifest());
     detail.insert("origin".to_owned(), json!({ "source": source.describe(), "revision": source.revision() }));
     if !overridden.is_empty() {
         detail.insert("overridden".to_owned(), json!(overridden));
     }
     recorder.begin(Value::Object(detail))?;
-    recover_held(root, &held, runner, &mut recorder)?;
     let mut cache = known(root, options);
     let mut request = Request { set: source, admitted, lock: &lock, policy: &policy, stage_only, cache: &mut cache };
     let result = Transaction { root, held: &held, runner, observer: &mut recorder }.run(&mut request);
@@ -113,6 +115,14 @@ pub fn apply(
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),
     }
+}
+
+/// A refusal that follows from a return that came first names that as well.
+pub(crate) fn with_return(reasons: Reasons, recovery: &Recovery) -> Reasons {
+    let Recovery::RolledBack { reason, .. } = recovery else { return reasons };
+    let mut all = reasons.clone().into_vec();
+    all.push(reason.clone());
+    Reasons::new(all).unwrap_or(reasons)
 }
 
 /// Reasons that `--now-anyway` takes away, and those that stay.

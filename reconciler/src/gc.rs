@@ -7,7 +7,7 @@ use autonomy_stateroot::{LockMode, StateRoot};
 use serde_json::json;
 
 use crate::record::{Actor, Recorder};
-use crate::recovery::recover_held;
+use crate::recovery::{recover_held, told};
 
 /// What was removed.
 #[derive(Debug)]
@@ -36,16 +36,16 @@ pub fn collect_garbage(
     let store = store.ok_or_else(|| Reason::new(Code::Locked, "another process is writing objects"))?;
     let mut silent = autonomy_apply::Silent;
     let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
-    recover_held(root, &held, runner, &mut recorder)?;
+    let recovery = recover_held(root, &held, runner, &mut recorder)?;
     let garbage = gc::find(root, keep)?;
     if garbage.is_empty() {
-        return Ok(Collected { garbage, warning: None });
+        return Ok(Collected { garbage, warning: told(&recovery) });
     }
     let detail =
         json!({ "generations": garbage.generations, "objects": garbage.objects.len(), "bytes": garbage.bytes });
     recorder.begin(detail.clone())?;
     match gc::sweep(root, &held, &*store, &garbage, progress) {
-        Ok(()) => Ok(Collected { garbage, warning: recorder.end("done", detail) }),
+        Ok(()) => Ok(Collected { garbage, warning: told(&recovery).or(recorder.end("done", detail)) }),
         Err(error) => {
             let reasons = Reasons::from(error.to_reason());
             recorder.end("failed", json!({ "reasons": reasons.as_slice() }));

@@ -89,6 +89,11 @@ impl<'a> Recorder<'a> {
         self.lost.take().or(error.map(|reason| reason.to_string()))
     }
 
+    /// What is recorded from here on is about this manifest; gives what it was about before.
+    pub(crate) fn about(&mut self, manifest: Option<Blake3>) -> Option<Blake3> {
+        std::mem::replace(&mut self.correlation, manifest)
+    }
+
     fn append(&mut self, outcome: &str, detail: Value) -> Result<(), autonomy_telemetry::AuditError> {
         self.audit.append(&Entry {
             time: self.actor.clock,

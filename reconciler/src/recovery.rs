@@ -1,7 +1,7 @@
 //! What was cut off, what waits for a confirmation, and whether its time is over.
 
 use autonomy_apply::{ApplyError, Observer, Recovery, ServiceRunner, Transaction};
-use autonomy_schema::journal::{Journal, Moment, Verdict, Waiting};
+use autonomy_schema::journal::{Journal, Moment, Phase, Verdict, Waiting};
 use autonomy_schema::{Blake3, Duration, Name, Reasons};
 use autonomy_stateroot::{ActivationLock, StateRoot};
 use serde_json::json;
@@ -20,7 +20,7 @@ pub fn recover_unfinished(
 ) -> Result<Recovery, Reasons> {
     let unfinished = root.journal()?.filter(|journal| !journal.phase.is_final());
     let Some(journal) = unfinished else { return Ok(Recovery::Clean) };
-    if journal.phase == autonomy_schema::journal::Phase::Waiting && time_left(&journal, &runner.moment()).is_some() {
+    if journal.phase == Phase::Waiting && time_left(&journal, &runner.moment()).is_some() {
         return Ok(Recovery::Clean);
     }
     let held = root.lock(&actor.verb).map_err(|error| error.to_reason())?;
@@ -30,6 +30,19 @@ pub fn recover_unfinished(
 
 /// The same for a caller that holds the lock.
 pub(crate) fn recover_held(
+    root: &StateRoot,
+    held: &ActivationLock,
+    runner: &dyn ServiceRunner,
+    recorder: &mut Recorder<'_>,
+) -> Result<Recovery, Reasons> {
+    let unfinished = root.journal()?.filter(|journal| !journal.phase.is_final()).map(|journal| journal.manifest);
+    let own = recorder.about(unfinished);
+    let recovery = recover_recorded(root, held, runner, recorder);
+    recorder.about(own);
+    recovery
+}
+
+fn recover_recorded(
     root: &StateRoot,
     held: &ActivationLock,
     runner: &dyn ServiceRunner,
@@ -53,6 +66,13 @@ pub(crate) fn recover_held(
     Ok(recovery)
 }
 
+/// What a verb must tell of a recovery that came before its own work and changed what runs.
+pub(crate) fn told(recovery: &Recovery) -> Option<String> {
+    let Recovery::RolledBack { reason, active } = recovery else { return None };
+    let active = active.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    Some(format!("the node returned first: {reason}; {active} is active"))
+}
+
 /// The time that is left to confirm; `None` when it is over, or must be looked at for another cause.
 fn time_left(journal: &Journal, now: &Moment) -> Option<Duration> {
     match journal.waiting()?.waiting.as_ref()?.judge(now) {
@@ -61,14 +81,18 @@ fn time_left(journal: &Journal, now: &Moment) -> Option<Duration> {
     }
 }
 
-/// What timer and boot unit ask for: looks at what waits for a confirmation, and at nothing else. A change that another
-/// process is at the middle of is no business of theirs.
+/// What timer and boot unit ask for: looks at what is active and not proven yet. It may wait for a confirmation, or a power
+/// cut may have left it, or the way back from it, unfinished; while another process is at it, the lock says so. What is
+/// only staged is no business of theirs.
 pub fn expire(
     root: &StateRoot,
     actor: &Actor,
     runner: &dyn ServiceRunner,
     observer: &mut dyn Observer,
 ) -> Result<Recovery, Reasons> {
+    if root.journal()?.is_some_and(|journal| journal.phase == Phase::Switched) {
+        return recover_unfinished(root, actor, runner, observer);
+    }
     match awaiting(root, &runner.moment())?.map(|awaiting| awaiting.verdict) {
         None | Some(Verdict::Holds(_)) => Ok(Recovery::Clean),
         Some(Verdict::Restarts | Verdict::Expired | Verdict::RebootedAgain) => {

@@ -12,7 +12,7 @@ use autonomy_stateroot::{StatCache, StateRoot};
 use autonomy_trust::{Purpose, Verified};
 use serde_json::{Value, json};
 
-use crate::execute::{ApplyFailure, Outcome, ended, failed, outcome, refresh_cache, split};
+use crate::execute::{ApplyFailure, Outcome, ended, failed, outcome, refresh_cache, split, with_return};
 use crate::generation::{differs, examine};
 use crate::generations::manifest_of;
 use crate::history::history;
@@ -165,6 +165,9 @@ pub fn roll_back(
         let warning = note_refusal(root, &held, actor, correlation, &reasons);
         ApplyFailure::refused(reasons, warning)
     };
+    let mut recorder = Recorder::open(root, actor, correlation, observer)?;
+    let recovery = recover_held(root, &held, runner, &mut recorder)?;
+    let refuse = |reasons: Reasons| refuse(with_return(reasons, &recovery));
     let fresh = again(root, approved, options).map_err(refuse)?;
     let (overridden, reasons) = split(against(&fresh.plan, &fresh.doc.verdicts), now_anyway);
     Reasons::check(reasons).map_err(refuse)?;
@@ -172,14 +175,12 @@ pub fn roll_back(
     if !fresh.plan.has_changes() {
         return Ok(Outcome { applied: Applied::Nothing, plan_id, warning: None });
     }
-    let mut recorder = Recorder::open(root, actor, correlation, observer)?;
     let mut detail = told(&fresh.doc, &fresh.manifest);
     detail.insert("leaves".to_owned(), json!(fresh.leaves));
     if !overridden.is_empty() {
         detail.insert("overridden".to_owned(), json!(overridden));
     }
     recorder.begin(Value::Object(detail))?;
-    recover_held(root, &held, runner, &mut recorder)?;
     let request = Return { plan: &fresh.plan, manifest: &fresh.manifest, to: &fresh.to, leaves: fresh.leaves };
     let transaction = Transaction { root, held: &held, runner, observer: &mut recorder };
     match transaction.roll_back(&request) {

@@ -13,6 +13,17 @@ pub fn number_of(generation: &Name, serial: u64, manifest: Blake3) -> Option<u64
     generation.as_str().strip_prefix(&prefix(serial, manifest))?.parse().ok()
 }
 
+/// Whether a generation's name has the digits of this manifest, whatever its serial.
+pub fn has_short(generation: &Name, manifest: Blake3) -> bool {
+    generation.as_str().split('-').nth(1) == Some(manifest.short().as_str())
+}
+
+/// Whether two generations are of one manifest, by their names: all but the number is the same.
+pub fn are_same_manifest(one: &Name, other: &Name) -> bool {
+    let of = |name: &Name| name.as_str().rsplit_once('-').map(|(manifest, _number)| manifest.to_owned());
+    of(one).is_some_and(|manifest| of(other) == Some(manifest))
+}
+
 /// Whether a generation is of this manifest, by its name.
 pub fn is_of(generation: &Name, serial: u64, manifest: Blake3) -> bool {
     number_of(generation, serial, manifest).is_some()

@@ -81,6 +81,26 @@ pub struct Waiting {
     pub reboots: u64,
 }
 
+/// How often the machine was started anew since a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Boots {
+    /// The last boot that was seen.
+    pub boot_id: String,
+    /// Reboots so far.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reboots: u64,
+}
+
+impl Boots {
+    /// The same after a look in this boot.
+    #[must_use]
+    pub fn seen(&self, now: &Moment) -> Self {
+        let reboots = if self.boot_id == now.boot_id { self.reboots } else { self.reboots.saturating_add(1) };
+        Self { boot_id: now.boot_id.clone(), reboots }
+    }
+}
+
 /// What a moment means to a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -169,6 +189,10 @@ pub struct Journal {
     /// The manifest that a rollback leaves; it is pinned, so that nothing brings it back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaves: Option<Blake3>,
+    /// The boots that saw it switched and not yet proven: one that does not come through its own services a second time is
+    /// given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots: Option<Boots>,
     /// Whether the manifest goes on to peers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub relay: bool,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use autonomy_schema::journal::Journal;
+use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::relay::Relay;
 use autonomy_schema::{Blake3, Code, Mode, Name, Reason, Reasons, RelPath, StateManifest, canonical, document};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,9 @@ pub fn find(root: &StateRoot, keep: usize) -> Result<Garbage, Reasons> {
     let names = root.generations().map_err(failed)?;
     let mut manifests = BTreeMap::new();
     let mut unreadable = Vec::new();
-    for name in &names {
+    // What is being staged may not have its manifest yet. It is kept, and its objects with it: nothing else is made of them.
+    let staging = root.journal()?.filter(|journal| journal.phase == Phase::Intent).map(|journal| journal.generation);
+    for name in names.iter().filter(|name| Some(*name) != staging.as_ref()) {
         match manifest(root, name) {
             Ok(known) => drop(manifests.insert(name.clone(), known)),
             Err(reasons) => unreadable.extend(reasons.into_vec()),
@@ -71,7 +73,7 @@ pub fn find(root: &StateRoot, keep: usize) -> Result<Garbage, Reasons> {
     for name in names.iter().rev().filter(|name| !kept.contains_key(*name)).take(keep).cloned().collect::<Vec<_>>() {
         kept.entry(name).or_default().push("newest");
     }
-    kept.retain(|name, _| manifests.contains_key(name));
+    kept.retain(|name, _| manifests.contains_key(name) || Some(name) == staging.as_ref());
     let mut objects: BTreeSet<String> = BTreeSet::new();
     for (manifest, _) in kept.keys().filter_map(|name| manifests.get(name)) {
         objects.extend(objects_of(manifest));
@@ -175,8 +177,7 @@ fn outbox(root: &StateRoot) -> Result<BTreeSet<Name>, Reasons> {
     for manifest in root.outbox().map_err(failed)? {
         let entry = layout::outbox_entry(manifest);
         let text = root.disk().read_link(&entry).map_err(failed)?.unwrap_or_default();
-        let name = text.strip_prefix("../generations/").and_then(|name| name.parse().ok());
-        found.insert(name.ok_or_else(|| corrupt(&entry, "it points to no generation"))?);
+        found.insert(layout::outbox_target(&text).ok_or_else(|| corrupt(&entry, "it points to no generation"))?);
     }
     Ok(found)
 }

@@ -212,6 +212,16 @@ fn object_named(name: &str) -> RelPath {
     name.parse().map_or_else(|_never| objects(), |name| objects().join(&name))
 }
 
+/// The text of an entry of the outbox.
+pub fn outbox_link(generation: &Name) -> String {
+    format!("../{}", generation_link(generation))
+}
+
+/// The generation that the text of an entry of the outbox names.
+pub fn outbox_target(text: &str) -> Option<Name> {
+    text.strip_prefix("../generations/")?.parse().ok()
+}
+
 /// The set of a manifest in the outbox.
 pub fn outbox_entry(manifest: Blake3) -> RelPath {
     manifest.hex().parse().map_or_else(|_never| outbox(), |name| outbox().join(&name))

@@ -17,7 +17,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 
 use crate::ui;
 
@@ -39,6 +39,9 @@ const MAX_OPEN_FILES: u64 = 1024;
 /// Start a command within limits.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// The process that asks; without it nobody would hear the answer.
+    #[arg(long)]
+    parent: i32,
     /// How long it may take.
     #[arg(long)]
     timeout_ms: u64,
@@ -51,6 +54,10 @@ pub(crate) fn run(args: &Args) -> u8 {
     let ended = Arc::new(AtomicBool::new(false));
     if let Err(error) = prepare(&ended) {
         ui::err(&format!("cannot set the limits of the health command: {error}\n"));
+        return NOT_STARTED;
+    }
+    // The bond holds from here on; who died before it was tied sends no signal any more.
+    if getppid().as_raw() != args.parent {
         return NOT_STARTED;
     }
     let Some((program, arguments)) = args.command.split_first() else { return NOT_STARTED };

@@ -1,5 +1,7 @@
 //! `autonomy resume`: ends what `autonomy suspend` began.
 
+use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
+
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::{node, ui};
@@ -9,9 +11,10 @@ use crate::{node, ui};
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
-    let (root, _) = node::state_root(global)?;
+    let (root, path) = node::state_root(global)?;
+    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
     let held = root.suspension();
-    let noted = autonomy_reconciler::resume(&root, &node::actor("resume", node::clock()))?;
+    let noted = autonomy_reconciler::resume(&root, &node::actor("resume", node::clock()), &runner)?;
     ui::warn(noted.warning.as_deref());
     let text = node::suspension_text(held.as_ref());
     ui::out(&ui::printable(&if noted.result {

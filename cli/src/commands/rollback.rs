@@ -1,7 +1,8 @@
 //! `autonomy rollback`: back to a generation that the node had.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
+use autonomy_apply::{Recovery, SERVICE_TIMEOUT, SystemRunner};
 use autonomy_plan::render::Texts;
+use autonomy_schema::journal::Operation;
 use autonomy_schema::{Name, Reasons};
 
 use crate::Global;
@@ -43,6 +44,16 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let options = node::options(clock, false, &|_, _| {});
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     report_recovery(&recovery);
+    // Without a name, what recovery did is what was asked for; one step further would be one too many.
+    if args.generation.is_none() {
+        if let Recovery::RolledBack { reason, .. } = recovery {
+            return Err(Reasons::from(reason).into());
+        }
+        let finished = root.journal()?.is_some_and(|journal| journal.operation == Operation::Rollback);
+        if finished && matches!(recovery, Recovery::Finished(_)) {
+            return Ok(exit::DONE);
+        }
+    }
     let prepared = autonomy_reconciler::prepare_return(&root, args.generation.as_ref(), &options)?;
     watcher.show(&prepared.doc, &Texts::default(), args.look)?;
     if let Some(reasons) = Reasons::new(prepared.reasons(args.now_anyway)) {

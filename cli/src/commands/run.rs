@@ -91,6 +91,8 @@ impl Supervisor {
                 self.expiry.refused = None;
                 report_recovery(&recovery);
             }
+            // Somebody is at it.
+            Err(reasons) if reasons.has(Code::Locked) => {}
             Err(reasons) if self.expiry.refused.as_ref() != Some(&reasons) => {
                 say(&format!("cannot look at what waits for a confirmation: {reasons}"));
                 self.expiry.refused = Some(reasons);

@@ -1,5 +1,6 @@
 //! `autonomy suspend`: changes are held until `autonomy resume`.
 
+use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_stateroot::hold::Suspension;
 
 use crate::Global;
@@ -27,11 +28,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
             return Err(Failure::Usage(format!("{flag} is a text of 1 to {MAX_TEXT} bytes")));
         }
     }
-    let (root, _) = node::state_root(global)?;
+    let (root, path) = node::state_root(global)?;
+    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
     let since = node::clock();
     let owner = args.owner.clone().unwrap_or_else(node::who);
     let suspension = Suspension { since, reason: args.reason.clone(), owner: Some(owner) };
-    let noted = autonomy_reconciler::suspend(&root, &node::actor("suspend", since), &suspension)?;
+    let noted = autonomy_reconciler::suspend(&root, &node::actor("suspend", since), &runner, &suspension)?;
     ui::warn(noted.warning.as_deref());
     if noted.result {
         ui::out("Suspended. Changes are refused (exit 10) until `autonomy resume`.\n");

@@ -1,5 +1,7 @@
 //! `autonomy unpin`: a manifest that failed here may be tried again.
 
+use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
+
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::{node, ui};
@@ -13,8 +15,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let (root, _) = node::state_root(global)?;
-    let noted = autonomy_reconciler::unpin(&root, &node::actor("unpin", node::clock()), &args.manifest)?;
+    let (root, path) = node::state_root(global)?;
+    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let noted = autonomy_reconciler::unpin(&root, &node::actor("unpin", node::clock()), &runner, &args.manifest)?;
     ui::warn(noted.warning.as_deref());
     ui::out(&format!("Unpinned. {} may be tried again.\n", noted.result));
     Ok(exit::DONE)

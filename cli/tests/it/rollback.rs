@@ -48,6 +48,26 @@ fn back_and_forward_again_with_floors_that_stay() {
 }
 
 #[test]
+fn a_return_that_was_due_is_the_one_that_was_asked_for() {
+    // Release 1, then 2, then 3 that nobody confirmed: one return, not two.
+    let site = second();
+    site.set("three", 3);
+    site.doctor("three", |m| m["spec"]["confirm"] = json!({ "within": "5m" }));
+    site.node("apply three --auto-approve").exits(0);
+    crate::confirm::run_out(&site, "node");
+    site.node("rollback --auto-approve").exits(8).warns("confirm_expired: ");
+    assert_eq!(runs(&site), generation(&site, "two", 2, 1));
+    // An apply that was approved while the old wait still ran finds the node changed, and says why.
+    site.node(&format!("unpin {}", site.fingerprint("three"))).exits(0);
+    site.node("apply three --auto-approve").exits(0);
+    site.set("four", 4);
+    site.node("plan four --out four.json").exits(0);
+    crate::confirm::run_out(&site, "node");
+    site.node("apply four.json").exits(7).warns("stale_plan: ").warns("Returned: confirm_expired");
+    assert_eq!(runs(&site), generation(&site, "two", 2, 1));
+}
+
+#[test]
 fn what_cannot_be_returned_to() {
     let site = second();
     site.node("rollback 9-000000000000-1")

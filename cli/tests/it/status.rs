@@ -100,7 +100,7 @@ fn waiting_rebooted_too_late_and_returned() {
     tells(&site, "rebooted", NOW);
     site.node("confirm --expire").exits(0);
     tells(&site, "waiting-after-a-reboot", NOW);
-    run_out(&site);
+    run_out(&site, "node");
     tells(&site, "too-late", NOW);
     site.node("confirm --expire").exits(8);
     tells(&site, "returned", NOW);

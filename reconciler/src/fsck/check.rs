@@ -1,10 +1,11 @@
 //! What must be, and what is.
 
+use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
-use autonomy_schema::journal::Phase;
+use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::{Code, Mode, Name, Reasons, RelPath};
 use autonomy_stateroot::disk::FileKind;
-use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout};
+use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout, read_capped};
 use autonomy_trust::{PinnedRoot, Purpose, Signed};
 
 use super::{Finding, Mend, Report};
@@ -37,16 +38,16 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
         Ok(None) => report.findings.push(Finding::damage(layout::floors(), "it is missing", RESTORE, Mend::Nothing)),
         Err(reasons) => damage(layout::floors(), &reasons, RESTORE, Mend::Nothing),
     }
-    match root.journal() {
-        Ok(_) => {}
+    if let Err(reasons) = root.journal() {
         // A newer tool wrote it, and may be in the middle of something.
-        Err(reasons) if told(&reasons).contains(Code::UnknownVersion.as_str()) => {
+        let bytes = read_capped(root.disk(), &layout::journal(), MAX_DOCUMENT_BYTES as u64).ok().flatten();
+        let parsed = document::parse::<Journal>(&bytes.unwrap_or_default());
+        report.findings.push(if parsed.is_err_and(|reasons| reasons.has(Code::UnknownVersion)) {
             let remedy = "use the version of autonomy that wrote it";
-            report.findings.push(Finding::damage(layout::journal(), told(&reasons), remedy, Mend::Nothing));
-        }
-        Err(reasons) => {
-            report.findings.push(Finding::repairable(layout::journal(), told(&reasons), Mend::Journal));
-        }
+            Finding::damage(layout::journal(), told(&reasons), remedy, Mend::Nothing)
+        } else {
+            Finding::repairable(layout::journal(), told(&reasons), Mend::Journal)
+        });
     }
     if let Err(reasons) = root.pinned() {
         let remedy = "restore it from a backup; without it, releases that failed here are tried again";
@@ -293,12 +294,20 @@ pub(super) fn links(root: &StateRoot, report: &mut Report) -> Result<(), Reasons
         };
         report.findings.extend(wrong.map(|message| Finding::repairable(path, message, mend)));
     }
+    if let (Ok(Some(current)), Ok(Some(lkg)), Ok(journal)) = (root.current(), root.lkg(), root.journal())
+        && current != lkg
+        && names.contains(&current)
+        && journal.as_ref().is_none_or(|journal| journal.phase.is_final())
+    {
+        let message = format!("{current} is active, {lkg} is known good, and no journal says why");
+        report.findings.push(Finding::repairable(layout::journal(), message, Mend::Journal));
+    }
     for entry in root.disk().list(Some(&layout::outbox())).map_err(failed)? {
         let path = format!("{}/{}", layout::outbox(), entry.name);
         let Ok(name) = entry.name.parse::<RelPath>() else { continue };
         let at = layout::outbox().join(&name);
         let target = root.disk().read_link(&at).ok().flatten();
-        let target = target.and_then(|text| text.strip_prefix("../generations/")?.parse::<Name>().ok());
+        let target = target.and_then(|text| layout::outbox_target(&text));
         if target.is_none_or(|target| !names.contains(&target)) {
             let message = "it points to no generation, so nobody could relay it";
             report.findings.push(Finding::repairable(path, message, Mend::Remove(at)));

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use autonomy_apply::{ApplyError, ServiceRunner, Transaction, reinstate_current, reinstate_lkg};
-use autonomy_schema::journal::{Journal, Phase};
-use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath};
+use autonomy_schema::journal::Phase;
+use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath, generation};
 use autonomy_stateroot::{ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout};
 use autonomy_trust::Purpose;
 use serde_json::{Value, json};
@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::salvage::{Sources, restage};
 use super::{Mend, Report, Severity, check, look};
 use crate::generation::documents;
+use crate::history::history;
 use crate::judge::Options;
 use crate::record::{Actor, Recorder};
-use crate::recovery::recover_held;
+use crate::recovery::{recover_held, told};
 
 /// What a repair did.
 #[derive(Debug)]
@@ -87,11 +88,14 @@ impl Hands<'_> {
                 Mend::Journal | Mend::Object(_) | Mend::Generation(_) | Mend::Floors(_) | Mend::Nothing => {}
             }
         }
+        let pointed = self.point_as_journaled();
+        self.note(pointed);
         if mends.contains(&Mend::Journal) {
-            let rebuilt = self.journal(recorder);
+            let rebuilt = self.journal(mends, recorder);
             self.note(rebuilt);
         }
-        recover_held(self.root, self.held, self.runner, recorder)?;
+        let recovered = self.recover(mends, recorder);
+        self.note(recovered);
         for mend in mends {
             if let Mend::Object(name) = mend {
                 let mended = self.object(name);
@@ -152,19 +156,58 @@ impl Hands<'_> {
         Ok(to)
     }
 
-    /// Without a journal the links decide. What is active and was never known good proves itself again.
-    fn journal(&self, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
-        let to = self.set_aside(&layout::journal()).map_err(|error| reasons_of(&error))?;
-        let done = format!("the journal is in {to}");
+    /// While the journal says that a generation is active and not proven yet, `current` points there or nowhere right.
+    fn point_as_journaled(&self) -> Result<String, Reasons> {
+        let Ok(Some(journal)) = self.root.journal() else { return Ok(String::new()) };
+        let is_open = journal.failure.is_none() && matches!(journal.phase, Phase::Switched | Phase::Waiting);
+        let there = |name: &Name| durable::exists(self.root.disk(), &layout::generation(name)).unwrap_or(false);
+        let points = self.root.current()?;
+        if !is_open || points.is_some_and(|name| there(&name)) || !there(&journal.generation) {
+            return Ok(String::new());
+        }
+        reinstate_current(self.root, self.held, &journal.generation).map_err(|error| reasons_of(&error))?;
+        Ok(format!("`current` points to {}, as the journal says", journal.generation))
+    }
+
+    /// What was cut off is finished, as any locking verb does it; but nothing proves itself with bytes that are damaged.
+    fn recover(&self, mends: &BTreeSet<Mend>, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
+        let switched =
+            self.root.journal()?.filter(|journal| journal.phase == Phase::Switched && journal.failure.is_none());
+        if let Some(journal) = switched.filter(|journal| mends.contains(&Mend::Generation(journal.generation.clone())))
+        {
+            let message = format!("{} is damaged, and was not proven yet", journal.generation);
+            let reason = Reason::new(autonomy_schema::Code::CorruptState, message);
+            return match self.transaction(recorder).give_back(reason) {
+                Ok(()) => Ok(String::new()),
+                Err(ApplyError::RolledBack { reason, active }) => Ok(returned(&reason, active.as_ref())),
+                Err(error) => Err(error.into_reasons()),
+            };
+        }
+        let recovery = recover_held(self.root, self.held, self.runner, recorder)?;
+        Ok(told(&recovery).unwrap_or_default())
+    }
+
+    /// Without a journal the links decide. What is active and was never known good proves itself again, unless it is
+    /// damaged: then what is known good is active again.
+    fn journal(&self, mends: &BTreeSet<Mend>, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
+        let mut done = String::new();
+        if durable::exists(self.root.disk(), &layout::journal()).map_err(|error| reasons_of(&error))? {
+            let to = self.set_aside(&layout::journal()).map_err(|error| reasons_of(&error))?;
+            done = format!("the journal is in {to}");
+        }
         let (current, lkg) = (self.root.current()?, self.root.lkg()?);
         let Some(current) = current.filter(|current| Some(current) != lkg.as_ref()) else { return Ok(done) };
+        if mends.contains(&Mend::Generation(current.clone())) {
+            let Some(lkg) = lkg else { return Ok(done) };
+            reinstate_current(self.root, self.held, &lkg).map_err(|error| reasons_of(&error))?;
+            return Ok(format!("{done}; {current} is damaged and was never known good, so {lkg} is active again"));
+        }
         let loaded = check::loaded(self.root).ok_or_else(|| untrusted(&current))?;
         let manifest = documents(self.root, &loaded, &current, Purpose::Recover, self.options)?.manifest;
         match self.transaction(recorder).finish_unknown(&manifest, &current) {
             Ok(()) => Ok(format!("{done}; {current}, which was never known good, ran its services and checks again")),
             Err(ApplyError::RolledBack { reason, active }) => {
-                let active = active.map_or_else(|| "nothing".to_owned(), |active| active.to_string());
-                Ok(format!("{done}; {reason}, so {active} is active again"))
+                Ok(format!("{done}; {}", returned(&reason, active.as_ref())))
             }
             Err(error) => Err(error.into_reasons()),
         }
@@ -296,14 +339,27 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// What was known good: the active generation, unless it still has to prove itself.
+    /// What was known good: by the journal, when it says that it came to its end; else by the records, newest first. A
+    /// generation that was staged again since has another number.
     fn good(&self, whole: &dyn Fn(&Name) -> bool) -> Result<Option<Name>, Reasons> {
-        let journal = self.root.journal()?;
-        let proving =
-            journal.as_ref().is_some_and(|journal| journal.phase == Phase::Switched || journal.waiting().is_some());
-        let candidate =
-            if proving { journal.and_then(|Journal { previous, .. }| previous) } else { self.root.current()? };
-        Ok(candidate.filter(|name| whole(name)))
+        let journal = self.root.journal()?.filter(|journal| journal.phase == Phase::Confirmed);
+        let acts = history(self.root)?;
+        let ended =
+            acts.iter().rev().filter(|act| matches!(act.outcome.as_str(), "applied" | "confirmed" | "returned"));
+        let recorded = ended.filter_map(|act| act.made_active()?.parse::<Name>().ok());
+        let pinned = self.root.pinned()?;
+        let names = self.root.generations().map_err(|error| reasons_of(&error))?;
+        for good in journal.map(|journal| journal.generation).into_iter().chain(recorded) {
+            let same = |name: &&Name| generation::are_same_manifest(name, &good);
+            let found = names.iter().rev().filter(same).find(|name| {
+                let manifest = crate::generations::manifest_of(self.root, name).map(|(_, fingerprint)| fingerprint);
+                whole(name) && manifest.is_some_and(|manifest| !pinned.contains(&manifest))
+            });
+            if let Some(found) = found {
+                return Ok(Some(found.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn floors(&self, proof: &Name) -> Result<String, Reasons> {
@@ -319,6 +375,11 @@ impl Hands<'_> {
         self.root.write_floors(&raised).map_err(|error| reasons_of(&error))?;
         Ok(format!("the floors are at serial {} again", found.manifest.document().metadata.serial))
     }
+}
+
+fn returned(reason: &Reason, active: Option<&Name>) -> String {
+    let active = active.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    format!("{reason}, so {active} is active")
 }
 
 fn untrusted(generation: &Name) -> Reasons {

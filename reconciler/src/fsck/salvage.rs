@@ -158,10 +158,9 @@ fn read_from(from: &dyn SetSource, name: &'static str, cap: u64) -> Result<Vec<u
 /// Stages a damaged generation again; gives the new name.
 pub(super) fn restage(sources: &Sources<'_>, damaged: &Name, transaction: Transaction<'_>) -> Result<Name, ApplyError> {
     let root = sources.root;
-    let prefix = damaged.as_str().rsplit_once('-').map_or(damaged.as_str(), |(prefix, _)| prefix);
     let mut siblings = vec![damaged.clone()];
     let others = root.generations()?.into_iter().filter(|name| name != damaged);
-    siblings.extend(others.filter(|name| name.as_str().rsplit_once('-').is_some_and(|(other, _)| other == prefix)));
+    siblings.extend(others.filter(|name| generation::are_same_manifest(name, damaged)));
     let Documents { manifest, lock } = sources.documents(damaged, &siblings).map_err(ApplyError::Refused)?;
     let bundle = sources.policy(&siblings, manifest.document().spec.policy.digest).map_err(ApplyError::Refused)?;
     let plan = siblings.iter().find_map(|generation| plan_of(root, generation));

@@ -32,10 +32,21 @@ struct Story<'a> {
     returns: bool,
     /// The machine that recovers.
     machine: fn() -> Recorder,
+    /// Through which door it recovers.
+    door: Door,
     /// Whether an older generation may be active in the end.
     goes_back: bool,
     /// After a recovery, the change is done again and ends as it would have.
     goes_on: GoesOn<'a>,
+}
+
+/// What looks at the node after a power loss.
+#[derive(Clone, Copy)]
+enum Door {
+    /// The next verb that takes the lock.
+    Verb,
+    /// Timer and boot unit, and nobody else.
+    Timer,
 }
 
 /// The side before the change.
@@ -101,7 +112,11 @@ impl Story<'_> {
     fn recover(&self, root: &StateRoot) -> Result<(), Reasons> {
         let actor = crate::fixture::actor();
         let runner = (self.machine)();
-        autonomy_reconciler::recover_unfinished(root, &actor, &runner, &mut autonomy_apply::Silent).map(|_| ())
+        let mut silent = autonomy_apply::Silent;
+        match self.door {
+            Door::Verb => autonomy_reconciler::recover_unfinished(root, &actor, &runner, &mut silent).map(|_| ()),
+            Door::Timer => autonomy_reconciler::expire(root, &actor, &runner, &mut silent).map(|_| ()),
+        }
     }
 
     /// Recovers what a crash left; the node is whole, and goes on.
@@ -214,7 +229,7 @@ fn applies(source: &DirSet) -> impl Fn(&StateRoot) -> Result<(), Reasons> {
 fn run(before: SimDisk, source: &DirSet, returns: bool) {
     let (act, again, fails) = (applies(source), applies_again(source), fails_again(source));
     let goes_on: GoesOn<'_> = if returns { &fails } else { &again };
-    Story { before, act: &act, returns, machine: Recorder::default, goes_back: false, goes_on }.run();
+    Story { before, act: &act, returns, machine: Recorder::default, door: Door::Verb, goes_back: false, goes_on }.run();
 }
 
 #[test]
@@ -286,7 +301,7 @@ fn an_update_that_waits_to_be_confirmed() {
         assert_eq!(root.lkg().expect("lkg"), root.current().expect("current"), "{place}");
     };
     let machine = Recorder::default;
-    Story { before, act: &act, returns: false, machine, goes_back: false, goes_on: &goes_on }.run();
+    Story { before, act: &act, returns: false, machine, door: Door::Timer, goes_back: false, goes_on: &goes_on }.run();
 }
 
 /// A node whose release 2 waits to be confirmed.
@@ -311,6 +326,7 @@ fn confirming() {
         act: &confirm,
         returns: false,
         machine: Recorder::default,
+        door: Door::Verb,
         goes_back: false,
         goes_on: &goes_on,
     };
@@ -338,7 +354,8 @@ fn nobody_confirms_in_time() {
         let failure = apply(root, &source, &Recorder::default()).expect_err("it is pinned");
         assert!(failure.reasons.has(Code::Pinned), "{place}: {}", failure.reasons);
     };
-    let story = Story { before, act: &act, returns: false, machine, goes_back: true, goes_on: &goes_on };
+    let story =
+        Story { before, act: &act, returns: false, machine, door: Door::Timer, goes_back: true, goes_on: &goes_on };
     story.run();
     story.run_on_a_full_disk();
 }
@@ -358,7 +375,7 @@ fn a_first_activation_that_nobody_confirms() {
         assert_eq!(root.current().expect("current"), None, "{place}");
         assert!(!root.floors().expect("floors").expect("present").promoted, "{place}");
     };
-    Story { before, act: &act, returns: false, machine, goes_back: true, goes_on: &goes_on }.run();
+    Story { before, act: &act, returns: false, machine, door: Door::Timer, goes_back: true, goes_on: &goes_on }.run();
 }
 
 #[test]
@@ -384,7 +401,7 @@ fn a_newer_release_takes_over_from_one_that_waits() {
     };
     // Cut before its switch, release 2 goes on waiting: nothing is lost of that.
     let machine = Recorder::default;
-    Story { before, act: &act, returns: false, machine, goes_back: false, goes_on: &goes_on }.run();
+    Story { before, act: &act, returns: false, machine, door: Door::Timer, goes_back: false, goes_on: &goes_on }.run();
 }
 
 #[test]
@@ -401,8 +418,15 @@ fn a_return_on_demand() {
         let failure = apply(root, &two, &Recorder::default()).expect_err("what was left is pinned");
         assert!(failure.reasons.has(Code::Pinned), "{place}: {}", failure.reasons);
     };
-    let story =
-        Story { before, act: &act, returns: false, machine: Recorder::default, goes_back: true, goes_on: &goes_on };
+    let story = Story {
+        before,
+        act: &act,
+        returns: false,
+        machine: Recorder::default,
+        door: Door::Verb,
+        goes_back: true,
+        goes_on: &goes_on,
+    };
     story.run();
     story.run_on_a_full_disk();
 }

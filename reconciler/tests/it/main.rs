@@ -8,3 +8,4 @@ mod crash;
 mod fixture;
 mod follow;
 mod mend;
+mod returns;

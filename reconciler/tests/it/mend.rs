@@ -93,13 +93,19 @@ const FILES: [&[(&str, &str)]; 3] = [
 
 /// A node that ran releases 1 and 2 and runs 3; with their sets.
 fn node(folder: &std::path::Path) -> (SimDisk, Vec<DirSet>) {
+    node_with(folder, "")
+}
+
+/// The same, and this is asked of release 3.
+fn node_with(folder: &std::path::Path, last: &str) -> (SimDisk, Vec<DirSet>) {
     let fleet = Fleet::new();
     let disk = fleet.node();
     let sets: Vec<DirSet> = (1..=3)
         .map(|serial: u64| {
             let files = FILES[usize::try_from(serial).expect("small") - 1];
-            let release =
-                Release { serial, files, extra: "  services: [ { command: [bin/good] } ]", channel: "stable" };
+            let extra = "  services: [ { command: [bin/good] } ]";
+            let extra = if serial == 3 { format!("{extra}{last}") } else { extra.to_owned() };
+            let release = Release { serial, files, extra: &extra, channel: "stable" };
             fleet.release(&folder.join(serial.to_string()), &release)
         })
         .collect();
@@ -169,6 +175,10 @@ fn mend(before: &SimDisk, from: Option<&DirSet>, untouched: &[Name]) {
     };
     let right: Vec<_> = untouched.iter().map(|name| (name.clone(), below(before, name))).collect();
     let was = manifest(before);
+    let waits = |disk: &SimDisk| {
+        state_root(disk).journal().expect("journal").is_some_and(|journal| journal.waiting().is_some())
+    };
+    let waited = waits(before);
     let act = repairs(from);
     let always = |disk: &SimDisk, place: &str| {
         for (name, content) in &right {
@@ -179,6 +189,7 @@ fn mend(before: &SimDisk, from: Option<&DirSet>, untouched: &[Name]) {
         if was.is_some() {
             assert!(manifest(disk).is_some(), "{place}: something is active");
         }
+        assert_eq!(waits(disk), waited, "{place}: a wait is neither lost nor made");
     };
     let done = |disk: &SimDisk, place: &str| {
         always(disk, place);
@@ -209,17 +220,37 @@ fn repair_of_the_active_generation_cut_at_every_verb() {
 #[test]
 fn repair_of_a_known_good_and_an_old_generation_cut_at_every_verb() {
     let folder = tempfile::tempdir().expect("folder");
-    let (before, sets) = node(folder.path());
-    let (all, current, _) = names(&state_root(&before));
-    // The last known good one is another than the active one, and both it and the oldest are damaged: the one in a file,
-    // the other in a document that lies nowhere else.
-    let root = state_root(&before);
-    let held = root.lock("test").expect("lock");
-    autonomy_apply::reinstate_lkg(&root, &held, &all[1]).expect("lkg");
-    drop(held);
+    // Release 3 waits to be confirmed, so the last known good one is another than the active one. Both it and the oldest
+    // are damaged: the one in a file, the other in a document that lies nowhere else. The wait goes on.
+    let (before, sets) = node_with(folder.path(), "\n  confirm: { within: 5m }");
+    let (all, current, lkg) = names(&state_root(&before));
+    assert_eq!((&all[1], &all[2]), (&lkg, &current));
     tamper(&before, &all[1], "edge.toml");
     tamper(&before, &all[0], set::MANIFEST_SIGNATURES);
     mend(&before, Some(&sets[0]), std::slice::from_ref(&current));
+}
+
+#[test]
+fn repair_of_a_journal_cut_at_every_verb() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (before, _) = node_with(folder.path(), "\n  confirm: { within: 5m }");
+    let (all, current, lkg) = names(&state_root(&before));
+    before.set_len(&layout::journal(), 40).expect("cut");
+    before.sync(autonomy_stateroot::SyncTarget::Fs).expect("synced");
+    let act = repairs(None);
+    let always = |disk: &SimDisk, place: &str| {
+        let root = state_root(disk);
+        assert_eq!(root.current().expect("current").as_ref(), Some(&current), "{place}");
+        assert_eq!(root.lkg().expect("lkg").as_ref(), Some(&lkg), "{place}: nobody confirmed it");
+    };
+    let done = |disk: &SimDisk, place: &str| {
+        always(disk, place);
+        sound(disk, place);
+        let journal = state_root(disk).journal().expect("journal").expect("present");
+        assert_eq!(journal.waiting().map(|waits| &waits.generation), Some(&current), "{place}: it waits again");
+    };
+    assert_eq!(all.len(), 3);
+    Work { before, act: &act, always: &always, done: &done }.run();
 }
 
 #[test]

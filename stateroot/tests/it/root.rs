@@ -27,6 +27,7 @@ fn journal() -> Journal {
         waiting: None,
         supersedes: None,
         leaves: None,
+        boots: None,
         relay: false,
         failure: None,
     }
