@@ -232,6 +232,11 @@ struct Identity<'a> {
     steps: &'a [Step],
 }
 
+/// Whether a plan's `plan_id` is that of its content.
+pub fn is_its_own(doc: &PlanDoc) -> bool {
+    plan_id(doc).is_ok_and(|id| id == doc.plan_id)
+}
+
 /// The id that the fields of a plan give.
 pub(crate) fn plan_id(doc: &PlanDoc) -> Result<Blake3, CanonicalError> {
     canonical::fingerprint(&Identity {

@@ -31,6 +31,7 @@ use make::{Pending, Survey};
 use plan::Plan;
 use restore::Hands;
 use target::Target;
+pub(crate) use target::{Identity, identity};
 
 /// Largest key file that is read.
 const MAX_KEY_BYTES: u64 = 64 << 10;

@@ -33,6 +33,8 @@ pub(crate) enum Mend {
     Nothing,
     /// Permission bits.
     Mode(RelPath, autonomy_schema::Mode),
+    /// Makes a folder.
+    Folder(RelPath),
     /// Removes what nothing refers to.
     Remove(RelPath),
     /// Sets the journal aside.

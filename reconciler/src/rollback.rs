@@ -55,7 +55,8 @@ pub fn prepare_return(root: &StateRoot, to: Option<&Name>, options: &Options<'_>
 fn plan_return(root: &StateRoot, to: &Name, facts: &Facts, options: &Options<'_>) -> Result<PreparedReturn, Reasons> {
     let loaded = load(root)?;
     let how = (options, &StatCache::default());
-    let examined = examine(root, &loaded, to, Purpose::Rollback, how).map_err(|reasons| damaged(to, reasons))?;
+    let examined = examine(root, &loaded, to, Purpose::Rollback, how)
+        .map_err(|reasons| damaged(to, &reasons, &others(root, to, options)))?;
     if !examined.drift.is_empty() {
         let mut list: Vec<String> = examined.drift.iter().take(MAX_NAMED).map(differs).collect();
         if examined.drift.len() > MAX_NAMED {
@@ -124,15 +125,15 @@ fn before(root: &StateRoot, current: &Name) -> Result<Option<Name>, Reasons> {
 }
 
 /// A generation whose documents do not hold any more.
-fn damaged(to: &Name, reasons: Reasons) -> Reasons {
+fn damaged(to: &Name, reasons: &Reasons, others: &str) -> Reasons {
     let damage = |reason: &Reason| {
         matches!(reason.code, Code::CorruptState | Code::BelowThreshold | Code::NotCanonical | Code::DigestMismatch)
     };
     if !reasons.as_slice().iter().all(damage) {
-        return reasons;
+        return reasons.clone();
     }
     let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let message = format!("generation {to} is damaged: {why}");
+    let message = format!("generation {to} is damaged: {why}{others}");
     Reason::new(Code::CorruptState, message)
         .with_remedy("run `autonomy fsck --repair`, or return to another generation")
         .into()

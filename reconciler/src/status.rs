@@ -136,6 +136,14 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
     };
     let awaiting = keep(awaiting(root, moment), &mut damage).flatten();
     let mut next = next(journal.as_ref(), awaiting.as_ref(), lkg.as_ref());
+    // The rename may be on disk although the journal does not say so yet.
+    for next in &mut next {
+        if let Next::ApplyStaged(name) | Next::Discard(name) = next
+            && Some(&*name) == current.as_ref()
+        {
+            *next = Next::Finish(name.clone());
+        }
+    }
     if holder.is_some() {
         // Not cut off: whoever holds the lock is in the middle of it.
         for next in &mut next {

@@ -217,12 +217,17 @@ fn look_for_objects(
 
 /// Bytes of files none of whose names stays.
 fn freed(root: &StateRoot, garbage: &Garbage) -> Result<u64, DiskError> {
+    let home = root.disk().stat(&layout::generations())?.map(|stat| stat.identity.dev);
     let mut seen: BTreeMap<(u64, u64), (u64, u64, u64)> = BTreeMap::new();
     let mut todo: Vec<RelPath> = garbage.generations.iter().map(layout::generation).collect();
     todo.extend(garbage.leftovers.iter().cloned());
     todo.extend(garbage.objects.iter().filter_map(|name| Some(layout::objects().join(&name.parse().ok()?))));
     while let Some(path) = todo.pop() {
         let Some(stat) = root.disk().stat(&path)? else { continue };
+        if home.is_some_and(|home| home != stat.identity.dev) {
+            let why = std::io::Error::other("another file system is mounted there, and is not ours to empty");
+            return Err(DiskError::new("remove", &path, why));
+        }
         if stat.kind == FileKind::Dir {
             for entry in root.disk().list(Some(&path))? {
                 todo.push(durable::child(&path, &entry.name)?);

@@ -46,6 +46,10 @@ impl StateRoot {
         if root.is_initialized().map_err(|error| Reasons::from(error.to_reason()))? {
             return Ok(root);
         }
+        let inhabited = !root.generations().map_err(|error| Reasons::from(error.to_reason()))?.is_empty();
+        if inhabited {
+            return Err(corrupt(&layout::node_yaml(), "it is missing, although the folder has generations"));
+        }
         Err(Reason::new(Code::NotInitialized, format!("`{}` is not a state root yet", path.display())).into())
     }
 

@@ -1,7 +1,7 @@
 //! `autonomy confirm`: the new release works; or, with `--expire`, what happens when nobody says so.
 
 use autonomy_apply::{Recovery, SERVICE_TIMEOUT, Silent, SystemRunner};
-use autonomy_schema::journal::Verdict;
+use autonomy_schema::journal::{Phase, Verdict};
 use autonomy_schema::{Blake3, Reasons};
 
 use crate::Global;
@@ -40,6 +40,13 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
             }
             Some(_) | None => "Nothing waits for a confirmation.\n".to_owned(),
         });
+        return Ok(exit::DONE);
+    }
+    if let Some(journal) = root.journal()?.filter(|journal| journal.phase == Phase::Confirmed)
+        && args.manifest.is_none_or(|wanted| wanted == journal.manifest)
+        && root.current()?.as_ref() == Some(&journal.generation)
+    {
+        ui::out(&format!("Nothing waits for a confirmation: {} is confirmed.\n", journal.generation));
         return Ok(exit::DONE);
     }
     let actor = node::actor("confirm", node::clock());

@@ -450,3 +450,43 @@ fn a_forged_backup_is_refused_for_what_is_wrong_with_it() {
     relist(&mut spoilt, |list| list.entries.retain(|entry| entry.path.as_str() != "trust/root.json"));
     refuses(&site, "no trust root", &packed(&spoilt), 9, "missing_file");
 }
+
+/// A backup of release 1, and a node whose release 2 waits to be confirmed.
+fn waiting_with_backup() -> Site {
+    let site = Site::running();
+    site.node("backup --out one.tar").exits(0);
+    site.set("two", 2);
+    site.doctor("two", |manifest| manifest["spec"]["confirm"] = serde_json::json!({ "within": "5m" }));
+    site.node("apply two --auto-approve").exits(0);
+    site
+}
+
+#[test]
+fn a_wait_goes_on_through_a_restore() {
+    let site = waiting_with_backup();
+    let current = std::fs::read_link(site.world.path("node/current")).expect("current");
+    std::fs::remove_file(site.world.path("node/current")).expect("removed");
+    site.node("restore one.tar --auto-approve").exits(0);
+    assert_eq!(std::fs::read_link(site.world.path("node/current")).expect("current"), current);
+    assert!(site.node("status").exits(0).stdout().contains("`autonomy confirm` within"));
+    site.node("fsck").exits(0);
+    site.node("confirm").exits(0);
+    site.is_whole(&[2]);
+}
+
+#[test]
+fn what_waited_and_is_nowhere_whole_leaves_what_was_before_it_and_its_floor() {
+    let site = waiting_with_backup();
+    for path in ["current", "lkg"] {
+        std::fs::remove_file(site.world.path(&format!("node/{path}"))).expect("removed");
+    }
+    std::fs::remove_dir_all(site.world.path("node/generations")).expect("removed");
+    std::fs::create_dir(site.world.path("node/generations")).expect("folder");
+    std::fs::remove_file(site.world.path("node/trust/floors.json")).expect("removed");
+    site.node("restore one.tar --auto-approve").exits(0);
+    site.is_whole(&[1]);
+    let floors = String::from_utf8(site.world.read("node/trust/floors.json")).expect("UTF-8");
+    assert!(floors.contains("\"serial\":2"), "{floors}");
+    site.node("fsck").exits(0);
+    site.node("apply two --auto-approve").exits(0);
+}

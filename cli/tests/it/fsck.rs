@@ -221,3 +221,55 @@ fn without_its_journal_what_was_never_confirmed_proves_itself_again() {
     site.node("confirm").exits(0);
     site.is_whole(&[2]);
 }
+
+#[test]
+fn keys_plans_trails_and_folders() {
+    let flip = |site: &Site, path: &str| {
+        let mut bytes = site.world.read(path);
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        site.world.write(path, bytes);
+    };
+    let site = second();
+    let current = link(&site, "node/current");
+    // The plan that made a generation is staged again without it: nobody knows any more what it said.
+    flip(&site, &format!("node/generations/{current}/plan.json"));
+    mends(&site, "the plan that made it was edited or damaged");
+    assert!(!site.world.has("node/current/plan.json"));
+    // Folders that are empty for the most part, and those that are not.
+    for folder in ["inbox", "quarantine", "trust/nodes", "outbox"] {
+        std::fs::remove_dir_all(site.world.path(&format!("node/{folder}"))).expect("removed");
+        mends(&site, "the folder is missing");
+    }
+    // Objects that are gone while generations hold their bytes: sharing is lost, and made again.
+    std::fs::remove_dir_all(site.world.path("node/objects")).expect("removed");
+    mends(&site, "the folder is missing");
+    assert!(std::fs::read_dir(site.world.path("node/objects")).expect("objects").count() > 0);
+    site.is_whole(&[2]);
+    // A journal that speaks of another generation than the active one.
+    let site = crate::confirm::waiting();
+    std::fs::remove_file(site.world.path("node/current")).expect("removed");
+    std::os::unix::fs::symlink(
+        std::fs::read_link(site.world.path("node/lkg")).expect("lkg"),
+        site.world.path("node/current"),
+    )
+    .expect("link");
+    mends(&site, "`current` points to 1-");
+    site.is_whole(&[1]);
+    for path in ["node/identity/attest.key", "node/identity/attest.pub", "node/audit/audit.jsonl"] {
+        let site = second();
+        let whole = site.world.read(path);
+        for spoilt in [Vec::new(), whole[..whole.len() / 2].to_vec()] {
+            // Half a trail that ends in half a line is what a power loss leaves.
+            if path.ends_with("jsonl") && !spoilt.is_empty() {
+                continue;
+            }
+            site.world.write(path, &spoilt);
+            site.node("fsck").exits(11).warns(path.trim_start_matches("node/"));
+        }
+    }
+    // Without `node.yaml` it is still no fresh folder.
+    let site = second();
+    std::fs::remove_file(site.world.path("node/node.yaml")).expect("removed");
+    site.node("status").exits(11).warns("although the folder has generations");
+}

@@ -144,7 +144,13 @@ impl Plan {
         let will_be_whole = |name: &Name| target.whole.contains_key(name) || held.contains_key(name);
         let (current, lkg) = (target.links.current.as_ref(), target.links.lkg.as_ref());
         let links = archive.links();
+        // What the node's own journal says is active, and not proven yet, is active: its wait goes on.
+        let unproven = target.unproven().map(|journal| &journal.generation);
         if current.is_none_or(|name| !will_be_whole(name))
+            && let Some(wanted) = unproven.filter(|name| will_be_whole(name))
+        {
+            self.current = Some(wanted.clone());
+        } else if current.is_none_or(|name| !will_be_whole(name))
             && let Some(wanted) = &links.current
         {
             target.admits(wanted, held, archive.floors())?;
@@ -154,11 +160,15 @@ impl Plan {
                 format!("`current` points to `{name}`, which is not whole, and the backup has none to put there");
             return Err(Reason::new(Code::CorruptState, message).into());
         }
+        let active = self.current.as_ref().or(current);
+        if let Some(lost) = unproven.filter(|name| Some(*name) != active) {
+            self.set_aside.push(layout::journal());
+            self.notes.push(format!("the journal is of `{lost}`, which is nowhere whole"));
+        }
         if lkg.is_some_and(will_be_whole) {
             return Ok(());
         }
         // The journal says it where the link does not.
-        let active = self.current.as_ref().or(current);
         let confirmed = target
             .journal
             .as_ref()
@@ -221,8 +231,8 @@ impl Plan {
         let active = self.current.as_ref().or(target.links.current.as_ref());
         let fits = archive.journal().is_some() && active == archive.links().current.as_ref();
         match &target.journal {
-            Ok(Some(_)) => return,
-            Ok(None) => {}
+            Ok(Some(_)) if !self.set_aside.contains(&layout::journal()) => return,
+            Ok(_) => {}
             Err(_damaged) => {
                 self.set_aside.push(layout::journal());
                 if !fits {

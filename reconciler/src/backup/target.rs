@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use autonomy_schema::floors::Floors;
-use autonomy_schema::journal::Journal;
+use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::node::Node;
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath};
 use autonomy_stateroot::{DiskError, ReadError, StatCache, StateRoot, durable, layout, learn, read_capped};
@@ -16,7 +16,7 @@ use super::plan::Plan;
 
 /// How the attest key pair was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     Whole,
     /// The private key is there, so the public half can be made again: this PEM.
     PublicLost(String),
@@ -74,8 +74,24 @@ impl<'a> Target<'a> {
             whole: Generations::new(),
         };
         target.is_that_node(archive)?;
+        // A change that came this far had raised the floors.
+        if let Some(journal) =
+            target.journal().filter(|journal| !matches!(journal.phase, Phase::Intent | Phase::Staged))
+        {
+            target.proven = target.proven.proven_by(&journal.stream, journal.serial, journal.manifest);
+        }
         target.look_at_generations(archive)?;
         Ok(target)
+    }
+
+    fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// The journal of what is active and not proven yet.
+    pub(super) fn unproven(&self) -> Option<&Journal> {
+        let is_open = |journal: &&Journal| matches!(journal.phase, Phase::Switched | Phase::Waiting);
+        self.journal().filter(is_open).filter(|journal| journal.failure.is_none())
     }
 
     /// Nothing of another node's is mixed in.
@@ -125,7 +141,7 @@ impl<'a> Target<'a> {
 
     /// Whether an apply was cut off here.
     pub(super) fn is_unfinished(&self) -> bool {
-        let journal = self.journal.as_ref().ok().and_then(Option::as_ref);
+        let journal = self.journal();
         self.node.is_some() && journal.is_some_and(|journal| !journal.phase.is_final())
     }
 
@@ -156,7 +172,9 @@ impl<'a> Target<'a> {
         let metadata = &manifest.document().metadata;
         let serial_in = |floors: &Floors| floors.streams.get(&metadata.name).map_or(0, |floor| floor.serial);
         let seen = serial_in(&self.proven);
-        let own = [&self.links.current, &self.links.lkg].into_iter().flatten().any(|name| name == wanted);
+        let before = self.unproven().and_then(|journal| journal.previous.as_ref());
+        let links = [self.links.current.as_ref(), self.links.lkg.as_ref(), before];
+        let own = links.into_iter().flatten().any(|name| name == wanted);
         // Before `node.yaml` is there the node has seen nothing but what this backup, or one before it, brought.
         let unfinished = self.node.is_none() && seen <= serial_in(backed_up);
         if own || unfinished || metadata.serial >= seen {
@@ -177,7 +195,7 @@ fn pinned_root(root: &StateRoot) -> Option<PinnedRoot> {
 }
 
 /// Whether the attest key of a state root can be read, and its public half is its own.
-pub(super) fn identity(root: &StateRoot) -> Result<Identity, DiskError> {
+pub(crate) fn identity(root: &StateRoot) -> Result<Identity, DiskError> {
     let read = |path: &RelPath| match read_capped(root.disk(), path, MAX_KEY_BYTES) {
         Ok(bytes) => Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok())),
         Err(ReadError::TooLarge { .. }) => Ok(None),

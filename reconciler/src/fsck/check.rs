@@ -3,7 +3,8 @@
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Journal, Phase};
-use autonomy_schema::{Code, Mode, Name, Reasons, RelPath};
+use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::{Code, Document as _, Mode, Name, Reasons, RelPath};
 use autonomy_stateroot::disk::FileKind;
 use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout, read_capped};
 use autonomy_trust::{PinnedRoot, Purpose, Signed};
@@ -79,9 +80,26 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
             folder_mode(report, &path, stat.mode);
         }
     }
+    for folder in layout::folders() {
+        match disk.stat(&folder)? {
+            None => {
+                let mend = Mend::Folder(folder.clone());
+                report.findings.push(Finding::repairable(folder, "the folder is missing", mend));
+            }
+            Some(stat) if stat.kind != FileKind::Dir => {
+                report.findings.push(Finding::damage(&folder, "it is no folder", "move it away", Mend::Nothing));
+            }
+            Some(_) => {}
+        }
+    }
+    for lock in [layout::lock_file(), layout::store_lock()] {
+        if disk.stat(&lock)?.is_some_and(|stat| stat.kind != FileKind::File) {
+            let remedy = "remove it: it holds nothing";
+            report.findings.push(Finding::damage(&lock, "it is no regular file", remedy, Mend::Nothing));
+        }
+    }
     for (folder, private) in [(layout::identity(), true), (layout::trust(), false), (layout::journal_dir(), false)] {
         if disk.stat(&folder)?.is_none_or(|stat| stat.kind != FileKind::Dir) {
-            report.findings.push(Finding::damage(&folder, "the folder is missing", RESTORE, Mend::Nothing));
             continue;
         }
         for (name, stat) in disk.list_stat(Some(&folder))? {
@@ -96,12 +114,24 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
             }
         }
     }
-    for key in [layout::attest_key(), layout::attest_pub()] {
-        if disk.stat(&key)?.is_none_or(|stat| stat.kind != FileKind::File) {
-            report.findings.push(Finding::damage(&key, "it is missing or no file", RESTORE, Mend::Nothing));
+    let wrong = match crate::backup::identity(root) {
+        Ok(crate::backup::Identity::Whole) => return Ok(()),
+        Ok(crate::backup::Identity::PublicLost(_)) => {
+            (layout::attest_pub(), "it is not the public half of the attest key".to_owned())
         }
-    }
+        Ok(crate::backup::Identity::Lost) => (layout::attest_key(), "it is missing, or no attest key".to_owned()),
+        Err(error) => (layout::identity(), error.to_reason().message),
+    };
+    report.findings.push(Finding::damage(wrong.0, wrong.1, RESTORE, Mend::Nothing));
     Ok(())
+}
+
+/// The entries of a folder; none when it is missing, which is told once, by itself.
+fn listed(root: &StateRoot, folder: &RelPath) -> Result<Vec<autonomy_stateroot::Entry>, DiskError> {
+    match root.disk().list(Some(folder)) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        entries => entries,
+    }
 }
 
 /// A folder below the root, which lets nobody else in: only one that others may write to is damage.
@@ -190,7 +220,7 @@ pub(super) fn generations(
 ) -> Result<(), Reasons> {
     let failed = |error: DiskError| Reasons::from(error.to_reason());
     let folder = layout::generations();
-    for entry in root.disk().list(Some(&folder)).map_err(failed)? {
+    for entry in listed(root, &folder).map_err(failed)? {
         let is_named = entry.name.parse::<Name>().is_ok();
         if is_named && entry.kind == FileKind::Dir {
             continue;
@@ -231,6 +261,7 @@ pub(super) fn generations(
                     let message = format!("{} more differences", examined.drift.len() - MAX_TOLD);
                     report.findings.push(Finding::repairable(&path, message, Mend::Generation(name.clone())));
                 }
+                report.findings.extend(plan(root, &name));
                 let active = [current.as_ref(), lkg.as_ref()].contains(&Some(&name));
                 let floors = root.floors().ok().flatten().filter(|_| active);
                 let manifest = &examined.manifest;
@@ -247,6 +278,21 @@ pub(super) fn generations(
         }
     }
     unreferenced(root, report)
+}
+
+/// The plan that made a generation: history, which nothing is decided by; but an edited one is not told as if it were.
+fn plan(root: &StateRoot, generation: &Name) -> Option<Finding> {
+    let path = layout::in_generation(generation, &RelPath::fixed("plan.json"));
+    let bytes = match read_capped(root.disk(), &path, PlanDoc::MAX_BYTES as u64) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Some(Finding::notice(path, "the plan that made it is missing", "nothing", Mend::Nothing)),
+        Err(error) => return Some(Finding::repairable(path, error.to_string(), Mend::Generation(generation.clone()))),
+    };
+    let sound = document::parse::<PlanDoc>(&bytes).is_ok_and(|plan| autonomy_plan::is_its_own(&plan));
+    (!sound).then(|| {
+        let message = "the plan that made it was edited or damaged";
+        Finding::repairable(path, message, Mend::Generation(generation.clone()))
+    })
 }
 
 /// Whether an admitted manifest would raise these floors.
@@ -267,7 +313,12 @@ fn unreferenced(root: &StateRoot, report: &mut Report) -> Result<(), Reasons> {
         let Some((manifest, _)) = manifest_of(root, &name) else { return Ok(()) };
         needed.extend(autonomy_stateroot::gc::objects_of(&manifest));
     }
-    let entries = root.disk().list(Some(&layout::objects())).map_err(failed)?;
+    let entries = listed(root, &layout::objects()).map_err(failed)?;
+    for name in needed.iter().filter(|name| !entries.iter().any(|entry| entry.name == **name)) {
+        let message = "the object is missing; a generation has its bytes in a file of its own";
+        let path = format!("{}/{name}", layout::objects());
+        report.findings.push(Finding::notice(path, message, super::REPAIR, Mend::Object(name.clone())));
+    }
     let orphans =
         entries.iter().filter(|entry| layout::object_digest(&entry.name).is_some() && !needed.contains(&entry.name));
     let count = orphans.count();
@@ -302,7 +353,16 @@ pub(super) fn links(root: &StateRoot, report: &mut Report) -> Result<(), Reasons
         let message = format!("{current} is active, {lkg} is known good, and no journal says why");
         report.findings.push(Finding::repairable(layout::journal(), message, Mend::Journal));
     }
-    for entry in root.disk().list(Some(&layout::outbox())).map_err(failed)? {
+    if let (Ok(Some(current)), Ok(Some(journal))) = (root.current(), root.journal())
+        && current != journal.generation
+        && names.contains(&current)
+        && matches!(journal.phase, Phase::Switched | Phase::Waiting)
+        && journal.failure.is_none()
+    {
+        let message = format!("it says that {} is active; `current` points to {current}", journal.generation);
+        report.findings.push(Finding::repairable(layout::journal(), message, Mend::Journal));
+    }
+    for entry in listed(root, &layout::outbox()).map_err(failed)? {
         let path = format!("{}/{}", layout::outbox(), entry.name);
         let Ok(name) = entry.name.parse::<RelPath>() else { continue };
         let at = layout::outbox().join(&name);

@@ -78,6 +78,10 @@ impl Hands<'_> {
                     let set = self.root.disk().set_meta(path, *mode);
                     self.note(set.map(|()| format!("{path} has mode {mode}")).map_err(|error| reasons_of(&error)));
                 }
+                Mend::Folder(path) => {
+                    let made = durable::ensure_dir(self.root.disk(), path);
+                    self.note(made.map(|()| format!("{path} is there")).map_err(|error| reasons_of(&error)));
+                }
                 Mend::Remove(path) => {
                     let removed = self.remove(path);
                     self.note(removed.map(|()| format!("{path} is removed")).map_err(|error| reasons_of(&error)));

@@ -182,5 +182,5 @@ pub(super) fn restage(sources: &Sources<'_>, damaged: &Name, transaction: Transa
 fn plan_of(root: &StateRoot, generation: &Name) -> Option<Vec<u8>> {
     let path = layout::in_generation(generation, &RelPath::fixed("plan.json"));
     let bytes = read_capped(root.disk(), &path, PlanDoc::MAX_BYTES as u64).ok()??;
-    document::parse::<PlanDoc>(&bytes).is_ok().then_some(bytes)
+    document::parse::<PlanDoc>(&bytes).is_ok_and(|plan| autonomy_plan::is_its_own(&plan)).then_some(bytes)
 }
