@@ -43,12 +43,8 @@ impl Transaction<'_> {
             }
             over @ (Verdict::Expired | Verdict::RebootedAgain) => over,
         };
-        journal.phase = Phase::Switched;
-        journal.failure = Some(expired(&journal, &waiting, over));
-        self.root.write_journal(&journal)?;
-        let active = Active::recovered(journal.generation.clone());
-        self.finish(&mut journal, &active)?;
-        Ok(Recovery::Finished(journal.generation))
+        let reason = expired(&journal, &waiting, over);
+        Err(self.fail(&mut journal, reason))
     }
 }
 

@@ -45,6 +45,20 @@ impl Transaction<'_> {
         Ok(Finished::Promoted)
     }
 
+    /// Gives up what is active: decided durably, then carried out. It never succeeds.
+    pub(crate) fn fail(&mut self, journal: &mut Journal, reason: Reason) -> ApplyError {
+        match self.decide_return(journal, reason) {
+            Ok(error) | Err(error) => error,
+        }
+    }
+
+    fn decide_return(&mut self, journal: &mut Journal, reason: Reason) -> Result<ApplyError, ApplyError> {
+        journal.phase = Phase::Switched;
+        journal.failure = Some(reason.clone());
+        self.root.write_journal(journal)?;
+        self.go_back(journal, &Active::recovered(journal.generation.clone()), reason)
+    }
+
     /// Services, then health. Gives the reason of the first failure.
     fn prove(&mut self, journal: &mut Journal) -> Result<Option<Reason>, ApplyError> {
         let failure = services::run_listed(self.root, journal, self.runner, self.observer)?;

@@ -125,12 +125,10 @@ fn resume_return(
     journal: &mut Journal,
     current: Option<Name>,
 ) -> Result<Recovery, ApplyError> {
-    if journal.failure.is_none() {
-        return Err(points_elsewhere(journal, current));
-    }
-    let active = Active::recovered(journal.generation.clone());
-    transaction.finish(journal, &active)?;
-    Ok(Recovery::Undone(journal.generation.clone()))
+    Err(match journal.failure.clone() {
+        Some(reason) => transaction.fail(journal, reason),
+        None => points_elsewhere(journal, current),
+    })
 }
 
 fn points_elsewhere(journal: &Journal, current: Option<Name>) -> ApplyError {

@@ -96,11 +96,8 @@ impl Transaction<'_> {
     pub fn give_back(mut self, reason: Reason) -> Result<(), ApplyError> {
         let journal = self.root.journal().map_err(ApplyError::Refused)?;
         let open = journal.filter(|journal| matches!(journal.phase, Phase::Switched | Phase::Waiting));
-        let Some(journal) = open else { return Ok(()) };
-        let mut journal = Journal { phase: Phase::Switched, failure: Some(reason), ..journal };
-        self.root.write_journal(&journal)?;
-        let active = Active::recovered(journal.generation.clone());
-        self.finish(&mut journal, &active).map(|_| ())
+        let Some(mut journal) = open else { return Ok(()) };
+        Err(self.fail(&mut journal, reason))
     }
 
     /// Removes what is staged and was not switched to.

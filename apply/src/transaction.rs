@@ -1,4 +1,4 @@
-//! An apply up to its switch, journaled: `intent → staged → prechecked → switched`. What follows is [`mod@crate::finish`].
+//! An apply up to its switch, journaled: `intent → staged → prechecked → switched`. What follows is in `finish.rs`.
 //!
 //! Every phase is durable before the next begins. What a power cut leaves is finished or undone by [`crate::recover`].
 //! While a generation waits to be confirmed, the journal of what takes over from it carries that wait along, so that it

@@ -32,6 +32,7 @@ mod lists;
 pub mod lock;
 pub mod objects;
 pub mod place;
+mod quarantine;
 pub mod real;
 pub mod root;
 #[cfg(feature = "sim")]
@@ -48,6 +49,7 @@ pub use hash::digests;
 pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
+pub use quarantine::set_aside;
 pub use real::RealDisk;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]

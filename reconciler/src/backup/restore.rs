@@ -263,16 +263,7 @@ impl Hands<'_> {
 
     /// Moves something damaged to `quarantine/`, for people to look at.
     fn set_aside(&self, path: &RelPath) -> Result<(), Reason> {
-        let quarantine = layout::quarantine();
-        let mut place = quarantine.join(&parsed(path.file_name())?);
-        let mut number = 1_u64;
-        while durable::exists(self.disk(), &place).map_err(|error| failed(&error))? {
-            number += 1;
-            place = quarantine.join(&parsed(&format!("{}.{number}", path.file_name()))?);
-        }
-        let moved = self.disk().rename(path, &place);
-        let moved = moved.and_then(|()| self.disk().sync(SyncTarget::Dir(Some(&quarantine))));
-        moved.and_then(|()| self.disk().sync(SyncTarget::Dir(path.parent().as_ref()))).map_err(|error| failed(&error))
+        autonomy_stateroot::set_aside(self.disk(), path).map(drop).map_err(|error| failed(&error))
     }
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use autonomy_apply::{ApplyError, ServiceRunner, Transaction, reinstate_current, reinstate_lkg};
 use autonomy_schema::journal::Phase;
 use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath, generation};
-use autonomy_stateroot::{ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout};
+use autonomy_stateroot::{
+    ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout, set_aside,
+};
 use autonomy_trust::Purpose;
 use serde_json::{Value, json};
 
@@ -138,26 +140,9 @@ impl Hands<'_> {
 
     fn set_aside_link(&mut self, link: &RelPath, is_none: bool) {
         if is_none {
-            let aside = self.set_aside(link).map_err(|error| reasons_of(&error));
+            let aside = set_aside(self.root.disk(), link).map_err(|error| reasons_of(&error));
             self.note(aside.map(|to| format!("what stood in the place of `{link}` is in {to}")));
         }
-    }
-
-    /// Moves something into the quarantine, durably; nothing there is written over.
-    fn set_aside(&self, path: &RelPath) -> Result<RelPath, DiskError> {
-        let disk = self.root.disk();
-        durable::ensure_dir(disk, &layout::quarantine())?;
-        let mut to = durable::child(&layout::quarantine(), path.file_name())?;
-        for number in 2.. {
-            if disk.stat(&to)?.is_none() {
-                break;
-            }
-            to = durable::child(&layout::quarantine(), &format!("{}.{number}", path.file_name()))?;
-        }
-        disk.rename(path, &to)?;
-        disk.sync(SyncTarget::Dir(Some(&layout::quarantine())))?;
-        disk.sync(SyncTarget::Dir(path.parent().as_ref()))?;
-        Ok(to)
     }
 
     /// While the journal says that a generation is active and not proven yet, `current` points there or nowhere right.
@@ -196,7 +181,7 @@ impl Hands<'_> {
     fn journal(&self, mends: &BTreeSet<Mend>, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
         let mut done = String::new();
         if durable::exists(self.root.disk(), &layout::journal()).map_err(|error| reasons_of(&error))? {
-            let to = self.set_aside(&layout::journal()).map_err(|error| reasons_of(&error))?;
+            let to = set_aside(self.root.disk(), &layout::journal()).map_err(|error| reasons_of(&error))?;
             done = format!("the journal is in {to}");
         }
         let (current, lkg) = (self.root.current()?, self.root.lkg()?);
@@ -306,7 +291,7 @@ impl Hands<'_> {
                 return Err(Reasons::new(reasons.into_iter().map(told).collect()).unwrap_or_else(|| untrusted(damaged)));
             }
         };
-        let aside = self.set_aside(&path).map_err(|error| reasons_of(&error))?;
+        let aside = set_aside(self.root.disk(), &path).map_err(|error| reasons_of(&error))?;
         Ok(format!("{damaged} is staged again as {fresh}{note}; the damaged one is in {aside}"))
     }
 
