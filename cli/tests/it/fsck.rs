@@ -273,3 +273,17 @@ fn keys_plans_trails_and_folders() {
     std::fs::remove_file(site.world.path("node/node.yaml")).expect("removed");
     site.node("status").exits(11).warns("although the folder has generations");
 }
+
+#[test]
+fn a_generation_that_is_gone_comes_back_from_its_set() {
+    let site = second();
+    let current = link(&site, "node/current");
+    std::fs::remove_dir_all(site.world.path(&format!("node/generations/{current}"))).expect("removed");
+    let found = site.node("fsck").exits(11);
+    assert!(found.stdout().contains("which is not there"), "{}", found.stdout());
+    site.node("fsck --repair --from one").exits(11);
+    let mended = site.node("fsck --repair --from two").exits(0).stdout();
+    assert!(mended.contains("which was gone, is staged again"), "{mended}");
+    assert_eq!(link(&site, "node/lkg"), link(&site, "node/current"));
+    site.is_whole(&[2]);
+}

@@ -108,6 +108,10 @@ impl Hands<'_> {
                 self.note(mended);
             }
         }
+        for lost in self.lost() {
+            let mended = self.generation(&lost, recorder);
+            self.note(mended);
+        }
         for mend in mends {
             if let Mend::Generation(name) = mend {
                 let mended = self.generation(name, recorder);
@@ -266,9 +270,17 @@ impl Hands<'_> {
         holders
     }
 
+    /// Generations that a link names and that are gone: the set that was handed in may be theirs.
+    fn lost(&self) -> BTreeSet<Name> {
+        let named = [self.root.current(), self.root.lkg()].into_iter().filter_map(|link| link.ok().flatten());
+        let gone = |name: &Name| durable::exists(self.root.disk(), &layout::generation(name)).is_ok_and(|there| !there);
+        named.filter(|_| self.from.is_some()).filter(gone).collect()
+    }
+
     fn generation(&self, damaged: &Name, recorder: &mut Recorder<'_>) -> Result<String, Reasons> {
         let path = layout::generation(damaged);
-        if !durable::exists(self.root.disk(), &path).map_err(|error| reasons_of(&error))? {
+        let there = durable::exists(self.root.disk(), &path).map_err(|error| reasons_of(&error))?;
+        if !there && self.from.is_none() {
             return Ok(String::new());
         }
         let staged = self.root.journal()?.filter(|journal| journal.phase.is_before_switch());
@@ -291,6 +303,9 @@ impl Hands<'_> {
                 return Err(Reasons::new(reasons.into_iter().map(told).collect()).unwrap_or_else(|| untrusted(damaged)));
             }
         };
+        if !there {
+            return Ok(format!("{damaged}, which was gone, is staged again as {fresh}{note}"));
+        }
         let aside = set_aside(self.root.disk(), &path).map_err(|error| reasons_of(&error))?;
         Ok(format!("{damaged} is staged again as {fresh}{note}; the damaged one is in {aside}"))
     }
