@@ -52,7 +52,7 @@ check-golden: ## What is recorded (formats, fingerprints, cut points, command ou
 	$(CARGO) run --quiet --bin autonomy -- golden check examples/ci-golden
 
 fi: ## Failure injection: every test that cuts the power, kills, or fills the disk
-	$(CARGO) nextest run --workspace --no-tests=fail -E 'test(/crash|kill|power|torn|every_verb|no_space/)'
+	$(CARGO) nextest run --workspace --no-tests=fail -E 'test(/crash|kill|power|torn|every_verb|every_byte|no_space/)'
 
 soak: ## The failure-injection and property tests again and again, SOAK_MINUTES long (60), with fresh seeds
 	ci/soak
