@@ -8,7 +8,7 @@ use autonomy_stateroot::{DiskError, StateRoot};
 
 use crate::activate::{Active, promote, revert};
 use crate::observe::Event;
-use crate::transaction::{ApplyError, Transaction, exists, floors};
+use crate::transaction::{Applied, ApplyError, Transaction, exists, floors};
 use crate::{outbox, services};
 
 /// How a change that went well ended.
@@ -18,6 +18,16 @@ pub(crate) enum Finished {
     Promoted,
     /// It waits to be confirmed.
     Waiting,
+}
+
+impl Finished {
+    /// The same, told of the generation that it was about.
+    pub(crate) fn applied(self, generation: Name) -> Applied {
+        match self {
+            Finished::Promoted => Applied::Active(generation),
+            Finished::Waiting => Applied::Waiting(generation),
+        }
+    }
 }
 
 impl Transaction<'_> {

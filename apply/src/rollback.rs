@@ -6,7 +6,6 @@ use autonomy_schema::{Blake3, Name, StateManifest};
 use autonomy_trust::Verified;
 
 use crate::activate::activate;
-use crate::finish::Finished;
 use crate::stage::Staged;
 use crate::transaction::{Applied, ApplyError, Transaction, new_journal};
 
@@ -38,9 +37,7 @@ impl Transaction<'_> {
         self.begin(&journal)?;
         let active = activate(self.root, Staged::recovered(request.to.clone()))?;
         self.enter(&mut journal, Phase::Switched)?;
-        Ok(match self.finish(&mut journal, &active)? {
-            Finished::Promoted => Applied::Active(journal.generation),
-            Finished::Waiting => Applied::Waiting(journal.generation),
-        })
+        let finished = self.finish(&mut journal, &active)?;
+        Ok(finished.applied(journal.generation))
     }
 }

@@ -14,7 +14,6 @@ use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateR
 use autonomy_trust::Verified;
 
 use crate::activate::activate;
-use crate::finish::Finished;
 use crate::observe::{Event, Observer, stopped};
 use crate::services::ServiceRunner;
 use crate::stage::{self, StageError, Staged, Staging};
@@ -130,10 +129,8 @@ impl Transaction<'_> {
         self.raise_floors(request, &mut journal)?;
         let active = activate(self.root, staged)?;
         self.enter(&mut journal, Phase::Switched)?;
-        Ok(match self.finish(&mut journal, &active)? {
-            Finished::Promoted => Applied::Active(journal.generation),
-            Finished::Waiting => Applied::Waiting(journal.generation),
-        })
+        let finished = self.finish(&mut journal, &active)?;
+        Ok(finished.applied(journal.generation))
     }
 
     /// Phases `intent` and `staged`, or what an earlier run of the same plan left staged.

@@ -129,11 +129,11 @@ fn keep_still(root: &StateRoot) -> Result<Option<Box<dyn LockGuard>>, Reasons> {
 /// Looks at everything. Writes nothing.
 pub fn check(root: &StateRoot, options: &Options<'_>) -> Result<Report, Reasons> {
     let _still = keep_still(root)?;
-    look(root, options).map(|(report, _)| report)
+    look(root, options)
 }
 
-/// The same for a caller that holds the lock; with the digests of every object.
-pub(crate) fn look(root: &StateRoot, options: &Options<'_>) -> Result<(Report, StatCache), Reasons> {
+/// The same for a caller that holds the lock.
+fn look(root: &StateRoot, options: &Options<'_>) -> Result<Report, Reasons> {
     let mut report = Report::default();
     let mut cache = StatCache::default();
     check::documents(root, &mut report).map_err(|error| Reasons::from(error.to_reason()))?;
@@ -143,5 +143,5 @@ pub(crate) fn look(root: &StateRoot, options: &Options<'_>) -> Result<(Report, S
     logs::check(root, &mut report);
     report.findings.sort();
     report.findings.dedup();
-    Ok((report, cache))
+    Ok(report)
 }

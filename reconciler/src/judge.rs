@@ -91,11 +91,16 @@ impl Prepared {
     }
 }
 
+/// The trust root that the node has pinned.
+pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
+    let (bytes, signatures) = root.trust_root_bytes()?;
+    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })
+}
+
 /// Reads who the node is, whom it trusts and what it has seen.
 pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
     let node = root.node()?;
-    let (bytes, signatures) = root.trust_root_bytes()?;
-    let pinned = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
+    let pinned = pinned_root(root)?;
     let floors = root.floors()?.unwrap_or_default();
     Ok(Loaded { node, root: pinned, floors })
 }

@@ -10,13 +10,14 @@ use autonomy_schema::backup::{Backup, EntryType, MAX_ENTRIES};
 use autonomy_schema::version::{ApiVersion, Kind as DocKind, TOOL_VERSION};
 use autonomy_schema::{Blake3, Code, Document as _, Mode, Name, Reason, Reasons, RelPath, Sha256, Time};
 use autonomy_stateroot::{DiskError, FileKind, Stat, StatCache, StateRoot, layout, learn};
-use autonomy_trust::{PinnedRoot, Signed};
+use autonomy_trust::PinnedRoot;
 
 use super::archive::{LIST, entry, summary};
 use super::check;
 use super::medium::{Body, Node};
 use super::places;
 use super::tarball::{Kind, Member, header, padding};
+use crate::judge::pinned_root;
 
 /// Bytes read and written at once.
 const BUFFER: usize = 1 << 20;
@@ -40,8 +41,7 @@ impl Survey {
         root.journal()?;
         root.pinned()?;
         root.lkg()?;
-        let (bytes, signatures) = root.trust_root_bytes()?;
-        let trust = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
+        let trust = pinned_root(root)?;
         let mut survey = Self { items: BTreeMap::new(), notes: Vec::new() };
         let damaged = survey.damaged(root, &trust)?;
         survey.walk(root, &damaged).map_err(failed)?;

@@ -7,12 +7,13 @@ use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::node::Node;
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath};
 use autonomy_stateroot::{DiskError, ReadError, StatCache, StateRoot, durable, layout, learn, read_capped};
-use autonomy_trust::{AttestKey, PinnedRoot, Signed};
+use autonomy_trust::{AttestKey, PinnedRoot};
 
 use super::MAX_KEY_BYTES;
 use super::archive::{Archive, Links};
 use super::check::{self, Generations};
 use super::plan::Plan;
+use crate::judge::pinned_root;
 
 /// How the attest key pair was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl<'a> Target<'a> {
             || floors.as_ref().is_some_and(|floors| !floors.streams.is_empty())
             || durable::exists(root.disk(), &layout::audit_log()).map_err(disk_failed)?;
         let floors = floors.filter(|_| inhabited);
-        let trust = if inhabited { pinned_root(root) } else { None };
+        let trust = if inhabited { pinned_root(root).ok() } else { None };
         let identity = if inhabited { identity(root).map_err(disk_failed)? } else { Identity::Lost };
         let mut target = Self {
             root,
@@ -187,11 +188,6 @@ impl<'a> Target<'a> {
         let remedy = "restore a newer backup, or apply a set with that serial or a higher one";
         Err(Reason::new(Code::SerialTooLow, message).with_remedy(remedy).into())
     }
-}
-
-fn pinned_root(root: &StateRoot) -> Option<PinnedRoot> {
-    let (bytes, signatures) = root.trust_root_bytes().ok()?;
-    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures }).ok()
 }
 
 /// Whether the attest key of a state root can be read, and its public half is its own.

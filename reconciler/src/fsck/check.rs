@@ -7,12 +7,12 @@ use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Code, Document as _, Mode, Name, Reasons, RelPath};
 use autonomy_stateroot::disk::FileKind;
 use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout, read_capped};
-use autonomy_trust::{PinnedRoot, Purpose, Signed};
+use autonomy_trust::Purpose;
 
 use super::{Finding, Mend, Report};
 use crate::generation::{differs, examine};
 use crate::generations::manifest_of;
-use crate::judge::{Loaded, Options};
+use crate::judge::{Loaded, Options, pinned_root};
 
 const RESTORE: &str = "restore it from a backup with `autonomy restore`";
 const GC: &str = "nothing: `autonomy gc` removes it";
@@ -55,11 +55,6 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
         report.findings.push(Finding::damage(layout::pins(), told(&reasons), remedy, Mend::Nothing));
     }
     names_and_modes(root, report)
-}
-
-pub(super) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
-    let (bytes, signatures) = root.trust_root_bytes()?;
-    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })
 }
 
 /// Names at the top that nothing of ours has, and permission bits that let others in.

@@ -42,7 +42,7 @@ pub fn repair(
     options: &Options<'_>,
 ) -> Result<Repaired, Reasons> {
     let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
-    let (before, _) = look(root, options)?;
+    let before = look(root, options)?;
     let mut silent = autonomy_apply::Silent;
     let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
     let damage = before.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
@@ -51,7 +51,7 @@ pub fn repair(
     let mends: BTreeSet<Mend> = before.findings.into_iter().map(|finding| finding.mend).collect();
     hands.all(&mends, &mut recorder)?;
     let Hands { done, failed, .. } = hands;
-    let (report, _) = look(root, options)?;
+    let report = look(root, options)?;
     let outcome = if report.reasons().is_ok() { "repaired" } else { "damaged" };
     let told: Vec<&Reason> = failed.iter().collect();
     let warning = recorder.end(outcome, json!({ "done": done, "failed": told }));
@@ -312,7 +312,14 @@ impl Hands<'_> {
 
     /// Points `current` and `lkg` to generations that are there and whole.
     fn links(&mut self) -> Result<(), Reasons> {
-        let (report, _) = look(self.root, self.options)?;
+        let mut links = Report::default();
+        check::links(self.root, &mut links)?;
+        let wants = |mend: &Mend| links.findings.iter().any(|finding| finding.mend == *mend);
+        if !wants(&Mend::Current) && !wants(&Mend::Lkg) {
+            return Ok(());
+        }
+        // What is whole now, after the repairs, takes a look at every byte.
+        let report = look(self.root, self.options)?;
         let damaged: BTreeSet<&Name> = report
             .findings
             .iter()
@@ -320,7 +327,6 @@ impl Hands<'_> {
             .collect();
         let names = self.root.generations().map_err(|error| reasons_of(&error))?;
         let whole = |name: &Name| names.contains(name) && !damaged.contains(name);
-        let wants = |mend: &Mend| report.findings.iter().any(|finding| finding.mend == *mend);
         if wants(&Mend::Current) {
             let lkg = self.root.lkg()?.filter(|lkg| whole(lkg));
             let result = match &lkg {
