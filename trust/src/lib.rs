@@ -9,6 +9,7 @@
 //! - kind and role are arguments, never taken from the document (`parsing::a_lock_signed_as_manifest_is_refused`);
 //! - recovery does not fail on the floor that the same change raised (`floors::recovery_passes_its_own_raised_floor`);
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
+//! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
 //!
 //! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
@@ -20,6 +21,7 @@
 
 mod attest;
 pub mod bundle;
+mod detached;
 mod key;
 mod lock;
 mod manifest;
@@ -29,6 +31,7 @@ mod threshold;
 mod verified;
 
 pub use attest::{AttestError, AttestKey};
+pub use detached::{DetachedError, MAX_DETACHED_BYTES};
 pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;

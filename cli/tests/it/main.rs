@@ -7,6 +7,7 @@ mod concurrent;
 mod confirm;
 mod disks;
 mod drift;
+mod elsewhere;
 mod fsck;
 mod git;
 mod golden;
