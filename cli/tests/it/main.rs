@@ -19,5 +19,6 @@ mod reconcile;
 mod refusals;
 mod rollback;
 mod saved;
+mod sigstore_js;
 mod status;
 mod world;
