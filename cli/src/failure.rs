@@ -136,7 +136,8 @@ fn report_diagnostics(diagnostics: &[Diagnostic], texts: &BTreeMap<String, Strin
     let theme = if ui::stderr_has_color() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(110);
     for diagnostic in diagnostics {
-        ui::err(&ui::printable(&format!("{diagnostic}")));
+        // One line each: a key or value that is quoted may hold a line end.
+        ui::err(&ui::printable(&format!("{diagnostic}")).replace('\n', "\\n"));
         ui::err("\n");
         if let Some(rendered) = snippet(diagnostic, texts, &handler) {
             ui::err(&rendered);

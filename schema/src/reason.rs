@@ -48,7 +48,7 @@ codes! {
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
     BadName "bad_name" 3 "A name holds characters that are not safe as a file name." "use letters, digits, `.`, `_` and `-`";
-    BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes." "sign again with `autonomy sign`, or take the file from the signer again";
+    BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes; or a signature made elsewhere is not that of the named key over these bytes." "sign again with `autonomy sign`, or take the file from the signer again";
     BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
     BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
     BelowThreshold "below_threshold" 3 "Fewer distinct pinned keys signed than the trust root demands for this role. One key counts once, however often it signed." "collect the missing signatures with `autonomy sign`";

@@ -51,6 +51,14 @@ pub struct SignatureLine {
 }
 
 impl SignatureLine {
+    /// The bytes of a signature as a line holds them, by whichever algorithm; `None` when they are none.
+    pub(crate) fn read(signature: &[u8], hint: Option<Sha256>) -> Option<Self> {
+        // A DER signature of 64 bytes cannot be told from Ed25519 by its length, so both readings are kept.
+        let p256 = P256Signature::from_der(signature).ok();
+        let ed25519 = <[u8; 64]>::try_from(signature).ok().map(|bytes| Ed25519Signature::from_bytes(&bytes));
+        (p256.is_some() || ed25519.is_some()).then_some(Self { hint, p256, ed25519 })
+    }
+
     /// The key that the line claims to be from: where to look first, never a proof.
     pub fn hint(&self) -> Option<Sha256> {
         self.hint
@@ -72,13 +80,7 @@ pub fn parse_line(line: &[u8], message: Sha256) -> Result<SignatureLine, LineErr
     }
     let (signature, hint) =
         if line.starts_with(b"{") { from_bundle(line, message)? } else { (decode_bare(line)?, None) };
-    // A DER signature of 64 bytes cannot be told from Ed25519 by its length, so both readings are kept.
-    let p256 = P256Signature::from_der(&signature).ok();
-    let ed25519 = <[u8; 64]>::try_from(signature.as_slice()).ok().map(|bytes| Ed25519Signature::from_bytes(&bytes));
-    if p256.is_none() && ed25519.is_none() {
-        return Err(LineError::NotASignature);
-    }
-    Ok(SignatureLine { hint, p256, ed25519 })
+    SignatureLine::read(&signature, hint).ok_or(LineError::NotASignature)
 }
 
 fn decode_bare(line: &[u8]) -> Result<Vec<u8>, LineError> {

@@ -12,6 +12,7 @@
 //!   (`rotation::an_earlier_root_vouches_for_what_was_admitted_and_for_no_change`);
 //! - role `offline` moves nobody's trust (`rotation::role_offline_alone_brings_no_revocations`);
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
+//! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
 //!
 //! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
@@ -23,6 +24,7 @@
 
 mod attest;
 pub mod bundle;
+mod detached;
 mod key;
 mod lock;
 mod manifest;
@@ -34,6 +36,7 @@ mod threshold;
 mod verified;
 
 pub use attest::{AttestError, AttestKey};
+pub use detached::{DetachedError, MAX_DETACHED_BYTES};
 pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;

@@ -14,7 +14,8 @@ use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::Kind;
-use autonomy_schema::{Code, Document, Reasons, StateManifest, set};
+use autonomy_schema::{Code, Document, Reason, Reasons, Sha256, StateManifest, set};
+use autonomy_trust::MAX_DETACHED_BYTES;
 
 use crate::failure::{Failure, exit};
 use crate::{files, keys, ui};
@@ -25,8 +26,14 @@ pub(crate) struct Args {
     /// A document (`manifest.json`, `autonomy.lock.json`, `root.json`) or a policy bundle.
     file: PathBuf,
     /// The private key.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "detached_signature")]
+    key: Option<PathBuf>,
+    /// A signature over the file that was made elsewhere, by a token, a key service or openssl.
+    #[arg(long, value_name = "FILE", conflicts_with = "key", requires = "public_key")]
+    detached_signature: Option<PathBuf>,
+    /// The public key that the detached signature must verify with.
+    #[arg(long, value_name = "FILE", conflicts_with = "key", requires = "detached_signature")]
+    public_key: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
@@ -34,19 +41,40 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let what = describe(&args.file, &bytes)?;
     let beside = signatures_of(&args.file);
     let existing = files::read_if_there(&beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
-    let signer = keys::signer(&args.key)?;
-    let line = signer.sign_line(&bytes).map_err(|error| {
-        Failure::because(Code::WrongKey, format!("cannot sign with {}: {error}", args.key.display()))
-    })?;
-    let lines = autonomy_signing::add_line(&existing, &line, signer.key_id());
+    let (line, key) = match (&args.key, &args.detached_signature, &args.public_key) {
+        (Some(key), ..) => signed_here(key, &bytes)?,
+        (None, Some(signature), Some(key)) => signed_elsewhere(signature, key, &bytes)?,
+        (None, ..) => return Err(Failure::Usage("--key, or --detached-signature with --public-key".to_owned())),
+    };
+    let lines = autonomy_signing::add_line(&existing, &line, key);
     files::replace(&beside, &lines)?;
     let count = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
     ui::out(&format!(
-        "signed {what}\n  key        {}\n  signatures {count} in {}\n",
-        signer.key_id(),
+        "signed {what}\n  key        {key}\n  signatures {count} in {}\n",
         ui::printable(&beside.display().to_string())
     ));
     Ok(exit::DONE)
+}
+
+/// The line that a private key makes, and the key's id.
+fn signed_here(key: &Path, bytes: &[u8]) -> Result<(String, Sha256), Failure> {
+    let signer = keys::signer(key)?;
+    let line = signer
+        .sign_line(bytes)
+        .map_err(|error| Failure::because(Code::WrongKey, format!("cannot sign with {}: {error}", key.display())))?;
+    Ok((line, signer.key_id()))
+}
+
+/// The line for a signature that was made elsewhere, once it is shown to be right, and the key's id.
+fn signed_elsewhere(signature: &Path, key: &Path, bytes: &[u8]) -> Result<(String, Sha256), Failure> {
+    let public = keys::public(key)?;
+    let detached = files::read(signature, MAX_DETACHED_BYTES as u64)?;
+    let line = public.detached_line(bytes, &detached).map_err(|error| {
+        let reason = Reason::new(Code::BadSignatureLine, format!("{}: {error}", signature.display()))
+            .with_remedy("sign the file as it is now, with the private half of that very key");
+        Failure::refused(reason, false)
+    })?;
+    Ok((line, public.id()))
 }
 
 /// The file that holds the signatures of `file`.

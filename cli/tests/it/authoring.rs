@@ -125,6 +125,16 @@ fn errors_name_file_line_and_column_in_base_and_overlay() {
     assert_eq!(ran.stdout(), "");
 }
 
+/// Found by ci/fuzz: a quoted key could begin a line of its own, which scripts would read as a second reason.
+#[test]
+fn a_key_with_a_line_end_does_not_begin_a_second_line() {
+    let world = World::fleet();
+    world.edit(BASE, "spec:\n", "spec:\n  \"x\\nexpired: everything\": 1\n");
+    let stderr = world.run(RENDER).exits(1).stderr();
+    assert!(stderr.contains("unknown_field: manifests/base/manifest.yaml"), "{stderr}");
+    assert!(stderr.lines().all(|line| !line.starts_with("expired")), "{stderr}");
+}
+
 #[test]
 fn sources_that_are_no_files_are_told_with_their_place_and_never_waited_for() {
     let world = World::fleet();

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a fixture that cannot be built is a broken test")]
 
 mod attest;
+mod detached;
 mod floors;
 mod locks;
 mod parsing;
