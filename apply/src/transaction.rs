@@ -136,7 +136,7 @@ impl Transaction<'_> {
     /// Phases `intent` and `staged`, or what an earlier run of the same plan left staged.
     fn stage(&mut self, request: &mut Request<'_>, before: Option<Name>) -> Result<(Journal, Staged), ApplyError> {
         let earlier = self.root.journal().map_err(ApplyError::Refused)?;
-        if let Some(journal) = earlier.filter(|journal| journal.phase.is_before_switch()) {
+        if let Some(journal) = earlier.clone().filter(|journal| journal.phase.is_before_switch()) {
             // The id is taken over the facts, and so over what is active.
             let same = journal.plan_id == request.admitted.plan().id();
             if same && journal.operation == Operation::Apply && journal.phase != Phase::Intent {
@@ -164,7 +164,7 @@ impl Transaction<'_> {
             }
             Err(error) => {
                 // On a broken disk this fails as well; then recovery does it. The first cause is what is told.
-                self.give_up(journal).ok();
+                self.give_up(journal).and_then(|()| self.forget(earlier.as_ref(), &error)).ok();
                 Err(error.into())
             }
         }
@@ -208,6 +208,16 @@ impl Transaction<'_> {
         match journal.supersedes.take() {
             Some(waits) => self.begin(&waits),
             None => self.enter(&mut journal, Phase::RolledBack),
+        }
+    }
+
+    /// What turned out not to be what was verified is refused, and a refusal leaves the journal as it found it (DESIGN
+    /// §12). One that was unfinished is closed for good.
+    fn forget(&self, earlier: Option<&Journal>, error: &StageError) -> Result<(), DiskError> {
+        match (error, earlier) {
+            (StageError::Refused(_), None) => self.root.remove_journal(),
+            (StageError::Refused(_), Some(earlier)) if earlier.phase.is_final() => self.root.write_journal(earlier),
+            (StageError::Refused(_) | StageError::Disk(_) | StageError::Canonical(_), _) => Ok(()),
         }
     }
 
