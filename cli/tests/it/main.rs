@@ -18,5 +18,6 @@ mod reconcile;
 mod refusals;
 mod rollback;
 mod saved;
+mod selftest;
 mod status;
 mod world;
