@@ -21,6 +21,7 @@ mod refusals;
 mod revocation;
 mod rollback;
 mod saved;
+mod selftest;
 mod sigstore_js;
 mod sockets;
 mod status;
