@@ -60,6 +60,8 @@ pub enum Applied {
     Waiting(Name),
     /// Only the outbox changed.
     Relayed,
+    /// Only the trust root changed, which the caller pinned.
+    Rotated,
 }
 
 /// An apply did not do what it was asked for.
@@ -105,7 +107,8 @@ impl From<CanonicalError> for ApplyError {
 impl Transaction<'_> {
     /// Carries out the plan. An unfinished journal must have been recovered before.
     pub fn run(mut self, request: &mut Request<'_>) -> Result<Applied, ApplyError> {
-        let (switches, relays) = (request.admitted.plan().switches(), request.admitted.plan().relays());
+        let plan = request.admitted.plan();
+        let (switches, relays, rotates) = (plan.switches(), plan.relays(), plan.rotates());
         let manifest = request.admitted.manifest().fingerprint();
         let before = self.root.current().map_err(ApplyError::Refused)?;
         if !switches {
@@ -114,6 +117,7 @@ impl Transaction<'_> {
                     outbox::put(self.root, manifest, &current)?;
                     Ok(Applied::Relayed)
                 }
+                _ if rotates && !request.stage_only => Ok(Applied::Rotated),
                 _ => Ok(Applied::Nothing),
             };
         }

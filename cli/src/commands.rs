@@ -31,7 +31,7 @@ mod rollback;
 mod run;
 mod schema;
 mod show;
-mod sign;
+pub(crate) mod sign;
 mod status;
 mod suspend;
 mod trust;
@@ -48,12 +48,12 @@ pub(crate) enum Command {
     /// Build, fingerprint or verify a lock.
     #[command(subcommand)]
     Lock(lock::Command),
-    /// Build a policy bundle.
+    /// Policy bundles, and overrides.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Make a signing key pair (cosign's encrypted format).
     Keygen(keygen::Args),
-    /// Make a trust root.
+    /// Trust roots and revocation lists: make, rotate, look at, import.
     #[command(subcommand)]
     Trust(trust::Command),
     /// Sign a document: adds one line to its `.sigstore.jsonl`.
@@ -120,7 +120,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Lock(command) => lock::run(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Keygen(args) => keygen::run(&args),
-        Command::Trust(command) => trust::run(&command),
+        Command::Trust(command) => trust::run(&command, global),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args, global),
         Command::Init(args) => init::run(&args, global),

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_reconciler::{Actor, Options, Prepared, Reach, Source};
+use autonomy_reconciler::{Actor, Asked, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
-use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time};
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, StateManifest, Time, set};
 use autonomy_stateroot::hold::Suspension;
 use autonomy_stateroot::{SetSource, StateRoot, layout, read_capped};
+use autonomy_trust::Signed;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
 use crate::Global;
+use crate::commands::sign::signatures_of;
 use crate::failure::Failure;
 use crate::{files, ui};
 
@@ -121,13 +123,15 @@ pub(crate) fn facts(root: &StateRoot, now: Option<Time>, verify_content: bool) -
 pub(crate) fn prepared(
     root: &StateRoot,
     source: &Opened,
+    by: Option<&SignedFile>,
     now: Option<Time>,
     verify_content: bool,
 ) -> Result<Prepared, Failure> {
     let bar = hashing();
     let progress = |done, total| advance(&bar, done, total);
     let options = options(now.unwrap_or_else(clock), verify_content, &progress);
-    let prepared = autonomy_reconciler::prepare(root, source.set(), &options);
+    let asked = Asked { saved: None, policy_override: by.map(SignedFile::signed) };
+    let prepared = autonomy_reconciler::prepare_as(root, source.set(), &asked, &options);
     bar.finish_and_clear();
     Ok(prepared?)
 }
@@ -141,6 +145,26 @@ pub(crate) fn facts_file(path: &Path) -> Result<Facts, Failure> {
         let at = |reason: Reason| Reason { message: format!("{}: {}", path.display(), reason.message), ..reason };
         Reasons::new(reasons.as_slice().iter().cloned().map(at).collect()).unwrap_or(reasons).into()
     })
+}
+
+/// A document and the signatures beside it.
+pub(crate) struct SignedFile {
+    bytes: Vec<u8>,
+    signatures: Vec<u8>,
+}
+
+impl SignedFile {
+    /// Both, to be verified.
+    pub(crate) fn signed(&self) -> Signed<'_> {
+        Signed { bytes: &self.bytes, signatures: &self.signatures }
+    }
+}
+
+/// Reads a policy override. Without its signature file it is signed by nobody: that is what the verifier then says.
+pub(crate) fn override_file(path: &Path) -> Result<SignedFile, Failure> {
+    let bytes = files::read(path, MAX_DOCUMENT_BYTES as u64)?;
+    let signatures = files::read_if_there(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    Ok(SignedFile { bytes, signatures })
 }
 
 /// Who runs this process.

@@ -53,6 +53,9 @@ impl Watcher {
                 ("applied", format!("{}. {generation} is active and the last known good.", self.word))
             }
             Applied::Waiting(generation) => ("waiting", format!("{}. {}", self.word, waits(root, generation))),
+            Applied::Rotated => {
+                ("rotated", "The newer trust root is pinned. The active generation did not change.".to_owned())
+            }
             Applied::Relayed => ("relayed", "Put into the outbox. The active generation did not change.".to_owned()),
         };
         if self.json {

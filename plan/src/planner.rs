@@ -25,6 +25,26 @@ pub struct Desired<'a> {
     pub policy_semver: Option<&'a str>,
     /// The generation that is returned to; `None` when the manifest comes with a set.
     pub returns_to: Option<&'a Name>,
+    /// Whether role `offline` alone signed it.
+    pub offline: bool,
+    /// The newer trust root that the set brings, and under which it was verified.
+    pub rotates_to: Option<Rotation>,
+}
+
+impl<'a> Desired<'a> {
+    /// A manifest with nothing beside it.
+    pub fn new(manifest: &'a StateManifest, fingerprint: Blake3) -> Self {
+        Self { manifest, fingerprint, policy_semver: None, returns_to: None, offline: false, rotates_to: None }
+    }
+}
+
+/// A newer trust root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// Its version.
+    pub version: u64,
+    /// BLAKE3 of its bytes.
+    pub root: Blake3,
 }
 
 /// Why no plan could be made.
@@ -82,6 +102,11 @@ impl Plan {
         self.doc.steps.iter().any(|step| step.reason.code == why::Why::RollbackAsked.as_str())
     }
 
+    /// Whether a newer trust root is pinned.
+    pub fn rotates(&self) -> bool {
+        self.doc.steps.iter().any(|step| step.address == steps::TRUST_ROOT)
+    }
+
     /// Whether the manifest goes on to peers.
     pub fn relays(&self) -> bool {
         self.doc.steps.iter().any(|step| step.action == Action::Relay)
@@ -137,6 +162,7 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
     drift.sort();
 
     let mut work = Vec::new();
+    steps::trust(desired, bound, &mut work);
     if switches {
         steps::artifacts(manifest, change, &drift, &mut work)?;
         steps::parts(desired, change, &drift, &mut work);
@@ -166,6 +192,7 @@ pub fn refresh(facts: &Facts) -> Result<Option<PlanDoc>, PlanError> {
         channel: None,
         name: current.stream.clone(),
         release: current.release.clone(),
+        offline: false,
     };
     let forecast = Forecast { policy: "unchanged".to_owned(), ..Forecast::default() };
     document(manifest, bound, Vec::new(), forecast).map(Some)
@@ -219,6 +246,7 @@ fn planned_manifest(desired: &Desired<'_>) -> PlannedManifest {
         channel: metadata.channel.clone(),
         name: metadata.name.clone(),
         release: spec.release.version.to_string(),
+        offline: desired.offline,
     }
 }
 

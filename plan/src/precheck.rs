@@ -11,9 +11,12 @@ use autonomy_schema::reason::{Code, Reason};
 use crate::planner::Plan;
 use crate::render::bytes;
 
-/// The platform's findings, sorted. A plan without changes has none.
+/// The platform's findings, sorted. A plan without changes has none, save that what runs is revoked.
 pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
+    if let Some(sentence) = facts.bound.revoked_sentence() {
+        verdicts.push(Verdict::noted(Code::Revoked.as_str(), sentence));
+    }
     if !plan.has_changes() {
         return verdicts;
     }

@@ -15,6 +15,8 @@ use crate::why::{self, Why};
 
 /// Address of the switch.
 pub(crate) const GENERATION: &str = "generation";
+/// Address of the trust root.
+pub(crate) const TRUST_ROOT: &str = "trust.root";
 /// Address prefix of artifacts.
 pub(crate) const ARTIFACT: &str = "artifact.";
 
@@ -55,6 +57,20 @@ fn repair(address: String, drift: &Drift) -> Step {
     let shown = |value: &str| if value.is_empty() { Fields::new() } else { fields([(field, value.to_owned())]) };
     let reason = StepReason { remedy: None, ..why::of_drift(drift) };
     Step { action, address, reason, before: shown(&drift.actual), after: shown(&drift.expected) }
+}
+
+/// The newer trust root that comes with the set: pinned first, as the rest was verified under it.
+pub(crate) fn trust(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<Step>) {
+    let Some(rotation) = desired.rotates_to else { return };
+    let shown = |version: u64, root: Blake3| fields([("root", root.to_string()), ("version", version.to_string())]);
+    let text = "a threshold of the pinned root's keys signed a newer one, and so on to this one";
+    steps.push(Step {
+        action: Action::Update,
+        address: TRUST_ROOT.to_owned(),
+        reason: Why::RootRotated.because(text, "trust.rootVersion"),
+        before: shown(bound.trust.root_version, bound.trust.root),
+        after: shown(rotation.version, rotation.root),
+    });
 }
 
 /// What one artifact is, as fields.

@@ -2,9 +2,10 @@
 
 use autonomy_plan::Plan;
 use autonomy_schema::StateManifest;
-use autonomy_schema::digest::Sha256;
+use autonomy_schema::digest::{Blake3, Sha256};
 use autonomy_schema::facts::Facts;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
+use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::reason::{Code, Reason, Reasons};
 use autonomy_trust::Verified;
 use serde::Serialize;
@@ -58,13 +59,31 @@ impl AdmittedPlan {
     }
 }
 
+/// What the policy said, with an override: a denial is still told, and refuses no more. An override for another manifest
+/// changes nothing.
+pub fn overridden(policy: Vec<Verdict>, by: &Verified<PolicyOverride>, manifest: Blake3) -> Vec<Verdict> {
+    if by.document().manifest != manifest {
+        return policy;
+    }
+    let pass = |verdict: Verdict| {
+        if verdict.ok {
+            return verdict;
+        }
+        let Verdict { code, message, .. } = verdict;
+        let (keys, why) = (by.signers().len(), &by.document().reason);
+        Verdict::noted("overridden", format!("{code}: {message}; overridden by {keys} root keys: {why}"))
+    };
+    policy.into_iter().map(pass).collect()
+}
+
 /// Admits a plan if it is for this manifest and these facts, nothing of it is blocked, and the policy of the node says
-/// yes. Every reason against it is told.
+/// yes, or a threshold of the root keys overrides it for this manifest. Every reason against it is told.
 pub fn admit(
     plan: Plan,
     manifest: Verified<StateManifest>,
     facts: &Facts,
     bundle: &Bundle,
+    by: Option<&Verified<PolicyOverride>>,
 ) -> Result<AdmittedPlan, Reasons> {
     let mut reasons = plan.blocked();
     let doc = plan.doc();
@@ -82,6 +101,10 @@ pub fn admit(
     // A plan that does not fit is refused without being shown to the policy.
     if reasons.is_empty() {
         let policy = verdicts(bundle, manifest.document(), doc, facts);
+        let policy = match by {
+            Some(by) => overridden(policy, by, manifest.fingerprint()),
+            None => policy,
+        };
         reasons = autonomy_plan::verdict_reasons(&Verdicts { precheck: Vec::new(), policy });
     }
     Reasons::check(reasons)?;

@@ -25,7 +25,7 @@ mod decide;
 mod engine;
 mod recursion;
 
-pub use admit::{AdmittedPlan, Asked, admit, asked, question, verdicts};
+pub use admit::{AdmittedPlan, Asked, admit, asked, overridden, question, verdicts};
 pub use build::{BuildError, BuildOptions, build};
 pub use bundle::{Bundle, BundleError, PolicyManifest};
 pub use compare::{Comparison, compare};

@@ -2,10 +2,12 @@
 
 use autonomy_apply::transaction::Request;
 use autonomy_apply::{Applied, ApplyError, Observer, Recovery, ServiceRunner, Transaction};
-use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
+use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
-use autonomy_stateroot::{SetSource, StatCache, StateRoot};
-use autonomy_trust::{Signed, verify_lock, verify_manifest};
+use autonomy_stateroot::trust::RootBytes;
+use autonomy_stateroot::{ActivationLock, SetSource, StatCache, StateRoot};
+use autonomy_trust::{PinnedRoot, Signed, Verified, verify_lock, verify_manifest, verify_override};
 use serde_json::{Value, json};
 
 use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
@@ -31,6 +33,9 @@ pub struct Approval<'a> {
     /// Who listens.
     pub observer: &'a mut dyn Observer,
 }
+
+/// Most overridden denials that one record names.
+const MAX_DENIALS: usize = 20;
 
 /// What an apply did.
 #[derive(Debug)]
@@ -86,7 +91,9 @@ pub fn apply(
     let refuse = |reasons: Reasons| refuse(with_return(reasons, &recovery));
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
-    let fresh = judge_again(root, prepared.set, &approved, options).map_err(refuse)?;
+    let pinned = crate::roots::pinned_root(root)?;
+    let trust = prepared.trust.clone();
+    let fresh = judge_again(root, prepared, &approved, options).map_err(refuse)?;
     let (overridden, reasons) = split(fresh.reasons(), now_anyway);
     Reasons::check(reasons).map_err(refuse)?;
     let plan_id = fresh.plan.id();
@@ -96,13 +103,21 @@ pub fn apply(
     }
     let question = decisions::question(&fresh.set, &fresh.plan, &fresh.facts);
     let VerifiedSet { manifest, lock, policy, .. } = fresh.set;
-    let admitted = autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle).map_err(refuse)?;
+    let admitted =
+        autonomy_policy::admit(fresh.plan, manifest, &fresh.facts, &fresh.bundle, fresh.by.as_ref()).map_err(refuse)?;
     let mut detail = told(admitted.plan().doc(), admitted.manifest());
     detail.insert("origin".to_owned(), json!({ "source": source.describe(), "revision": source.revision() }));
     if !overridden.is_empty() {
         detail.insert("overridden".to_owned(), json!(overridden));
     }
+    if let Some(by) = &fresh.by {
+        detail.insert("policyOverride".to_owned(), told_override(by, &fresh.verdicts));
+    }
     recorder.begin(Value::Object(detail))?;
+    if !stage_only && let Err(reasons) = pin(root, &held, &pinned, &trust) {
+        let warning = recorder.end("failed", json!({ "plan": plan_id, "reasons": reasons.as_slice() }));
+        return Err(ApplyFailure::refused(reasons, warning));
+    }
     let mut cache = known(root, options);
     let mut request = Request { set: source, admitted, lock: &lock, policy: &policy, stage_only, cache: &mut cache };
     let result = Transaction { root, held: &held, runner, observer: &mut recorder }.run(&mut request);
@@ -143,11 +158,34 @@ pub(crate) fn failed(error: ApplyError, plan_id: Blake3, recorder: &mut Recorder
     ApplyFailure { reasons, returned_to, warning }
 }
 
+/// What the records keep of a policy override: who signed it, why, and what it overrode.
+fn told_override(by: &Verified<PolicyOverride>, verdicts: &Verdicts) -> Value {
+    let overridden = verdicts.policy.iter().filter(|verdict| verdict.code == "overridden");
+    let denials: Vec<&str> = overridden.map(|verdict| verdict.message.as_str()).take(MAX_DENIALS).collect();
+    json!({
+        "override": by.fingerprint(), "signers": by.signers(), "reason": by.document().reason, "denials": denials,
+    })
+}
+
+/// Pins the roots that lead to the one by which the set was verified, one after the other.
+pub(crate) fn pin(
+    root: &StateRoot,
+    held: &ActivationLock,
+    pinned: &PinnedRoot,
+    newest: &PinnedRoot,
+) -> Result<(), Reasons> {
+    for step in crate::roots::steps(pinned, newest) {
+        let next = RootBytes { bytes: step.bytes().to_vec(), signatures: step.signatures().to_vec() };
+        root.pin_root(held, &next)?;
+    }
+    Ok(())
+}
+
 /// What the closing record of a change says.
 pub(crate) fn ended(plan_id: Blake3, applied: &Applied) -> Value {
     let generation = match applied {
         Applied::Active(generation) | Applied::Waiting(generation) | Applied::Staged(generation) => Some(generation),
-        Applied::Nothing | Applied::Relayed => None,
+        Applied::Nothing | Applied::Relayed | Applied::Rotated => None,
     };
     json!({ "plan": plan_id, "generation": generation })
 }
@@ -165,27 +203,38 @@ pub(crate) fn outcome(applied: &Applied) -> &'static str {
         Applied::Active(_) => "applied",
         Applied::Waiting(_) => "waiting",
         Applied::Relayed => "relayed",
+        Applied::Rotated => "rotated",
     }
 }
 
 /// The same judgement as before, on the state as it is under the lock.
 fn judge_again(
     root: &StateRoot,
-    set: VerifiedSet,
+    prepared: Prepared,
     approved: &PlanDoc,
     options: &Options<'_>,
 ) -> Result<Judged, Reasons> {
+    let Prepared { set, trust, by, .. } = prepared;
     let mut loaded = load(root)?;
     let facts = look(root, options)?;
     let fingerprint = set.manifest.fingerprint();
     autonomy_plan::check_binding(approved, fingerprint, &facts)?;
     loaded.prove(&facts);
+    // The binding holds, so the pinned root is the one from which this one was reached.
+    loaded.adopt(trust);
     let context = loaded.context(options.clock, purpose(root, set.manifest.bytes())?);
     let signed = Signed { bytes: set.manifest.bytes(), signatures: set.manifest.signatures() };
     let manifest = verify_manifest(signed, &context)?;
     let lock = Signed { bytes: set.lock.bytes(), signatures: set.lock.signatures() };
     let lock = verify_lock(lock, &manifest, &context)?;
-    let fresh = judge(root, VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() }, facts)?;
+    loaded.check_offline(&manifest)?;
+    let by = by.map(|by| {
+        let signed = Signed { bytes: by.bytes(), signatures: by.signatures() };
+        verify_override(signed, fingerprint, &context)
+    });
+    let by = by.transpose()?;
+    let set = VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() };
+    let fresh = judge(root, set, facts, loaded.rotates, by)?;
     if fresh.plan.id() == approved.plan_id {
         return Ok(fresh);
     }

@@ -59,6 +59,8 @@ pub enum Outcome {
     Applied(Name),
     /// The set went into the outbox.
     Relayed,
+    /// A newer trust root was pinned; the generation is the same.
+    Rotated,
     /// The node has what the source says.
     Unchanged,
     /// Nothing moved since the round before.
@@ -81,6 +83,7 @@ impl Outcome {
         match self {
             Outcome::Applied(_) => "applied",
             Outcome::Relayed => "relayed",
+            Outcome::Rotated => "rotated",
             Outcome::Unchanged => "unchanged",
             Outcome::Idle => "idle",
             Outcome::Returned(_) => "returned",
@@ -99,7 +102,7 @@ impl Outcome {
             | Outcome::Refused(reasons)
             | Outcome::Failed(reasons)
             | Outcome::Superseded(reasons) => Some(reasons),
-            Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged | Outcome::Idle => None,
+            Outcome::Applied(_) | Outcome::Relayed | Outcome::Rotated | Outcome::Unchanged | Outcome::Idle => None,
         }
     }
 
@@ -251,6 +254,7 @@ impl<'a> Follower<'a> {
             attempt.warning = note_refused_set(root, source, actor, reasons);
         })?;
         attempt.window.clone_from(&prepared.set.manifest.document().spec.window);
+        attempt.warning = prepared.facts.bound.revoked_sentence();
         if let Some(reasons) = Reasons::new(prepared.reasons()) {
             // A closed window is no event: it closes every day.
             if !matches!(Outcome::of_refusal(reasons.clone()), Outcome::Held(_)) {
@@ -267,10 +271,11 @@ impl<'a> Follower<'a> {
         });
         match result {
             Ok(done) => {
-                attempt.warning = done.warning;
+                attempt.warning = done.warning.or(attempt.warning.take());
                 Ok(match done.applied {
                     Applied::Nothing => Outcome::Unchanged,
                     Applied::Relayed => Outcome::Relayed,
+                    Applied::Rotated => Outcome::Rotated,
                     Applied::Active(generation) | Applied::Waiting(generation) | Applied::Staged(generation) => {
                         Outcome::Applied(generation)
                     }
@@ -310,7 +315,7 @@ impl<'a> Follower<'a> {
     fn settle(&mut self, attempt: &Attempt, outcome: &Outcome) {
         let again = match outcome {
             Outcome::Idle => return,
-            Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged => {
+            Outcome::Applied(_) | Outcome::Relayed | Outcome::Rotated | Outcome::Unchanged => {
                 self.tries.succeeded();
                 Again::WhenMoved
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use autonomy_plan::{Desired, Origin, Plan};
+use autonomy_plan::{Desired, Origin, Plan, Rotation};
 use autonomy_policy::Bundle;
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
@@ -15,7 +15,8 @@ use autonomy_schema::{Code, Reason, Reasons, Sha256, StateManifest, Time};
 use autonomy_stateroot::{SetSource, StatCache};
 use autonomy_trust::{Context, PinnedRoot, Purpose, draft_reasons};
 
-use crate::set::{Draft, SetCheck, learn, read_draft, verify_set};
+use crate::roots::{self, floors_under};
+use crate::set::{SetCheck, learn, read_draft, verify_set};
 
 /// What is at hand beside the set.
 pub struct Foresight<'a> {
@@ -78,11 +79,19 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &mut Foresight<'_>
     let draft = read_draft(source)?;
     let repairs = facts.bound.current.as_ref().is_some_and(|current| current.manifest == draft.fingerprint);
     let mut notes = Vec::new();
+    let (mut offline, mut rotates_to) = (false, None);
     if let Some(Trust { root, hashed }) = &mut how.trust {
         let purpose = if repairs { Purpose::Repair } else { Purpose::Change };
-        let context = Context { root, floors: &floors, clock, released: released_at(), node: Some(&node), purpose };
+        let newest = roots::newest(source, root)?;
+        let known = facts.bound.trust.root_version;
+        rotates_to = Some(Rotation { version: newest.document().version, root: newest.fingerprint() })
+            .filter(|rotation| rotation.version > known);
+        let floors = floors_under(&floors, &newest);
+        let context =
+            Context { root: &newest, floors: &floors, clock, released: released_at(), node: Some(&node), purpose };
         let check = SetCheck { set: source, context: &context, cache: &*hashed, progress: &|_, _| {} };
         let set = verify_set(&check)?;
+        offline = set.manifest.is_offline();
         learn(hashed, &set.learned);
         if set.manifest.fingerprint() != draft.fingerprint {
             return Err(Reason::new(Code::StalePlan, "the set changed while it was read").into());
@@ -95,7 +104,8 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &mut Foresight<'_>
         let message = "signatures were not checked here, as no trust root was given; the node checks them itself";
         notes.push(Verdict::noted("not_verified", message));
     }
-    let (doc, plan) = judge(source, &draft, &facts, how, notes)?;
+    let desired = Desired { offline, rotates_to, ..Desired::new(&draft.manifest, draft.fingerprint) };
+    let (doc, plan) = judge(source, &draft.policy, desired, &facts, how, notes)?;
     let mut reasons = plan.blocked();
     reasons.extend(autonomy_plan::verdict_reasons(&doc.verdicts));
     reasons.sort();
@@ -105,15 +115,16 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &mut Foresight<'_>
 
 fn judge(
     source: &dyn SetSource,
-    draft: &Draft,
+    policy: &[u8],
+    desired: Desired<'_>,
     facts: &Facts,
     how: &Foresight<'_>,
     notes: Vec<Verdict>,
 ) -> Result<(PlanDoc, Plan), Reasons> {
-    let Draft { manifest, fingerprint, policy, .. } = draft;
+    let manifest = desired.manifest;
     let incoming = Bundle::load(policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
     let version = incoming.manifest().policy_bundle_version.to_string();
-    let desired = Desired { manifest, fingerprint: *fingerprint, policy_semver: Some(&version), returns_to: None };
+    let desired = Desired { policy_semver: Some(&version), ..desired };
     let plan = autonomy_plan::plan(&desired, facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let mut precheck = autonomy_plan::prechecks(manifest, &plan, facts);
     precheck.extend(notes);

@@ -4,20 +4,21 @@ use std::io::Read as _;
 use std::path::Path;
 
 use autonomy_plan::render::{TextPair, Texts};
-use autonomy_plan::{Desired, Origin, Plan};
+use autonomy_plan::{Desired, Origin, Plan, Rotation};
 use autonomy_policy::Bundle;
-use autonomy_schema::facts::{Facts, GenerationFacts};
+use autonomy_schema::facts::{Facts, RevokedFact, RevokedWhat};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
+use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::version::released_at;
-use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, Time, document, set};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, Time, document, set};
 use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, UnitProbe, collect, layout, read_capped};
-use autonomy_trust::{Context, PinnedRoot, Purpose, Signed};
+use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_manifest, verify_override};
 
 use crate::set::{SetCheck, VerifiedSet, verify_set};
-use crate::{decisions, saved};
+use crate::{decisions, roots, saved};
 
 /// How a plan is made.
 #[derive(Clone, Copy)]
@@ -36,15 +37,56 @@ pub struct Options<'a> {
 
 /// What a state root says of itself before anything is judged.
 pub struct Loaded {
-    /// Who the node is.
-    pub node: Node,
-    /// The pinned trust root.
+    /// Who the node is; `None` away from any node.
+    pub node: Option<Node>,
+    /// The trust root that judges: the pinned one, or a newer one that a set brings.
     pub root: PinnedRoot,
     /// The floors.
     pub floors: Floors,
+    /// Set when `root` is newer than the pinned one.
+    pub(crate) rotates: Option<Rotation>,
 }
 
 impl Loaded {
+    /// Judges by a trust root alone, away from any node: nothing was seen, and nobody is meant.
+    pub fn away(root: PinnedRoot) -> Self {
+        let floors = Floors { root_version: root.document().version, ..Floors::default() };
+        Self { node: None, root, floors, rotates: None }
+    }
+
+    /// The same for a node of which only facts are at hand.
+    #[must_use]
+    pub fn of_node(self, node: Node, floors: Floors) -> Self {
+        Self { node: Some(node), floors, ..self }
+    }
+
+    /// Judges by `newest`, to which the pinned root leads, as if it were pinned already.
+    pub fn adopt(&mut self, newest: PinnedRoot) {
+        if newest.document().version <= self.root.document().version {
+            return;
+        }
+        self.floors = roots::floors_under(&self.floors, &newest);
+        self.rotates = Some(Rotation { version: newest.document().version, root: newest.fingerprint() });
+        self.root = newest;
+    }
+
+    /// Judges by the newest root that the set brings.
+    pub fn adopt_from(&mut self, set: &dyn SetSource) -> Result<(), Reasons> {
+        self.adopt(roots::newest(set, &self.root)?);
+        Ok(())
+    }
+
+    /// Role `offline` alone does not change whom the node trusts, not even by what lies beside its manifest.
+    pub fn check_offline(&self, manifest: &Verified<StateManifest>) -> Result<(), Reasons> {
+        let Some(rotation) = self.rotates.filter(|_| manifest.is_offline()) else { return Ok(()) };
+        let message = format!(
+            "role `offline` alone signed the manifest, and its set brings trust root version {}, which is not pinned here",
+            rotation.version
+        );
+        let reason = Reason::new(Code::RoleMismatch, message);
+        Err(reason.with_remedy("import the roots by themselves first: `autonomy trust import SET`").into())
+    }
+
     /// Floors that somebody lowered beside apply admit nothing that is older than what runs.
     pub(crate) fn prove(&mut self, facts: &Facts) {
         if let Some(current) = &facts.bound.current {
@@ -59,7 +101,7 @@ impl Loaded {
             floors: &self.floors,
             clock,
             released: released_at(),
-            node: Some(&self.node),
+            node: self.node.as_ref(),
             purpose,
         }
     }
@@ -77,6 +119,10 @@ pub struct Prepared {
     pub doc: PlanDoc,
     /// Texts for diffs, which are shown and never stored.
     pub texts: Texts,
+    /// The trust root by which the set was verified: the pinned one, or a newer one that it brings.
+    pub(crate) trust: PinnedRoot,
+    /// What lets it pass although the policy says no.
+    pub(crate) by: Option<Verified<PolicyOverride>>,
 }
 
 impl Prepared {
@@ -91,39 +137,34 @@ impl Prepared {
     }
 }
 
-/// The trust root that the node has pinned.
-pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
-    let (bytes, signatures) = root.trust_root_bytes()?;
-    PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })
-}
-
 /// Reads who the node is, whom it trusts and what it has seen.
 pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
     let node = root.node()?;
-    let pinned = pinned_root(root)?;
-    let floors = root.floors()?.unwrap_or_default();
-    Ok(Loaded { node, root: pinned, floors })
+    let pinned = roots::pinned_root(root)?;
+    // A power cut may have come between a newer root and the floors that follow it.
+    let floors = roots::floors_under(&root.floors()?.unwrap_or_default(), &pinned);
+    Ok(Loaded { node: Some(node), root: pinned, floors, rotates: None })
 }
 
 /// Verifies the set, plans it against the node's state, and asks policy and platform.
 pub fn prepare(root: &StateRoot, source: &dyn SetSource, options: &Options<'_>) -> Result<Prepared, Reasons> {
-    prepare_for(root, source, None, options)
+    prepare_as(root, source, &Asked::default(), options)
 }
 
-/// The same for a plan that was saved: first of all it must still hold.
-pub fn prepare_saved(
-    root: &StateRoot,
-    source: &dyn SetSource,
-    saved: &PlanDoc,
-    options: &Options<'_>,
-) -> Result<Prepared, Reasons> {
-    prepare_for(root, source, Some(saved), options)
+/// What an operator brings beside the set.
+#[derive(Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// The plan that was saved and approved: first of all it must still hold.
+    pub saved: Option<&'a PlanDoc>,
+    /// A policy override.
+    pub policy_override: Option<Signed<'a>>,
 }
 
-fn prepare_for(
+/// The same with a saved plan, or with a policy override.
+pub fn prepare_as(
     root: &StateRoot,
     source: &dyn SetSource,
-    saved: Option<&PlanDoc>,
+    asked: &Asked<'_>,
     options: &Options<'_>,
 ) -> Result<Prepared, Reasons> {
     let mut loaded = load(root)?;
@@ -134,9 +175,10 @@ fn prepare_for(
         loaded.prove(facts);
     }
     let peeked = peek(source, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
-    if let Some(saved) = saved {
+    if let Some(saved) = asked.saved {
         saved::check(root, saved, &peeked, facts.as_ref().map_err(Clone::clone)?)?;
     }
+    loaded.adopt_from(source)?;
     let context = loaded.context(options.clock, purpose(root, &peeked)?);
     let check = SetCheck { set: source, context: &context, cache: &cache, progress: options.progress };
     let set = verify_set(&check)?;
@@ -144,7 +186,11 @@ fn prepare_for(
     if purpose(root, set.manifest.bytes())? != context.purpose {
         return Err(Reason::new(Code::StalePlan, "the set or the active generation changed meanwhile").into());
     }
-    Ok(judge(root, set, facts?)?.shown(root, source))
+    loaded.check_offline(&set.manifest)?;
+    let by = asked.policy_override.map(|signed| verify_override(signed, set.manifest.fingerprint(), &context));
+    let by = by.transpose()?;
+    let Loaded { root: trust, rotates, .. } = loaded;
+    Ok(judge(root, set, facts?, rotates, by)?.shown(root, source, trust))
 }
 
 /// What is known of files, unless every byte shall be read.
@@ -176,7 +222,7 @@ pub(crate) fn purpose(root: &StateRoot, manifest: &[u8]) -> Result<Purpose, Reas
     Ok(if active.as_deref() == Some(manifest) { Purpose::Repair } else { Purpose::Change })
 }
 
-/// The facts of the node.
+/// The facts of the node, with what only a verifier can tell: whether what runs is revoked.
 pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) -> Result<Facts, Reasons> {
     let how = FactOptions {
         clock: options.clock,
@@ -185,7 +231,26 @@ pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) 
         cache,
         units: options.units,
     };
-    collect(root, &how)
+    let mut facts = collect(root, &how)?;
+    if let Some(current) = &mut facts.bound.current {
+        current.revoked = revoked(root, &current.generation, current.manifest);
+    }
+    Ok(facts)
+}
+
+/// Whether the active manifest, or keys that its threshold needs, are on the node's revocation list. A node whose trust
+/// root or floors cannot be read says so elsewhere.
+pub(crate) fn revoked(root: &StateRoot, generation: &Name, manifest: Blake3) -> Option<RevokedFact> {
+    let loaded = load(root).ok().filter(|loaded| loaded.floors.revoked.number > 0)?;
+    let number = loaded.floors.revoked.number;
+    if loaded.floors.revoked.manifests.contains(&manifest) {
+        return Some(RevokedFact { number, what: RevokedWhat::Manifest });
+    }
+    let bytes = generation_file(root, generation, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()?;
+    let signatures = generation_file(root, generation, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES).ok()?;
+    let context = loaded.context(released_at(), Purpose::Rollback);
+    let refusal = verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, &context).err()?;
+    refusal.has(Code::Revoked).then_some(RevokedFact { number, what: RevokedWhat::Keys })
 }
 
 /// A verified set, judged: what apply needs, without what only people read.
@@ -197,11 +262,19 @@ pub(crate) struct Judged {
     pub(crate) bundle: Bundle,
     /// The policy of the set, where another is active and was asked.
     incoming: Option<Bundle>,
-    verdicts: Verdicts,
+    pub(crate) verdicts: Verdicts,
+    /// What lets it pass although the policy says no.
+    pub(crate) by: Option<Verified<PolicyOverride>>,
 }
 
 /// Plans a verified set against facts, and asks policy and platform.
-pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<Judged, Reasons> {
+pub(crate) fn judge(
+    root: &StateRoot,
+    set: VerifiedSet,
+    facts: Facts,
+    rotates_to: Option<Rotation>,
+    by: Option<Verified<PolicyOverride>>,
+) -> Result<Judged, Reasons> {
     let manifest = set.manifest.document();
     let incoming = Bundle::load(&set.policy).map_err(|error| Reason::new(Code::PolicyError, error.to_string()))?;
     let (built, locked) = (&incoming.manifest().policy_bundle_version, &set.lock.document().policy_bundle.semver);
@@ -210,8 +283,12 @@ pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<
         return Err(Reason::new(Code::DigestMismatch, message).into());
     }
     let version = built.to_string();
-    let desired =
-        Desired { manifest, fingerprint: set.manifest.fingerprint(), policy_semver: Some(&version), returns_to: None };
+    let desired = Desired {
+        policy_semver: Some(&version),
+        offline: set.manifest.is_offline(),
+        rotates_to,
+        ..Desired::new(manifest, set.manifest.fingerprint())
+    };
     let plan = autonomy_plan::plan(&desired, &facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let (bundle, incoming) = match active_policy(root, &facts, manifest)? {
         Some(active) => (active, Some(incoming)),
@@ -221,7 +298,10 @@ pub(crate) fn judge(root: &StateRoot, set: VerifiedSet, facts: Facts) -> Result<
     if plan.has_changes() {
         verdicts.policy = autonomy_policy::verdicts(&bundle, manifest, plan.doc(), &facts);
     }
-    Ok(Judged { set, facts, plan, bundle, incoming, verdicts })
+    if let Some(by) = &by {
+        verdicts.policy = autonomy_policy::overridden(verdicts.policy, by, set.manifest.fingerprint());
+    }
+    Ok(Judged { set, facts, plan, bundle, incoming, verdicts, by })
 }
 
 /// Whether a reason only holds a change for a time, and so may be overridden by somebody who answers for it.
@@ -243,14 +323,14 @@ impl Judged {
     }
 
     /// With what people read: differences of texts, and what is proved about a changed policy.
-    fn shown(self, root: &StateRoot, source: &dyn SetSource) -> Prepared {
-        let Self { set, facts, plan, bundle, incoming, verdicts } = self;
+    fn shown(self, root: &StateRoot, source: &dyn SetSource, trust: PinnedRoot) -> Prepared {
+        let Self { set, facts, plan, bundle, incoming, verdicts, by } = self;
         let texts = texts(root, set.manifest.document(), &facts, &bundle, incoming.as_ref());
         let proof = incoming.as_ref().and_then(|incoming| decisions::proof(root, &bundle, incoming));
         let (name, revision) = (source.describe(), source.revision());
         let origin = Origin { source: Some(&name), revision: revision.as_deref() };
         let doc = autonomy_plan::report(&plan, verdicts, origin, proof);
-        Prepared { set, facts, plan, doc, texts }
+        Prepared { set, facts, plan, doc, texts, trust, by }
     }
 }
 
@@ -267,7 +347,7 @@ fn active_policy(root: &StateRoot, facts: &Facts, incoming: &StateManifest) -> R
     if current.policy == incoming.spec.policy.digest {
         return Ok(None);
     }
-    let bytes = generation_file(root, current, set::POLICY, set::MAX_POLICY_BYTES)?;
+    let bytes = generation_file(root, &current.generation, set::POLICY, set::MAX_POLICY_BYTES)?;
     if Sha256::of(&bytes) != current.policy {
         let message = "the active policy bundle is damaged, so nobody can be asked; apply the active set again first";
         return Err(Reason::new(Code::PolicyError, message).into());
@@ -275,13 +355,8 @@ fn active_policy(root: &StateRoot, facts: &Facts, incoming: &StateManifest) -> R
     Bundle::load(&bytes).map(Some).map_err(|error| Reason::new(Code::PolicyError, error.to_string()).into())
 }
 
-fn generation_file(
-    root: &StateRoot,
-    generation: &GenerationFacts,
-    name: &'static str,
-    cap: u64,
-) -> Result<Vec<u8>, Reasons> {
-    let path = layout::generation(&generation.generation).join(&RelPath::fixed(name));
+fn generation_file(root: &StateRoot, generation: &Name, name: &'static str, cap: u64) -> Result<Vec<u8>, Reasons> {
+    let path = layout::generation(generation).join(&RelPath::fixed(name));
     let bytes = read_capped(root.disk(), &path, cap).map_err(|error| error.to_reason())?;
     bytes.ok_or_else(|| Reason::new(Code::CorruptState, format!("`{path}` is missing")).into())
 }
@@ -298,7 +373,7 @@ fn texts(
     if let Some(current) = &facts.bound.current {
         let after = manifest.spec.relay.edge_toml();
         if current.edge != Blake3::of(after.as_bytes())
-            && let Ok(before) = generation_file(root, current, "edge.toml", 1 << 20)
+            && let Ok(before) = generation_file(root, &current.generation, "edge.toml", 1 << 20)
         {
             pairs.push(TextPair {
                 address: "edge.toml".to_owned(),

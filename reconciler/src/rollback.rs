@@ -67,12 +67,7 @@ fn plan_return(root: &StateRoot, to: &Name, facts: &Facts, options: &Options<'_>
         return Err(reason.with_remedy("run `autonomy fsck --repair`, or return to another generation").into());
     }
     let manifest = examined.manifest;
-    let desired = Desired {
-        manifest: manifest.document(),
-        fingerprint: manifest.fingerprint(),
-        policy_semver: None,
-        returns_to: Some(to),
-    };
+    let desired = Desired { returns_to: Some(to), ..Desired::new(manifest.document(), manifest.fingerprint()) };
     let plan = autonomy_plan::plan(&desired, facts).map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let mut verdicts =
         Verdicts { precheck: autonomy_plan::prechecks(manifest.document(), &plan, facts), policy: Vec::new() };

@@ -10,6 +10,8 @@ use autonomy_stateroot::{Identity, SetSource, SourceFile, SourceKind, StatCache}
 use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
 use sha2::Digest as _;
 
+use crate::roots;
+
 /// Bytes read at once while hashing.
 const BUFFER: usize = 128 << 10;
 
@@ -70,6 +72,8 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
         with(&reasons, signed(set::MANIFEST, set::MANIFEST_SIGNATURES, document::MAX_DOCUMENT_BYTES))?;
     let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
     compare(manifest.document(), &files, &mut reasons);
+    let versions = files.keys().filter_map(|name| set::root_version(name.strip_prefix("roots/")?));
+    reasons.extend(roots::strays(check.set, set::ROOTS, versions, check.context.root));
     let lock = signed(set::LOCK, set::LOCK_SIGNATURES, document::MAX_DOCUMENT_BYTES).and_then(|(bytes, signatures)| {
         verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
     });

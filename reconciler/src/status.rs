@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use autonomy_schema::facts::RevokedFact;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Journal, Moment, Phase, Verdict};
 use autonomy_schema::node::Node;
@@ -12,6 +13,7 @@ use autonomy_stateroot::{Holder, StateRoot};
 
 use crate::generations::manifest_of;
 use crate::history::{Act, history};
+use crate::judge::revoked;
 use crate::recovery::{Awaiting, awaiting};
 
 /// The active generation, as its manifest says it.
@@ -27,6 +29,8 @@ pub struct Running {
     pub serial: u64,
     /// Its release version.
     pub release: String,
+    /// Set when it is revoked.
+    pub revoked: Option<RevokedFact>,
 }
 
 /// How old is what the node was last told to be.
@@ -216,6 +220,7 @@ fn running(
         stream: metadata.name,
         serial: metadata.serial,
         release: manifest.spec.release.version.to_string(),
+        revoked: revoked(root, generation, fingerprint),
     };
     Some((running, intent))
 }

@@ -119,6 +119,41 @@ pub struct FloorFacts {
     pub revocation_number: u64,
 }
 
+/// The active generation is revoked. It runs on; policies, people and the next change are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedFact {
+    /// Number of the revocation list.
+    pub number: u64,
+    /// What it names.
+    pub what: RevokedWhat,
+}
+
+impl RevokedFact {
+    /// What people are told of it.
+    pub fn sentence(&self, manifest: Blake3, serial: u64) -> String {
+        let subject = match self.what {
+            RevokedWhat::Manifest => "the active manifest is",
+            RevokedWhat::Keys => "keys that the active manifest's threshold needs are",
+        };
+        format!(
+            "{subject} on revocation list {}; blake3:{}… (serial {serial}) keeps running until another one is applied",
+            self.number,
+            manifest.short()
+        )
+    }
+}
+
+/// What a revocation list names of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RevokedWhat {
+    /// The manifest itself.
+    Manifest,
+    /// So many of its signers that the others are too few.
+    Keys,
+}
+
 /// The active generation, as its manifest says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -137,6 +172,9 @@ pub struct GenerationFacts {
     pub lock: Blake3,
     /// SHA-256 of its policy bundle.
     pub policy: crate::digest::Sha256,
+    /// Set when a revocation list names it, or keys without which its threshold is not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<RevokedFact>,
     /// BLAKE3 of its `edge.toml`.
     pub edge: Blake3,
     /// Its artifacts, sorted by path.
@@ -275,6 +313,12 @@ pub struct ObservedFacts {
 }
 
 impl BoundFacts {
+    /// What people are told when the active manifest is revoked.
+    pub fn revoked_sentence(&self) -> Option<String> {
+        let current = self.current.as_ref()?;
+        current.revoked.as_ref().map(|revoked| revoked.sentence(current.manifest, current.serial))
+    }
+
     /// The fingerprint that plans are bound to.
     pub fn fingerprint(&self) -> Result<Blake3, CanonicalError> {
         canonical::fingerprint(self)
@@ -314,6 +358,9 @@ impl BoundFacts {
             put("current.release".to_owned(), current.release.clone());
             put("current.lock".to_owned(), current.lock.to_string());
             put("current.policy".to_owned(), current.policy.to_string());
+            if let Some(revoked) = &current.revoked {
+                put("current.revoked".to_owned(), revoked.number.to_string());
+            }
             put("current.edge".to_owned(), current.edge.to_string());
             put("current.artifacts".to_owned(), canonical::fingerprint(&current.artifacts)?.to_string());
         }

@@ -9,6 +9,7 @@ use crate::digest::Blake3;
 use crate::document::Document;
 use crate::manifest::{Revoked, is_default};
 use crate::path::Name;
+use crate::root::TrustRoot;
 use crate::time::Time;
 use crate::version::{ApiVersion, Kind};
 
@@ -69,11 +70,24 @@ impl Floors {
     pub fn raised_by(&self, manifest: &crate::manifest::StateManifest, fingerprint: Blake3) -> Self {
         let metadata = &manifest.metadata;
         let mut floors = self.proven_by(&metadata.name, metadata.serial, fingerprint);
-        if manifest.spec.revoked.number > floors.revoked.number {
-            floors.revoked = manifest.spec.revoked.clone();
-        }
+        floors = floors.revoking(&manifest.spec.revoked);
         floors.time_mark = floors.time_mark.max(Some(metadata.issued_at));
         floors
+    }
+
+    /// These floors and, at the least, what a manifest proves that was admitted here. `reset` is the earliest time to which a
+    /// trust root of this node brought the mark down: no manifest proves a mark above it, as it may be the very one that
+    /// had lifted it too far.
+    #[must_use]
+    pub fn witnessed_by(
+        &self,
+        manifest: &crate::manifest::StateManifest,
+        fingerprint: Blake3,
+        reset: Option<Time>,
+    ) -> Self {
+        let issued = manifest.metadata.issued_at;
+        let mark = self.time_mark.max(Some(reset.map_or(issued, |reset| issued.min(reset))));
+        Self { time_mark: mark, ..self.raised_by(manifest, fingerprint) }
     }
 
     /// These floors and, at the least, what a generation that is active here proves that the node has seen. Floors that
@@ -96,13 +110,36 @@ impl Floors {
         for (stream, floor) in &other.streams {
             floors = floors.proven_by(stream, floor.serial, floor.manifest);
         }
-        if other.revoked.number > floors.revoked.number {
-            floors.revoked = other.revoked.clone();
-        }
+        floors = floors.revoking(&other.revoked);
         floors.promoted |= other.promoted;
         floors.stream = floors.stream.or_else(|| other.stream.clone());
         floors.time_mark = floors.time_mark.max(other.time_mark);
         floors.root_version = floors.root_version.max(other.root_version);
+        floors
+    }
+
+    /// These floors under a newer trust root: its version, and its reset of a poisoned time mark, the only way by which
+    /// the mark ever comes down. Nothing under a root that was seen before, so that a reset happens once.
+    #[must_use]
+    pub fn under(&self, root: &TrustRoot) -> Self {
+        let mut floors = self.clone();
+        if root.version > self.root_version {
+            floors.root_version = root.version;
+            floors.time_mark = match (floors.time_mark, root.reset_time_mark) {
+                (Some(mark), Some(reset)) => Some(mark.min(reset)),
+                (mark, _) => mark,
+            };
+        }
+        floors
+    }
+
+    /// These floors after a revocation list came by itself; a list that is not newer changes nothing.
+    #[must_use]
+    pub fn revoking(&self, list: &Revoked) -> Self {
+        let mut floors = self.clone();
+        if list.number > floors.revoked.number {
+            floors.revoked = list.clone();
+        }
         floors
     }
 

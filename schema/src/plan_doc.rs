@@ -71,6 +71,9 @@ pub struct PlannedManifest {
     pub name: Name,
     /// Release version.
     pub release: String,
+    /// Whether role `offline` alone signed it: it was made in the field.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub offline: bool,
 }
 
 /// A difference that was found, and what it means.

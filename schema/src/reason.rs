@@ -88,7 +88,7 @@ codes! {
     RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";
     Revoked "revoked" 3 "The manifest or a key that signed it is revoked." "sign a new manifest with valid keys";
-    RoleMismatch "role_mismatch" 3 "The document's `kind` is not the one expected here, so signatures for it prove nothing here." "check which file is which";
+    RoleMismatch "role_mismatch" 3 "The document's `kind` is not the one expected here, so signatures for it prove nothing here; or the role that signed it may not do what it says." "check which file is which";
     RootForked "root_forked" 3 "Two trust roots claim the same version with different bytes." "find out which one is real before anything else";
     RootGap "root_gap" 3 "A trust root version between the pinned one and the needed one is missing." "import every root in between with `autonomy trust import`";
     RootSignature "root_signature" 3 "A trust root is not signed by a threshold of its own and of its predecessor's root keys." "collect the missing root signatures";

@@ -23,6 +23,10 @@ pub const TREES: &str = "trees";
 pub const ARTIFACTS: &str = "artifacts";
 /// The folder of trust roots, which a set may carry.
 pub const ROOTS: &str = "roots";
+/// How the name of a trust root ends; before it is its version.
+pub const ROOT_SUFFIX: &str = ".root.json";
+/// What the name of a file's signatures adds to its own.
+pub const SIGNATURES_SUFFIX: &str = ".sigstore.jsonl";
 /// Largest signature file in bytes: 256 signers of 4 KiB each.
 pub const MAX_SIGNATURES_BYTES: u64 = 1 << 20;
 /// Largest policy bundle in bytes.
@@ -61,7 +65,19 @@ pub fn files(manifest: &StateManifest) -> BTreeMap<String, u64> {
 
 /// Whether a set may hold this file although no manifest names it: a trust root or its signatures.
 pub fn is_root_file(path: &str) -> bool {
-    let Some(name) = path.strip_prefix("roots/") else { return false };
-    let number = name.strip_suffix(".root.json").or_else(|| name.strip_suffix(".root.json.sigstore.jsonl"));
-    number.is_some_and(|n| n.parse::<u64>().is_ok_and(|parsed| parsed > 0 && parsed.to_string() == n))
+    let Some(name) = path.strip_prefix(ROOTS).and_then(|rest| rest.strip_prefix('/')) else { return false };
+    root_version(name.strip_suffix(SIGNATURES_SUFFIX).unwrap_or(name)).is_some()
+}
+
+/// The version that the file name of a trust root says: `3` of `3.root.json`.
+pub fn root_version(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ROOT_SUFFIX)?;
+    digits.parse::<u64>().ok().filter(|version| *version > 0 && version.to_string() == digits)
+}
+
+/// The file of a trust root of that version, and that of its signatures.
+pub fn root_files(version: u64) -> (String, String) {
+    let file = format!("{version}{ROOT_SUFFIX}");
+    let signatures = format!("{file}{SIGNATURES_SUFFIX}");
+    (file, signatures)
 }

@@ -106,6 +106,8 @@ kinds! {
     Floors "What a node has seen and will not go below.";
     Node "Who the node is (`node.yaml`).";
     Backup "What a backup of a state root holds.";
+    Revocation "Keys and manifests that count for nothing any more, signed by role `manifest` or `root`.";
+    PolicyOverride "Lets one manifest pass a policy that denies it, signed by role `root`.";
 }
 
 impl fmt::Display for Kind {

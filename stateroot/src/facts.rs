@@ -49,7 +49,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     let failed = |error: DiskError| Reasons::from(error.to_reason());
     let node = root.node()?;
     let floors = root.floors()?.unwrap_or_default();
-    let (root_bytes, _) = root.trust_root_bytes()?;
+    let root_bytes = root.trust_root_bytes()?.bytes;
     let trust_root: TrustRoot =
         document::parse(&root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
     let (current, lkg) = (root.current()?, root.lkg()?);
@@ -67,7 +67,8 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
             let mut drift = drift.map_err(failed)?;
             // Between the switch and its promotion floors and services are on their way.
             if !unfinished {
-                drift.extend(node::floors(&floors, &manifest, fingerprint, lkg.is_some()));
+                let reset = root.earliest_reset(&trust_root)?;
+                drift.extend(node::floors(&floors, (&manifest, fingerprint), reset, lkg.is_some()));
                 drift.extend(node::services(&manifest, options.units));
             }
             (Some(generation_facts(name, &manifest, fingerprint)), drift)
@@ -130,6 +131,8 @@ fn generation_facts(generation: Name, manifest: &StateManifest, fingerprint: Bla
         release: spec.release.version.to_string(),
         lock: spec.lock.fingerprint,
         policy: spec.policy.digest,
+        // Who signed it is judged by those who may import the verifier.
+        revoked: None,
         edge: Blake3::of(spec.relay.edge_toml().as_bytes()),
         artifacts,
     }

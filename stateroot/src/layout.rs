@@ -21,6 +21,8 @@ places! {
     trust_root "trust/root.json";
     /// Its signatures.
     trust_root_signatures "trust/root.json.sigstore.jsonl";
+    /// Every root that was pinned here, the pinned one included, from the first rotation on.
+    trust_roots "trust/roots";
     /// The floors.
     floors "trust/floors.json";
     /// Public attest keys of peers, `<id>.pub`.
@@ -125,7 +127,7 @@ pub const TOP_NAMES: [&str; 31] = [
 ];
 
 /// The folders among them: each that exists must be a real folder on the file system of the root.
-pub const TOP_FOLDERS: [&str; 20] = [
+pub const TOP_FOLDERS: [&str; 21] = [
     "audit",
     "bootstrap",
     "cache",
@@ -146,6 +148,7 @@ pub const TOP_FOLDERS: [&str; 20] = [
     "telemetry",
     "trust",
     "trust/nodes",
+    "trust/roots",
 ];
 
 /// A path made of parts that each are safe; it stays below [`autonomy_schema::path::MAX_PATH_BYTES`] plus a prefix.
@@ -230,6 +233,19 @@ pub fn outbox_entry(manifest: Blake3) -> RelPath {
 /// The telemetry of a process role.
 pub fn telemetry_role(role: &Name) -> RelPath {
     below(&telemetry(), role)
+}
+
+/// A root that is kept.
+pub fn kept_root(version: u64) -> RelPath {
+    format!("{version}{}", set::ROOT_SUFFIX)
+        .parse()
+        .map_or_else(|_never| trust_roots(), |file| trust_roots().join(&file))
+}
+
+/// Its signatures.
+pub fn kept_root_signatures(version: u64) -> RelPath {
+    let file = format!("{version}{}{}", set::ROOT_SUFFIX, set::SIGNATURES_SUFFIX);
+    file.parse().map_or_else(|_never| trust_roots(), |file| trust_roots().join(&file))
 }
 
 /// The pinned attest key of a peer.

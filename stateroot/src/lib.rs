@@ -38,6 +38,7 @@ pub mod root;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod source;
+pub mod trust;
 
 pub use cache::StatCache;
 pub use disk::{

@@ -7,7 +7,6 @@ use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Journal;
 use autonomy_schema::node::Node;
-use autonomy_schema::set::MAX_SIGNATURES_BYTES;
 use autonomy_schema::{Blake3, Code, Document, Mode, Name, Reason, Reasons, RelPath, author, generation};
 
 use crate::disk::{DiskError, FileKind, StateDisk, read_capped};
@@ -114,16 +113,6 @@ impl StateRoot {
     /// Writes the journal, durably.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), DiskError> {
         self.write_document(&layout::journal(), journal)
-    }
-
-    /// The bytes of the pinned trust root and of its signatures; verifying them is the caller's.
-    pub fn trust_root_bytes(&self) -> Result<(Vec<u8>, Vec<u8>), Reasons> {
-        let read = |path: RelPath, cap: u64| {
-            let bytes = read_capped(self.disk(), &path, cap).map_err(|error| Reasons::from(error.to_reason()))?;
-            bytes.ok_or_else(|| corrupt(&path, "it is missing"))
-        };
-        let root = read(layout::trust_root(), MAX_DOCUMENT_BYTES as u64)?;
-        Ok((root, read(layout::trust_root_signatures(), MAX_SIGNATURES_BYTES)?))
     }
 
     /// The active generation.

@@ -8,6 +8,9 @@
 //! - a hint is for look-up alone (`signatures::a_wrong_hint_does_not_matter`);
 //! - kind and role are arguments, never taken from the document (`parsing::a_lock_signed_as_manifest_is_refused`);
 //! - recovery does not fail on the floor that the same change raised (`floors::recovery_passes_its_own_raised_floor`);
+//! - what was admitted under an earlier root is made whole and returned to under that root, and nothing else is
+//!   (`rotation::an_earlier_root_vouches_for_what_was_admitted_and_for_no_change`);
+//! - role `offline` moves nobody's trust (`rotation::role_offline_alone_brings_no_revocations`);
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
 //! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
@@ -25,6 +28,8 @@ mod detached;
 mod key;
 mod lock;
 mod manifest;
+mod policy_override;
+mod revocation;
 mod root;
 mod rules;
 mod threshold;
@@ -35,6 +40,8 @@ pub use detached::{DetachedError, MAX_DETACHED_BYTES};
 pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;
+pub use policy_override::verify_override;
+pub use revocation::verify_revocation;
 pub use root::PinnedRoot;
 pub use rules::{draft_reasons, scope_reasons};
 pub use verified::{Context, Purpose, Signed, Verified};

@@ -7,7 +7,7 @@ use autonomy_schema::version::Kind;
 use autonomy_schema::{Code, Reason, Reasons, Sha256, StateManifest};
 
 use crate::rules;
-use crate::threshold::Demand;
+use crate::threshold::{Demand, Signers};
 use crate::verified::{Context, Signed, Verified};
 
 /// The artifact that a lock speaks of.
@@ -21,17 +21,15 @@ pub fn verify_lock(
     context: &Context<'_>,
 ) -> Result<Verified<Lock>, Reasons> {
     let manifest = manifest.document();
-    let demand = Demand {
-        what: Kind::Lock,
-        code: Code::BelowThreshold,
-        root: context.root,
-        any_of: &[Role::Artifact],
-        revoked: &rules::revoked_keys(context, Some(manifest)),
-    };
+    let revoked = rules::revoked_keys(context, Some(manifest));
     let mut reasons = pinned_bytes(signed.bytes, manifest);
-    let signers = demand.judge(signed).unwrap_or_else(|refusal| {
+    let judged = rules::under_any_root(context, |root| {
+        let (what, code) = (Kind::Lock, Code::BelowThreshold);
+        Demand { what, code, root, any_of: &[Role::Artifact], revoked: &revoked }.judge(signed)
+    });
+    let signers = judged.unwrap_or_else(|refusal| {
         reasons.extend(refusal.into_vec());
-        Vec::new()
+        Signers::default()
     });
     Reasons::check(reasons)?;
     let lock: Lock = parse(signed.bytes)?;

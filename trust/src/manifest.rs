@@ -13,14 +13,11 @@ use crate::verified::{Context, Signed, Verified};
 /// of role `offline`), only then the document, and the rules that the purpose binds.
 pub fn verify_manifest(signed: Signed<'_>, context: &Context<'_>) -> Result<Verified<StateManifest>, Reasons> {
     let judge = |manifest: Option<&StateManifest>| {
-        let demand = Demand {
-            what: Kind::StateManifest,
-            code: Code::BelowThreshold,
-            root: context.root,
-            any_of: &[Role::Manifest, Role::Offline],
-            revoked: &rules::revoked_keys(context, manifest),
-        };
-        demand.judge(signed)
+        let revoked = rules::revoked_keys(context, manifest);
+        rules::under_any_root(context, |root| {
+            let (what, code) = (Kind::StateManifest, Code::BelowThreshold);
+            Demand { what, code, root, any_of: &[Role::Manifest, Role::Offline], revoked: &revoked }.judge(signed)
+        })
     };
     let mut signers = judge(None)?;
     let manifest: StateManifest = parse(signed.bytes)?;
@@ -32,6 +29,7 @@ pub fn verify_manifest(signed: Signed<'_>, context: &Context<'_>) -> Result<Veri
             Err(refusal) => reasons.extend(refusal.into_vec()),
         }
     }
+    reasons.extend(rules::offline(&manifest, &signers.roles, context));
     Reasons::check(reasons)?;
     Ok(Verified::new(manifest, signed, signers))
 }

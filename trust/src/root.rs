@@ -19,6 +19,7 @@ pub struct PinnedRoot {
     bytes: Vec<u8>,
     signatures: Vec<u8>,
     fingerprint: Blake3,
+    earlier: Vec<PinnedRoot>,
 }
 
 impl PinnedRoot {
@@ -50,7 +51,40 @@ impl PinnedRoot {
             reasons.extend(refusal.into_vec());
         }
         Reasons::check(reasons)?;
-        Ok(next)
+        let own = Self { earlier: Vec::new(), ..self.clone() };
+        let earlier = std::iter::once(own).chain(self.earlier.iter().cloned()).collect();
+        Ok(Self { earlier, ..next })
+    }
+
+    /// Adds the root before the oldest one that is known here: one version lower, signed by a threshold of its own root
+    /// keys, and a threshold of these signed the one after it. What is admitted under an earlier root is made whole, and
+    /// returned to, under that root.
+    pub fn preceded_by(&mut self, signed: Signed<'_>) -> Result<(), Reasons> {
+        let oldest = self.earlier.last().unwrap_or(self);
+        let before = Self::first(signed)?;
+        let (version, after) = (before.document.version, oldest.document.version);
+        if version.checked_add(1) != Some(after) {
+            let message = format!("trust root version {version} is not the one before version {after}");
+            return Err(Reason::new(Code::RootGap, message).into());
+        }
+        before.successor(Signed { bytes: &oldest.bytes, signatures: &oldest.signatures })?;
+        self.earlier.push(before);
+        Ok(())
+    }
+
+    /// The earlier roots that are known, newest first.
+    pub fn earlier(&self) -> &[PinnedRoot] {
+        &self.earlier
+    }
+
+    /// This root, or the earlier one of that version.
+    pub fn of_version(&self, version: u64) -> Option<&PinnedRoot> {
+        std::iter::once(self).chain(&self.earlier).find(|root| root.document.version == version)
+    }
+
+    /// Whether `other` is this root or one of the earlier ones, byte for byte.
+    pub fn continues(&self, other: &PinnedRoot) -> bool {
+        self.of_version(other.document.version).is_some_and(|own| own.fingerprint == other.fingerprint)
     }
 
     /// What the root says.
@@ -102,6 +136,7 @@ impl PinnedRoot {
             bytes: signed.bytes.to_vec(),
             signatures: signed.signatures.to_vec(),
             fingerprint: Blake3::of(signed.bytes),
+            earlier: Vec::new(),
         })
     }
 
@@ -111,10 +146,9 @@ impl PinnedRoot {
             code: Code::RootSignature,
             root: self,
             any_of: &[Role::Root],
-            // Revocation of root keys is a newer root, never a manifest's list: else a manifest key could lock roots out.
             revoked: &BTreeSet::new(),
         };
-        demand.judge(signed).map(|_signers| ())
+        demand.judge(signed).map(drop)
     }
 
     fn version_problem(&self, next: &Self) -> Option<Reason> {

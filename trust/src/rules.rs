@@ -19,9 +19,11 @@ use std::collections::BTreeSet;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::{Revoked, semver_text::Version};
 use autonomy_schema::node::Node;
+use autonomy_schema::root::Role;
 use autonomy_schema::version::TOOL_VERSION;
-use autonomy_schema::{Blake3, Code, Name, Reason, Sha256, StateManifest, Time};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Sha256, StateManifest, Time};
 
+use crate::root::PinnedRoot;
 use crate::verified::{Context, Purpose};
 
 /// Every reason against `manifest`.
@@ -36,7 +38,7 @@ pub(crate) fn judge(manifest: &StateManifest, fingerprint: Blake3, context: &Con
     };
     if fresh {
         reasons.extend(expiry(manifest, context));
-        reasons.extend(issued_in_future(manifest, context));
+        reasons.extend(issued_in_future("the manifest", manifest.metadata.issued_at, context));
     }
     if forward {
         reasons.extend(serial(manifest, fingerprint, context));
@@ -63,8 +65,8 @@ pub fn draft_reasons(
     node: &Node,
     clock: Time,
 ) -> Vec<Reason> {
-    let now = floors.time_mark.unwrap_or(clock).max(clock);
-    let mut reasons: Vec<Reason> = expired("the manifest", manifest.metadata.expires_at, now).into_iter().collect();
+    let now = latest(floors.time_mark, clock);
+    let mut reasons: Vec<Reason> = past("the manifest", manifest.metadata.expires_at, now).into_iter().collect();
     reasons.extend(floor(manifest, fingerprint, floors));
     reasons.extend(stream(manifest, floors));
     reasons.extend(min_tool(manifest));
@@ -75,6 +77,41 @@ pub fn draft_reasons(
 /// Why the manifest is not for this node, by fleet, node names, hardware and labels; empty when it is.
 pub fn scope_reasons(manifest: &StateManifest, node: &Node) -> Vec<Reason> {
     scope(manifest, node, true)
+}
+
+/// Judges under the pinned root; where the node admitted the bytes before, also under the roots that were pinned then,
+/// newest first. What the pinned root says is what is told, save that a signer is revoked: that is the graver cause.
+pub(crate) fn under_any_root<T>(
+    context: &Context<'_>,
+    judge: impl Fn(&PinnedRoot) -> Result<T, Reasons>,
+) -> Result<T, Reasons> {
+    let mut refusal = match (judge(context.root), context.purpose) {
+        (Ok(judged), _) => return Ok(judged),
+        (Err(refusal), Purpose::Change | Purpose::Relay) => return Err(refusal),
+        (Err(refusal), Purpose::Repair | Purpose::Rollback | Purpose::Recover) => refusal,
+    };
+    for root in context.root.earlier() {
+        match judge(root) {
+            Ok(judged) => return Ok(judged),
+            Err(earlier) if earlier.has(Code::Revoked) && !refusal.has(Code::Revoked) => refusal = earlier,
+            Err(_below_as_well) => {}
+        }
+    }
+    Err(refusal)
+}
+
+/// Role `offline` alone moves a node forward in the field; whom the node trusts is not its business, else whoever holds
+/// those keys could lock out the ones that are not in the field.
+pub(crate) fn offline(manifest: &StateManifest, roles: &BTreeSet<Role>, context: &Context<'_>) -> Option<Reason> {
+    let alone = roles.contains(&Role::Offline) && !roles.contains(&Role::Manifest);
+    (alone && brings_revocations(context, manifest)).then(|| {
+        let (found, seen) = (manifest.spec.revoked.number, context.floors.revoked.number);
+        let message = format!(
+            "role `offline` alone signed the manifest, and may not bring a newer revocation list ({found}; this node has \
+             seen {seen})"
+        );
+        Reason::new(Code::RoleMismatch, message).with_remedy("leave `spec.revoked` as it was, or sign with role `manifest`")
+    })
 }
 
 /// Whether the manifest replaces the node's revocation list.
@@ -98,25 +135,29 @@ pub(crate) fn revoked_keys(context: &Context<'_>, manifest: Option<&StateManifes
 }
 
 fn expiry(manifest: &StateManifest, context: &Context<'_>) -> Vec<Reason> {
-    // A clock that was set back does not bring an expired document to life: the mark stays.
-    let now = context.floors.time_mark.unwrap_or(context.clock).max(context.clock);
+    let root = context.root.document();
     let documents = [
         ("the manifest".to_owned(), manifest.metadata.expires_at),
-        (format!("trust root version {}", context.root.document().version), context.root.document().expires_at),
+        (format!("trust root version {}", root.version), root.expires_at),
     ];
-    documents.into_iter().filter_map(|(what, expires)| expired(&what, expires, now)).collect()
+    documents.into_iter().filter_map(|(what, expires)| expired(&what, expires, context)).collect()
 }
 
-fn expired(what: &str, expires: Time, now: Time) -> Option<Reason> {
+/// A clock that was set back does not bring an expired document to life: the mark stays.
+pub(crate) fn expired(what: &str, expires: Time, context: &Context<'_>) -> Option<Reason> {
+    past(what, expires, latest(context.floors.time_mark, context.clock))
+}
+
+fn past(what: &str, expires: Time, now: Time) -> Option<Reason> {
     (expires <= now).then(|| Reason::new(Code::Expired, format!("{what} expired at {expires}; it is {now} or later")))
 }
 
-fn issued_in_future(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
+/// Far ahead of everything that is known of the time.
+pub(crate) fn issued_in_future(what: &str, issued: Time, context: &Context<'_>) -> Option<Reason> {
     let known = latest(context.floors.time_mark, context.clock.max(context.released));
     let step = context.root.document().max_time_step;
-    let issued = manifest.metadata.issued_at;
     (issued > known.plus(step)).then(|| {
-        let message = format!("the manifest was issued at {issued}, more than {step} after {known}");
+        let message = format!("{what} was issued at {issued}, more than {step} after {known}");
         Reason::new(Code::IssuedInFuture, message)
     })
 }

@@ -26,13 +26,22 @@ pub(crate) struct Demand<'a> {
     pub(crate) root: &'a PinnedRoot,
     /// One of these must reach its own threshold; keys of different roles never add up.
     pub(crate) any_of: &'a [Role],
-    /// Keys that count for nothing any more.
+    /// Keys that count for nothing any more, in every role but `root`.
     pub(crate) revoked: &'a BTreeSet<Sha256>,
+}
+
+/// Who signed enough.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signers {
+    /// The keys that counted.
+    pub(crate) keys: BTreeSet<Sha256>,
+    /// The roles whose threshold they reached.
+    pub(crate) roles: BTreeSet<Role>,
 }
 
 impl Demand<'_> {
     /// The keys that signed in roles that reached their threshold, or every reason against it.
-    pub(crate) fn judge(&self, signed: Signed<'_>) -> Result<Vec<Sha256>, Reasons> {
+    pub(crate) fn judge(&self, signed: Signed<'_>) -> Result<Signers, Reasons> {
         if signed.bytes.len() > MAX_DOCUMENT_BYTES {
             let message =
                 format!("the {} has {} bytes; the cap is {MAX_DOCUMENT_BYTES}", self.what, signed.bytes.len());
@@ -86,18 +95,19 @@ impl Demand<'_> {
     }
 
     /// Counts `signers` against each role by itself.
-    fn count(&self, signers: &BTreeSet<Sha256>) -> Result<Vec<Sha256>, Reason> {
-        let mut counted = BTreeSet::new();
+    fn count(&self, signers: &BTreeSet<Sha256>) -> Result<Signers, Reason> {
+        let mut counted = Signers::default();
         let mut enough_if_not_revoked = BTreeSet::new();
         let mut shortfalls = Vec::new();
-        let mut reached = false;
         for role in self.any_of {
             let Some(keys) = self.root.document().roles.get(role) else { continue };
             let signed: BTreeSet<Sha256> = keys.keys.intersection(signers).copied().collect();
-            let valid: BTreeSet<Sha256> = signed.difference(self.revoked).copied().collect();
+            // Root keys are revoked by a newer root alone: else manifest keys could lock the root keys out.
+            let bound = |id: &Sha256| *role != Role::Root && self.revoked.contains(id);
+            let valid: BTreeSet<Sha256> = signed.iter().copied().filter(|id| !bound(id)).collect();
             if valid.len() as u64 >= keys.threshold {
-                reached = true;
-                counted.extend(valid);
+                counted.roles.insert(*role);
+                counted.keys.extend(valid);
                 continue;
             }
             if signed.len() as u64 >= keys.threshold {
@@ -110,8 +120,8 @@ impl Demand<'_> {
                 listed(&valid)
             ));
         }
-        if reached {
-            return Ok(counted.into_iter().collect());
+        if !counted.roles.is_empty() {
+            return Ok(counted);
         }
         if !enough_if_not_revoked.is_empty() {
             let message = format!("the {} is signed by revoked keys{}", self.what, listed(&enough_if_not_revoked));

@@ -2,9 +2,11 @@
 
 use autonomy_schema::floors::Floors;
 use autonomy_schema::node::Node;
+use autonomy_schema::root::Role;
 use autonomy_schema::{Blake3, Sha256, Time};
 
 use crate::root::PinnedRoot;
+use crate::threshold::Signers;
 
 /// Bytes and the `.sigstore.jsonl` that lies beside them. Nothing is known of either yet.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +35,8 @@ pub enum Purpose {
 /// What a document is judged against.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// The pinned keys.
+    /// The pinned keys. Its earlier roots vouch for what the node admitted under them: for every purpose but `Change` and
+    /// `Relay`.
     pub root: &'a PinnedRoot,
     /// What the node has seen.
     pub floors: &'a Floors,
@@ -55,16 +58,18 @@ pub struct Verified<T> {
     signatures: Vec<u8>,
     fingerprint: Blake3,
     signers: Vec<Sha256>,
+    roles: Vec<Role>,
 }
 
 impl<T> Verified<T> {
-    pub(crate) fn new(document: T, signed: Signed<'_>, signers: Vec<Sha256>) -> Self {
+    pub(crate) fn new(document: T, signed: Signed<'_>, signers: Signers) -> Self {
         Self {
             document,
             bytes: signed.bytes.to_vec(),
             signatures: signed.signatures.to_vec(),
             fingerprint: Blake3::of(signed.bytes),
-            signers,
+            signers: signers.keys.into_iter().collect(),
+            roles: signers.roles.into_iter().collect(),
         }
     }
 
@@ -91,5 +96,15 @@ impl<T> Verified<T> {
     /// The ids of the keys that counted, sorted.
     pub fn signers(&self) -> &[Sha256] {
         &self.signers
+    }
+
+    /// The roles whose threshold was reached.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// Whether role `offline` alone reached its threshold: the document was made in the field.
+    pub fn is_offline(&self) -> bool {
+        self.roles == [Role::Offline]
     }
 }

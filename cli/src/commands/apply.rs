@@ -1,9 +1,9 @@
 //! `autonomy apply`: shows the plan, asks, and carries it out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
-use autonomy_reconciler::{Approval, Prepared};
+use autonomy_reconciler::{Approval, Asked, Prepared};
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Document as _, Reasons};
 
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Go on although the node is suspended or the maintenance window is closed. It asks, and the records say so.
     #[arg(long)]
     now_anyway: bool,
+    /// A policy override for this manifest, signed by a threshold of the root keys (`autonomy policy override`).
+    #[arg(long = "override", value_name = "FILE")]
+    policy_override: Option<PathBuf>,
     /// Stream JSON Lines on stdout.
     #[arg(long)]
     json: bool,
@@ -63,16 +66,16 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let options = node::options(clock, args.verify_content, &progress);
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     crate::watcher::report_recovery(&recovery);
-    let prepared = match &saved {
-        None => autonomy_reconciler::prepare(&root, source, &options),
-        Some(saved) => autonomy_reconciler::prepare_saved(&root, source, saved, &options),
-    };
+    let by = args.policy_override.as_deref().map(node::override_file).transpose()?;
+    let asked = Asked { saved: saved.as_ref(), policy_override: by.as_ref().map(node::SignedFile::signed) };
+    let prepared = autonomy_reconciler::prepare_as(&root, source, &asked, &options);
     bar.finish_and_clear();
     let prepared = prepared.map_err(|reasons| {
         ui::warn(autonomy_reconciler::note_refused_set(&root, source, &actor, &reasons).as_deref());
         Failure::from(reasons)
     })?;
     watcher.show(&prepared.doc, &prepared.texts, args.look)?;
+    ui::warn(prepared.facts.bound.revoked_sentence().as_deref());
     let reasons = if args.now_anyway { prepared.reasons_anyway() } else { prepared.reasons() };
     if let Some(reasons) = Reasons::new(reasons) {
         ui::warn(autonomy_reconciler::note_refused_plan(&root, source, &prepared, &actor, &reasons).as_deref());

@@ -80,6 +80,9 @@ pub(crate) struct Args {
     /// With `--facts`: the policy bundle that is active on the node, to be asked here.
     #[arg(long, value_name = "FILE", requires = "facts")]
     policy: Vec<PathBuf>,
+    /// A policy override for this manifest, as `autonomy apply --override` takes it.
+    #[arg(long = "override", value_name = "FILE", conflicts_with_all = ["facts", "refresh_only"])]
+    policy_override: Option<PathBuf>,
     /// The clock to use.
     #[arg(long, value_name = "TIME")]
     now: Option<Time>,
@@ -103,9 +106,11 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 fn one(args: &Args, source: &str, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
     let source = node::source(source, &args.reach)?;
-    let prepared = node::prepared(&root, &source, args.now, args.verify_content)?;
+    let by = args.policy_override.as_deref().map(node::override_file).transpose()?;
+    let prepared = node::prepared(&root, &source, by.as_ref(), args.now, args.verify_content)?;
     let style = args.look.style(Detail::Full);
     ui::out(&rendered(&prepared.doc, &prepared.texts, args.output, style)?);
+    ui::warn(prepared.facts.bound.revoked_sentence().as_deref());
     conclude(args, &prepared.doc, prepared.reasons())
 }
 

@@ -11,6 +11,8 @@ use clap::Subcommand;
 use crate::failure::{Failure, exit};
 use crate::{files, ui};
 
+mod overriding;
+
 /// Most files of a policy folder; as many as a bundle may hold.
 const MAX_FILES: usize = 10_000;
 /// Deepest folder below a policy folder.
@@ -21,6 +23,8 @@ const MAX_DEPTH: usize = 16;
 pub(crate) enum Command {
     /// Build a bundle: the same folder gives the same bytes.
     Build(Build),
+    /// Make an override for one manifest, to be signed by the root keys.
+    Override(overriding::Args),
 }
 
 /// `autonomy policy build`.
@@ -46,6 +50,7 @@ pub(crate) struct Build {
 pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Build(args) => build(args),
+        Command::Override(args) => overriding::run(args),
     }
 }
 

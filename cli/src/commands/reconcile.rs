@@ -113,7 +113,9 @@ fn endpoint(listen: &Listen, health: &Arc<Health>) -> Result<autonomy_reconciler
 /// The exit code of a single round.
 fn once(round: Round) -> Result<u8, Failure> {
     match round.outcome {
-        Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged | Outcome::Idle => Ok(exit::DONE),
+        Outcome::Applied(_) | Outcome::Relayed | Outcome::Rotated | Outcome::Unchanged | Outcome::Idle => {
+            Ok(exit::DONE)
+        }
         Outcome::Returned(reasons)
         | Outcome::Held(reasons)
         | Outcome::Refused(reasons)
@@ -143,6 +145,7 @@ fn tell(args: &Args, round: &Round) {
     let what = match &round.outcome {
         Outcome::Applied(generation) => format!("applied: {generation} is active"),
         Outcome::Relayed => "relayed: the set went into the outbox".to_owned(),
+        Outcome::Rotated => "rotated: a newer trust root is pinned".to_owned(),
         Outcome::Unchanged => "unchanged: the node has what the source says".to_owned(),
         other @ (Outcome::Idle
         | Outcome::Returned(_)

@@ -10,6 +10,8 @@ use autonomy_schema::journal::Journal;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::Kind;
 use autonomy_schema::{Code, Document, Reason, Reasons, Sha256, StateManifest, set};
@@ -106,6 +108,14 @@ fn describe(file: &Path, bytes: &[u8]) -> Result<String, Failure> {
         Kind::Floors => plain::<Floors>(bytes)?,
         Kind::Node => plain::<Node>(bytes)?,
         Kind::Backup => plain::<Backup>(bytes)?,
+        Kind::Revocation => {
+            let revoked = document::parse::<Revocation>(bytes)?.revoked;
+            format!("{}: {} manifests, {} keys", revoked.number, revoked.manifests.len(), revoked.keys.len())
+        }
+        Kind::PolicyOverride => {
+            let found = document::parse::<PolicyOverride>(bytes)?;
+            format!("of manifest {} until {}: {}", found.manifest, found.expires_at, ui::printable(&found.reason))
+        }
     };
     Ok(format!("{place}: {kind} {summary}\n  document   {}", document::fingerprint(bytes)))
 }

@@ -1,7 +1,7 @@
 //! `autonomy status`: what runs, why, what is next, and how old the intent is.
 
 use autonomy_apply::{SERVICE_TIMEOUT, ServiceRunner as _, SystemRunner};
-use autonomy_reconciler::{Act, Intent, Next, Status};
+use autonomy_reconciler::{Act, Intent, Next, Running, Status};
 use autonomy_schema::{Name, Reasons, Time};
 use serde_json::{Value, json};
 
@@ -33,10 +33,15 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     } else {
         ui::out(&ui::printable(&as_text(&status, now)));
     }
+    ui::warn(status.running.as_ref().and_then(revoked).as_deref());
     match Reasons::new(status.damage) {
         None => Ok(exit::DONE),
         Some(reasons) => Err(Failure::Refused { reasons, json: false, exit: None, told: true }),
     }
+}
+
+fn revoked(running: &Running) -> Option<String> {
+    running.revoked.as_ref().map(|revoked| revoked.sentence(running.manifest, running.serial))
 }
 
 fn as_text(status: &Status, now: Time) -> String {
@@ -49,6 +54,7 @@ fn as_text(status: &Status, now: Time) -> String {
             lines.push(("Runs", format!("{} {}, serial {}", running.stream, running.release, running.serial)));
             lines.push(("Manifest", running.manifest.to_string()));
             lines.push(("Generation", running.generation.to_string()));
+            lines.extend(revoked(running).map(|sentence| ("REVOKED", sentence)));
         }
         None => lines.push(("Runs", "nothing".to_owned())),
     }
@@ -182,6 +188,7 @@ fn as_json(status: &Status, now: Time) -> Value {
         "active": status.running.as_ref().map(|running| json!({
             "manifest": running.manifest, "stream": running.stream, "serial": running.serial,
             "release": running.release, "generation": running.generation,
+            "revoked": running.revoked,
         })),
         "why": status.why,
         "lastTry": status.last_try,

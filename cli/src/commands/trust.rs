@@ -1,205 +1,45 @@
-//! `autonomy trust`: the trust root that nodes pin.
+//! `autonomy trust`: the keys that nodes trust, and how they change.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use autonomy_schema::root::{DEFAULT_SERIAL_STEP, DEFAULT_TIME_STEP, Role, RoleKeys, TrustRoot};
-use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Code, Document as _, Duration, Mode, Reason, Reasons, Sha256, Time};
-use autonomy_trust::{PinnedRoot, Signed};
 use clap::Subcommand;
-use jiff::tz::TimeZone;
 
-use super::sign::signatures_of;
-use crate::failure::{Failure, exit};
-use crate::{files, keys, ui};
+use crate::Global;
+use crate::failure::Failure;
+
+mod import;
+mod make;
+mod new;
+mod revoke;
+mod rotate;
+mod show;
+mod verify;
+
+pub(crate) use make::expiry;
+pub(crate) use revoke::{Named, fingerprint, parse_manifest};
 
 /// `autonomy trust`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make and sign a trust root.
-    New(New),
+    New(new::Args),
+    /// Make and sign the trust root after another one.
+    Rotate(rotate::Args),
+    /// Make a revocation list, to be signed by role `manifest` or `root`.
+    Revoke(revoke::Args),
+    /// Show the trust root that the node has pinned, or that of a file. Writes nothing.
+    Show(show::Args),
+    /// Walk the trust roots of a folder as a node would. Writes nothing.
+    Verify(verify::Args),
+    /// Take newer trust roots, and a newer revocation list, from a folder.
+    Import(import::Args),
 }
 
-/// `autonomy trust new`.
-#[derive(clap::Args)]
-pub(crate) struct New {
-    /// Who may sign what: `ROLE=a.pub,b.pub:THRESHOLD`, once a role. Roles: root, manifest, policy, artifact, offline.
-    #[arg(long = "role", required = true, value_name = "ROLE=KEYS:N", value_parser = parse_role)]
-    roles: Vec<RoleSpec>,
-    /// When it expires: `2y`, a duration such as `90d`, or a time.
-    #[arg(long, value_name = "SPAN|TIME")]
-    expires: String,
-    /// Its version; a node that knows a root takes only the next one.
-    #[arg(long, default_value_t = 1)]
-    version: u64,
-    /// How far a serial may be ahead of the highest one seen.
-    #[arg(long, default_value_t = DEFAULT_SERIAL_STEP)]
-    max_serial_step: u64,
-    /// How far `issuedAt` may be ahead of what the node knows of the time.
-    #[arg(long, default_value_t = DEFAULT_TIME_STEP)]
-    max_time_step: Duration,
-    /// A private root key that signs it; repeat until the threshold is reached.
-    #[arg(long = "sign", required = true, value_name = "KEY")]
-    signers: Vec<PathBuf>,
-    /// Where to write it; the signatures go to `OUT.sigstore.jsonl`.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-struct RoleSpec {
-    role: Role,
-    keys: Vec<PathBuf>,
-    threshold: u64,
-}
-
-pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
+pub(crate) fn run(command: &Command, global: &Global) -> Result<u8, Failure> {
     match command {
-        Command::New(args) => new(args),
-    }
-}
-
-fn new(args: &New) -> Result<u8, Failure> {
-    let beside = signatures_of(&args.out);
-    let why = "nodes may have pinned it; write the new one to another file";
-    files::must_not_exist(&args.out, why)?;
-    files::must_not_exist(&beside, why)?;
-    let root = assemble(args)?;
-    Reasons::check(root.validate())?;
-    let bytes = root
-        .to_canonical()
-        .map_err(|error| Failure::because(Code::BadValue, format!("cannot write the trust root: {error}")))?;
-    let mut signatures = Vec::new();
-    for path in &args.signers {
-        let signer = keys::signer(path)?;
-        let line = signer.sign_line(&bytes).map_err(|error| {
-            Failure::because(Code::WrongKey, format!("cannot sign with {}: {error}", path.display()))
-        })?;
-        signatures = autonomy_signing::add_line(&signatures, &line, signer.key_id());
-    }
-    // What a node would refuse at `init` is not worth a file.
-    let pinned = PinnedRoot::first(Signed { bytes: &bytes, signatures: &signatures })?;
-    files::create_new(&args.out, &bytes, Mode::FILE)?;
-    if let Err(failure) = files::create_new(&beside, &signatures, Mode::FILE) {
-        std::fs::remove_file(&args.out).ok();
-        return Err(failure);
-    }
-    ui::out(&summary(&args.out, &root, &pinned));
-    Ok(exit::DONE)
-}
-
-fn assemble(args: &New) -> Result<TrustRoot, Failure> {
-    let mut pems = BTreeMap::new();
-    let mut roles = BTreeMap::new();
-    for spec in &args.roles {
-        let mut ids = Vec::<Sha256>::new();
-        for path in &spec.keys {
-            let key = keys::public(path)?;
-            if ids.contains(&key.id()) {
-                let message = format!("--role {}: {} is a key that is named already", spec.role, path.display());
-                return Err(Failure::Usage(message));
-            }
-            ids.push(key.id());
-            pems.insert(key.id(), key.pem().to_owned());
-        }
-        let keys = RoleKeys { keys: ids.into_iter().collect(), threshold: spec.threshold };
-        if roles.insert(spec.role, keys).is_some() {
-            return Err(Failure::Usage(format!("--role {} is given twice; name all its keys in one", spec.role)));
-        }
-    }
-    Ok(TrustRoot {
-        api_version: ApiVersion::default(),
-        kind: Kind::TrustRoot,
-        version: args.version,
-        expires_at: expiry(&args.expires, jiff::Timestamp::now())?,
-        keys: pems,
-        roles,
-        max_serial_step: args.max_serial_step,
-        max_time_step: args.max_time_step,
-        reset_time_mark: None,
-    })
-}
-
-/// `root=a.pub,b.pub:2`.
-fn parse_role(text: &str) -> Result<RoleSpec, String> {
-    let wrong = || "expected ROLE=KEY[,KEY…]:THRESHOLD, such as root=a.pub,b.pub,c.pub:2".to_owned();
-    let (role, rest) = text.split_once('=').ok_or_else(wrong)?;
-    let (keys, threshold) = rest.rsplit_once(':').ok_or_else(wrong)?;
-    let roles = Role::ALL.map(Role::as_str).join(", ");
-    let role = Role::ALL.into_iter().find(|known| known.as_str() == role);
-    let role = role.ok_or_else(|| format!("there is no such role; the roles are {roles}"))?;
-    let threshold = threshold.parse().map_err(|_not_a_number| wrong())?;
-    let keys: Vec<PathBuf> = keys.split(',').map(PathBuf::from).collect();
-    if keys.iter().any(|key| key.as_os_str().is_empty()) {
-        return Err(wrong());
-    }
-    Ok(RoleSpec { role, keys, threshold })
-}
-
-/// A time, a duration from `now`, or a number of calendar years from `now`.
-fn expiry(text: &str, now: jiff::Timestamp) -> Result<Time, Failure> {
-    let expires = if let Ok(time) = text.parse::<Time>() {
-        Some(time)
-    } else if let Some(years) = text.strip_suffix('y').and_then(|digits| digits.parse::<i16>().ok()) {
-        // `years()` panics beyond what a span may hold.
-        let span = jiff::Span::new().try_years(years);
-        let later = span.and_then(|span| now.to_zoned(TimeZone::UTC).checked_add(span));
-        later.ok().map(|later| Time::from_unix(later.timestamp().as_second()))
-    } else {
-        text.parse::<Duration>().ok().map(|span| Time::from_unix(now.as_second()).plus(span))
-    };
-    match expires {
-        Some(expires) if expires.unix() > now.as_second() => Ok(expires),
-        Some(expires) => Err(Failure::from(Reasons::from(Reason::new(
-            Code::Expired,
-            format!("--expires {text} means {expires}, which is past"),
-        )))),
-        None => Err(Failure::Usage(format!(
-            "--expires {} is no span such as 2y or 90d, and no time such as 2028-11-25T00:00:00Z",
-            text.escape_default()
-        ))),
-    }
-}
-
-fn summary(out: &Path, root: &TrustRoot, pinned: &PinnedRoot) -> String {
-    let mut lines = vec![format!(
-        "trust root {} version {}, expires {}\n  fingerprint {}\n",
-        ui::printable(&out.display().to_string()),
-        root.version,
-        root.expires_at,
-        pinned.fingerprint()
-    )];
-    let roles = root.roles.iter();
-    lines.extend(
-        roles.map(|(role, keys)| format!("  {:<11} {} of {} keys\n", role.as_str(), keys.threshold, keys.keys.len())),
-    );
-    lines.concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn roles_are_read() {
-        let spec = parse_role("root=a.pub,dir:x/b.pub:2").expect("reads");
-        assert_eq!((spec.role, spec.threshold, spec.keys.len()), (Role::Root, 2, 2));
-        assert_eq!(spec.keys[1], PathBuf::from("dir:x/b.pub"));
-        for bad in ["root", "root=a.pub", "root=:1", "root=a.pub,:1", "boss=a.pub:1", "root=a.pub:x"] {
-            assert!(parse_role(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn expiry_is_a_time_a_duration_or_calendar_years() {
-        let now = "2028-02-29T10:00:00Z".parse().expect("time");
-        let read = |text: &str| expiry(text, now).map(|time| time.to_string()).ok();
-        assert_eq!(read("2y").as_deref(), Some("2030-02-28T10:00:00Z"));
-        assert_eq!(read("90d").as_deref(), Some("2028-05-29T10:00:00Z"));
-        assert_eq!(read("2030-01-01T00:00:00Z").as_deref(), Some("2030-01-01T00:00:00Z"));
-        for bad in ["", "y", "-1y", "0d", "2020-01-01T00:00:00Z", "32767y", "soon"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
+        Command::New(args) => new::run(args),
+        Command::Rotate(args) => rotate::run(args),
+        Command::Revoke(args) => revoke::run(args),
+        Command::Show(args) => show::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Import(args) => import::run(args, global),
     }
 }

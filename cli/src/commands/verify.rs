@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use autonomy_reconciler::{SetCheck, floors_of, node_of, verify_set};
+use autonomy_reconciler::{Loaded, SetCheck, floors_of, node_of, verify_set};
 use autonomy_schema::Time;
-use autonomy_schema::floors::Floors;
-use autonomy_schema::version::released_at;
 use autonomy_stateroot::StatCache;
-use autonomy_trust::{Context, Purpose};
+use autonomy_trust::Purpose;
 use serde_json::json;
 
 use crate::Global;
@@ -43,47 +41,46 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
-    let (root, floors, node) = if let Some(path) = &args.trust_root {
-        let (pinned, ..) = init::trust_root(path)?;
-        let facts = args.node_facts.as_deref().map(node::facts_file).transpose()?;
-        let floors = facts.as_ref().map_or_else(Floors::default, floors_of);
-        (pinned, floors, facts.as_ref().map(node_of))
-    } else {
-        let loaded = autonomy_reconciler::load(&node::state_root(global)?.0)?;
-        (loaded.root, loaded.floors, Some(loaded.node))
+    let mut loaded = match (&args.trust_root, &args.node_facts) {
+        (Some(path), facts) => {
+            let away = Loaded::away(init::trust_root(path)?.0);
+            match facts.as_deref().map(node::facts_file).transpose()? {
+                Some(facts) => away.of_node(node_of(&facts), floors_of(&facts)),
+                None => away,
+            }
+        }
+        (None, _) => autonomy_reconciler::load(&node::state_root(global)?.0)?,
     };
     let source = node::source(&args.source, &args.reach)?;
-    let context = Context {
-        root: &root,
-        floors: &floors,
-        clock: args.now.unwrap_or_else(node::clock),
-        released: released_at(),
-        node: node.as_ref(),
-        purpose: Purpose::Change,
-    };
+    let pinned = loaded.root.document().version;
+    loaded.adopt_from(source.set())?;
+    let context = loaded.context(args.now.unwrap_or_else(node::clock), Purpose::Change);
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
     let check = SetCheck { set: source.set(), context: &context, cache: &StatCache::default(), progress: &progress };
     let verified = verify_set(&check);
     bar.finish_and_clear();
     let set = verified?;
+    loaded.check_offline(&set.manifest)?;
+    let (node, judge) = (&loaded.node, loaded.root.document().version);
     let manifest = set.manifest.document();
     let signers: Vec<String> = set.manifest.signers().iter().map(ToString::to_string).collect();
     if args.output == Output::Json {
         let value = json!({
             "verified": true, "manifest": set.manifest.fingerprint(), "stream": manifest.metadata.name,
             "serial": manifest.metadata.serial, "release": manifest.spec.release.version, "signers": signers,
-            "scopeChecked": node.is_some(),
+            "scopeChecked": node.is_some(), "rootVersion": judge, "offline": set.manifest.is_offline(),
         });
         ui::out(&format!("{value}\n"));
         return Ok(exit::DONE);
     }
     let scope = if node.is_some() { "and is for this node" } else { "(scope not checked: no node facts given)" };
     ui::out(&format!(
-        "Verified {} {} (serial {}) {scope}.\n  manifest {}\n  expires  {}\n  signed by {}\n  {} artifacts, {} bytes of policy\n",
+        "Verified {} {} (serial {}) {scope}.\n  root     {}\n  manifest {}\n  expires  {}\n  signed by {}\n  {} artifacts, {} bytes of policy\n",
         manifest.metadata.name,
         manifest.spec.release.version,
         manifest.metadata.serial,
+        if judge > pinned { format!("{judge}, which the set brings after {pinned}") } else { judge.to_string() },
         set.manifest.fingerprint(),
         manifest.metadata.expires_at,
         signers.join(",\n            "),

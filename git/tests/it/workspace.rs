@@ -79,7 +79,19 @@ fn what_is_kept_is_used_again_and_made_anew_when_it_is_damaged() {
     let (server, space) = (Https::plain(repo.dir.path()), tempfile::tempdir().expect("a temporary folder"));
     let by_name = server.url("open/fleet/.git?ref=main&path=dist/pier-7");
     let by_id = server.url(&format!("open/fleet/.git?ref={commit}&path=dist/pier-7"));
-    let log = || std::fs::read_to_string(server.folder.path().join("access.log")).expect("reads");
+    // nginx writes a line after the client has its answer.
+    let read = || std::fs::read_to_string(server.folder.path().join("access.log")).expect("reads");
+    let log = || {
+        let mut text = read();
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let later = read();
+            if later == text {
+                return text;
+            }
+            text = later;
+        }
+    };
     let packs = || log().matches("POST ").count();
     drop(fetch(&by_name, space.path(), &options()).expect("fetches"));
     let after_first = packs();

@@ -129,6 +129,7 @@ pub(crate) fn after(json: &Value, before: &Facts) -> Facts {
         release: spec.release.version.to_string(),
         lock: spec.lock.fingerprint,
         policy: spec.policy.digest,
+        revoked: None,
         edge: Blake3::of(spec.relay.edge_toml().as_bytes()),
         artifacts,
     });
@@ -150,7 +151,7 @@ pub(crate) fn drift(path: &str, kind: DriftKind, expected: &str, actual: &str) -
 
 pub(crate) fn planned(json: &Value, facts: &Facts) -> Plan {
     let (manifest, fingerprint) = parse(json);
-    plan(&Desired { manifest: &manifest, fingerprint, policy_semver: Some("1.0.0"), returns_to: None }, facts).unwrap()
+    plan(&Desired { policy_semver: Some("1.0.0"), ..Desired::new(&manifest, fingerprint) }, facts).unwrap()
 }
 
 /// The steps, one line each: mark, address, reason code.

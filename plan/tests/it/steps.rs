@@ -276,7 +276,7 @@ fn a_return_writes_nothing_new_and_goes_to_no_peer() {
     let to = first.bound.current.clone().expect("current").generation;
     let facts = after(&two, &first);
     let (manifest, fingerprint) = parse(&one);
-    let desired = Desired { manifest: &manifest, fingerprint, policy_semver: None, returns_to: Some(&to) };
+    let desired = Desired { returns_to: Some(&to), ..Desired::new(&manifest, fingerprint) };
     let plan = autonomy_plan::plan(&desired, &facts).expect("plan");
     assert!(plan.returns() && plan.switches() && !plan.relays());
     assert_eq!(plan.doc().forecast.disk_new_bytes, 0);

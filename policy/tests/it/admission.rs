@@ -147,6 +147,7 @@ fn active(policy: &[u8]) -> Facts {
         release: "0.9.0".to_owned(),
         lock: Blake3::of(b"older"),
         policy: Sha256::of(policy),
+        revoked: None,
         edge: Blake3::of(b"older"),
         artifacts: Vec::new(),
     });
@@ -155,11 +156,11 @@ fn active(policy: &[u8]) -> Facts {
 
 fn planned(manifest: &StateManifest, facts: &Facts) -> Plan {
     let fingerprint = Blake3::of(&canonical::to_bytes(manifest).unwrap());
-    plan(&Desired { manifest, fingerprint, policy_semver: None, returns_to: None }, facts).unwrap()
+    plan(&Desired::new(manifest, fingerprint), facts).unwrap()
 }
 
 fn try_admit(manifest: &StateManifest, facts: &Facts, bundle: &Bundle) -> Result<AdmittedPlan, Reasons> {
-    admit(planned(manifest, facts), verified(manifest), facts, bundle)
+    admit(planned(manifest, facts), verified(manifest), facts, bundle, None)
 }
 
 fn plain() -> StateManifest {
@@ -224,7 +225,7 @@ fn a_policy_that_does_not_speak_denies_and_one_that_breaks_is_an_error() {
 #[test]
 fn a_plan_of_another_manifest_is_refused() {
     let other = manifest(|json| json["metadata"]["serial"] = json!(2));
-    let reasons = admit(planned(&plain(), &facts()), verified(&other), &facts(), &bundle()).unwrap_err();
+    let reasons = admit(planned(&plain(), &facts()), verified(&other), &facts(), &bundle(), None).unwrap_err();
     assert!(reasons.has(Code::StalePlan), "{reasons}");
     assert_eq!(reasons.exit(), 7);
 }
@@ -233,12 +234,12 @@ fn a_plan_of_another_manifest_is_refused() {
 fn a_plan_from_other_facts_is_refused() {
     let mut moved = facts();
     moved.bound.os.kernel = "6.6".to_owned();
-    let reasons = admit(planned(&plain(), &facts()), verified(&plain()), &moved, &bundle()).unwrap_err();
+    let reasons = admit(planned(&plain(), &facts()), verified(&plain()), &moved, &bundle(), None).unwrap_err();
     assert!(reasons.has(Code::StalePlan), "{reasons}");
     // What is only observed may move.
     let mut later = facts();
     later.observed.free_bytes = 5;
-    assert!(admit(planned(&plain(), &facts()), verified(&plain()), &later, &bundle()).is_ok());
+    assert!(admit(planned(&plain(), &facts()), verified(&plain()), &later, &bundle(), None).is_ok());
 }
 
 #[test]

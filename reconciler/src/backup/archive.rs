@@ -12,13 +12,14 @@ use autonomy_schema::journal::Journal;
 use autonomy_schema::node::Node as NodeDoc;
 use autonomy_schema::{Blake3, Code, Document as _, Mode, Name, Reason, Reasons, RelPath, Sha256, Time, document};
 use autonomy_stateroot::{StatCache, StateRoot, layout};
-use autonomy_trust::{PinnedRoot, Signed};
+use autonomy_trust::PinnedRoot;
 use sha2::Digest as _;
 
 use super::check::{self, Generations};
 use super::medium::{Body, Medium, Node};
 use super::places;
 use super::tarball::{Found, Headers, Kind};
+use crate::roots::pinned_root;
 
 /// The last entry.
 pub(super) const LIST: &str = "backup.json";
@@ -81,8 +82,7 @@ impl Archive {
             }
         }
         let node = root.node().map_err(inside)?;
-        let (bytes, signatures) = root.trust_root_bytes().map_err(inside)?;
-        let trust = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
+        let trust = pinned_root(&root)?;
         let floors = root.floors().map_err(inside)?.unwrap_or_default();
         let (journal, pinned) = (root.journal().map_err(inside)?, root.pinned().map_err(inside)?);
         let links = Links { current: root.current().map_err(inside)?, lkg: root.lkg().map_err(inside)? };

@@ -68,8 +68,7 @@ pub(super) enum Found {
 impl Plan {
     /// Looks at the node and decides.
     pub(super) fn of(target: &Target<'_>, archive: &Archive) -> Result<Self, Reasons> {
-        let trust = target.trust.as_ref().unwrap_or_else(|| archive.trust());
-        let held = archive.generations(trust)?;
+        let held = archive.generations(&target.trust)?;
         let mut plan = Self::default();
         plan.generations(target, &held).map_err(|error| error.to_reason())?;
         let floors = target.floors_with(archive);
@@ -203,7 +202,13 @@ impl Plan {
                 }
             },
         }
-        if target.trust.is_none() {
+        if target.adopts {
+            // As when a root is pinned: the ones that are kept first, `trust/root.json` last.
+            for root in archive.trust().earlier().iter().rev().chain([archive.trust()]) {
+                let version = root.document().version;
+                let kept = [layout::kept_root_signatures(version), layout::kept_root(version)];
+                self.trust.extend(kept.into_iter().filter(|path| archive.medium().node(path).is_some()));
+            }
             self.trust.extend([layout::trust_root_signatures(), layout::trust_root()]);
         }
         for link in [layout::current(), layout::lkg()] {
@@ -263,7 +268,7 @@ impl Plan {
         }
         for (path, node) in archive.medium().nodes() {
             let top = path.components().next().unwrap_or_default();
-            if top == "generations" || judged.contains(path) || places::is_link(path) {
+            if top == "generations" || judged.contains(path) || self.trust.contains(path) || places::is_link(path) {
                 continue;
             }
             if let Some(role) = role_of(path) {

@@ -13,7 +13,7 @@ use super::MAX_KEY_BYTES;
 use super::archive::{Archive, Links};
 use super::check::{self, Generations};
 use super::plan::Plan;
-use crate::judge::pinned_root;
+use crate::roots::{earliest_reset, floors_under, pinned_root};
 
 /// How the attest key pair was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,12 @@ pub(super) struct Target<'a> {
     pub(super) root: &'a StateRoot,
     /// Who it is.
     pub(super) node: Option<Node>,
-    /// Whether it was ever more than a folder that was about to become a state root: then what it has is kept.
-    inhabited: bool,
     pub(super) identity: Identity,
-    /// Its own trust root.
-    pub(super) trust: Option<PinnedRoot>,
+    /// The trust root that judges: its own, or that of the backup where the node has none, or an older one that leads to
+    /// it.
+    pub(super) trust: PinnedRoot,
+    /// Whether that is the backup's, and is to be pinned.
+    pub(super) adopts: bool,
     /// Its own floors.
     pub(super) floors: Option<Floors>,
     /// What it proves that it has seen: its floors, and every signed manifest that lies in it.
@@ -54,19 +55,22 @@ impl<'a> Target<'a> {
         let present: BTreeSet<Name> = root.generations().map_err(disk_failed)?.into_iter().collect();
         let node = if root.is_initialized().map_err(disk_failed)? { root.node().ok() } else { None };
         let floors = root.floors().ok().flatten();
+        // Whether it was ever more than a folder that was about to become a state root: then what it has is kept.
         let inhabited = root.is_initialized().map_err(disk_failed)?
             || !present.is_empty()
             || floors.as_ref().is_some_and(|floors| !floors.streams.is_empty())
             || durable::exists(root.disk(), &layout::audit_log()).map_err(disk_failed)?;
         let floors = floors.filter(|_| inhabited);
-        let trust = if inhabited { pinned_root(root).ok() } else { None };
+        let own = if inhabited { pinned_root(root).ok() } else { None };
+        is_that_node(root, node.as_ref(), inhabited, archive)?;
+        let (trust, adopts) = judging(own, archive)?;
         let identity = if inhabited { identity(root).map_err(disk_failed)? } else { Identity::Lost };
         let mut target = Self {
             root,
             node,
-            inhabited,
             identity,
             trust,
+            adopts,
             proven: floors.clone().unwrap_or_default(),
             floors,
             links: Links { current: root.current().ok().flatten(), lkg: root.lkg().ok().flatten() },
@@ -74,14 +78,13 @@ impl<'a> Target<'a> {
             present,
             whole: Generations::new(),
         };
-        target.is_that_node(archive)?;
         // A change that came this far had raised the floors.
         if let Some(journal) =
             target.journal().filter(|journal| !matches!(journal.phase, Phase::Intent | Phase::Staged))
         {
             target.proven = target.proven.proven_by(&journal.stream, journal.serial, journal.manifest);
         }
-        target.look_at_generations(archive)?;
+        target.look_at_generations()?;
         Ok(target)
     }
 
@@ -95,41 +98,15 @@ impl<'a> Target<'a> {
         self.journal().filter(is_open).filter(|journal| journal.failure.is_none())
     }
 
-    /// Nothing of another node's is mixed in.
-    fn is_that_node(&self, archive: &Archive) -> Result<(), Reasons> {
-        let wanted = archive.node();
-        let refused = |message: String| {
-            let remedy = "restore it on its own node, or into an empty folder";
-            Err(Reason::new(Code::ScopeMismatch, message).with_remedy(remedy).into())
-        };
-        let of = format!("the backup is of node `{}` of fleet `{}`", wanted.node_id, wanted.fleet);
-        match &self.node {
-            Some(node) if (&node.node_id, &node.fleet) == (&wanted.node_id, &wanted.fleet) => Ok(()),
-            Some(node) => refused(format!("{of}; this is node `{}` of fleet `{}`", node.node_id, node.fleet)),
-            None if !self.inhabited => Ok(()),
-            None => {
-                // Without a readable `node.yaml` the attest key says whose the folder is.
-                let public =
-                    |root: &StateRoot| read_capped(root.disk(), &layout::attest_pub(), MAX_KEY_BYTES).ok().flatten();
-                let (here, there) = (public(self.root), public(archive.root()));
-                if here.is_some() && here == there {
-                    return Ok(());
-                }
-                refused(format!(
-                    "{of}; this folder has no `node.yaml` that can be read, and its attest key is not that node's"
-                ))
-            }
-        }
-    }
-
-    fn look_at_generations(&mut self, archive: &Archive) -> Result<(), Reasons> {
-        let trust = self.trust.as_ref().unwrap_or_else(|| archive.trust());
+    fn look_at_generations(&mut self) -> Result<(), Reasons> {
+        let trust = &self.trust;
+        let reset = earliest_reset(trust);
         for name in &self.present {
             let mut cache = StatCache::default();
             learn(self.root, name, &mut cache).map_err(|error| error.to_reason())?;
             let Ok(manifest) = check::manifest(self.root, name, trust) else { continue };
             // It lies here, so it was admitted here; damage beside the manifest makes that no less true.
-            self.proven = self.proven.raised_by(manifest.document(), manifest.fingerprint());
+            self.proven = self.proven.witnessed_by(manifest.document(), manifest.fingerprint(), reset);
             if self.links.lkg.as_ref() == Some(name) {
                 self.proven = self.proven.promoted_by(&manifest.document().metadata.name);
             }
@@ -160,7 +137,8 @@ impl<'a> Target<'a> {
 
     /// Its floors and the backup's, value by value the higher.
     pub(super) fn floors_with(&self, archive: &Archive) -> Floors {
-        self.proven.merged(archive.floors())
+        let under = |floors: &Floors| floors_under(floors, &self.trust);
+        under(&self.proven).merged(&under(archive.floors()))
     }
 
     /// Whether a generation of the backup may become active, or last known good, again. It must not lie below what the node
@@ -188,6 +166,52 @@ impl<'a> Target<'a> {
         let remedy = "restore a newer backup, or apply a set with that serial or a higher one";
         Err(Reason::new(Code::SerialTooLow, message).with_remedy(remedy).into())
     }
+}
+
+/// Nothing of another node's is mixed in.
+fn is_that_node(root: &StateRoot, node: Option<&Node>, inhabited: bool, archive: &Archive) -> Result<(), Reasons> {
+    let wanted = archive.node();
+    let refused = |message: String| {
+        let remedy = "restore it on its own node, or into an empty folder";
+        Err(Reason::new(Code::ScopeMismatch, message).with_remedy(remedy).into())
+    };
+    let of = format!("the backup is of node `{}` of fleet `{}`", wanted.node_id, wanted.fleet);
+    match node {
+        Some(node) if (&node.node_id, &node.fleet) == (&wanted.node_id, &wanted.fleet) => Ok(()),
+        Some(node) => refused(format!("{of}; this is node `{}` of fleet `{}`", node.node_id, node.fleet)),
+        None if !inhabited => Ok(()),
+        None => {
+            // Without a readable `node.yaml` the attest key says whose the folder is.
+            let public =
+                |root: &StateRoot| read_capped(root.disk(), &layout::attest_pub(), MAX_KEY_BYTES).ok().flatten();
+            let (here, there) = (public(root), public(archive.root()));
+            if here.is_some() && here == there {
+                return Ok(());
+            }
+            refused(format!(
+                "{of}; this folder has no `node.yaml` that can be read, and its attest key is not that node's"
+            ))
+        }
+    }
+}
+
+/// Which root judges, the node's own or the backup's, and whether it is the backup's. The one must lead to the other.
+fn judging(own: Option<PinnedRoot>, archive: &Archive) -> Result<(PinnedRoot, bool), Reasons> {
+    let theirs = archive.trust();
+    let Some(own) = own else { return Ok((theirs.clone(), true)) };
+    let (here, there) = (own.document().version, theirs.document().version);
+    let (newer, older) = if there > here { (theirs, &own) } else { (&own, theirs) };
+    if newer.continues(older) {
+        return Ok(if there > here { (theirs.clone(), true) } else { (own, false) });
+    }
+    let (code, why) = match newer.of_version(older.document().version) {
+        Some(_) => (Code::RootForked, "another one of that version is known"),
+        // A backup from before the roots that are kept here says nothing against them.
+        None if there < here => return Ok((own, false)),
+        None => (Code::RootGap, "the roots between them are not in the backup"),
+    };
+    let message = format!("the backup is of trust root version {there}, and version {here} is pinned here: {why}");
+    Err(Reason::new(code, message).into())
 }
 
 /// Whether the attest key of a state root can be read, and its public half is its own.

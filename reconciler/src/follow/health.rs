@@ -115,5 +115,5 @@ impl Health {
 }
 
 fn went_well(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Applied(_) | Outcome::Relayed | Outcome::Unchanged)
+    matches!(outcome, Outcome::Applied(_) | Outcome::Relayed | Outcome::Rotated | Outcome::Unchanged)
 }

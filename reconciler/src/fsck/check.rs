@@ -4,15 +4,16 @@ use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::plan_doc::PlanDoc;
-use autonomy_schema::{Code, Document as _, Mode, Name, Reasons, RelPath};
+use autonomy_schema::{Code, Document as _, Mode, Name, Reasons, RelPath, StateManifest};
 use autonomy_stateroot::disk::FileKind;
 use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout, read_capped};
-use autonomy_trust::Purpose;
+use autonomy_trust::{PinnedRoot, Purpose, Verified};
 
 use super::{Finding, Mend, Report};
 use crate::generation::{differs, examine};
 use crate::generations::manifest_of;
-use crate::judge::{Loaded, Options, pinned_root};
+use crate::judge::{Loaded, Options};
+use crate::roots::{earliest_reset, pinned_root};
 
 const RESTORE: &str = "restore it from a backup with `autonomy restore`";
 const GC: &str = "nothing: `autonomy gc` removes it";
@@ -203,7 +204,7 @@ pub(super) fn objects(
 /// What recovery binds: signatures, not floors, so that damaged floors do not hide the rest.
 pub(super) fn loaded(root: &StateRoot) -> Option<Loaded> {
     let floors = root.floors().ok().flatten().unwrap_or_default();
-    Some(Loaded { node: root.node().ok()?, root: pinned_root(root).ok()?, floors })
+    Some(Loaded { node: Some(root.node().ok()?), root: pinned_root(root).ok()?, floors, rotates: None })
 }
 
 /// Every generation: signatures, the closed list of its files, every byte; and what it proves about the floors.
@@ -260,9 +261,7 @@ pub(super) fn generations(
                 let active = [current.as_ref(), lkg.as_ref()].contains(&Some(&name));
                 let floors = root.floors().ok().flatten().filter(|_| active);
                 let manifest = &examined.manifest;
-                if let Some(floors) =
-                    floors.filter(|floors| is_below(floors, manifest.document(), manifest.fingerprint()))
-                {
+                if let Some(floors) = floors.filter(|floors| witnessed(floors, manifest, &loaded.root) != *floors) {
                     let message = format!(
                         "it lies below what {name} proves: serial {}",
                         floors.streams.get(&manifest.document().metadata.name).map_or(0, |floor| floor.serial)
@@ -290,13 +289,9 @@ fn plan(root: &StateRoot, generation: &Name) -> Option<Finding> {
     })
 }
 
-/// Whether an admitted manifest would raise these floors.
-pub(super) fn is_below(
-    floors: &Floors,
-    manifest: &autonomy_schema::StateManifest,
-    fingerprint: autonomy_schema::Blake3,
-) -> bool {
-    floors.raised_by(manifest, fingerprint) != *floors
+/// These floors and what a manifest proves that was admitted here.
+pub(super) fn witnessed(floors: &Floors, manifest: &Verified<StateManifest>, root: &PinnedRoot) -> Floors {
+    floors.witnessed_by(manifest.document(), manifest.fingerprint(), earliest_reset(root))
 }
 
 /// Objects that no generation is made of.

@@ -378,7 +378,7 @@ impl Hands<'_> {
         let found = documents(self.root, &loaded, proof, Purpose::Recover, self.options);
         let Ok(found) = found else { return Ok(String::new()) };
         let floors = self.root.floors()?.unwrap_or_default();
-        let raised = floors.raised_by(found.manifest.document(), found.manifest.fingerprint());
+        let raised = check::witnessed(&floors, &found.manifest, &loaded.root);
         if raised == floors {
             return Ok(String::new());
         }

@@ -368,10 +368,10 @@ fn backup_of_another_node_is_refused() {
     let yard = Yard::running();
     let other = Yard::running();
     let archive = other.backup("other");
-    // The same id, but the trust roots differ: nothing in the backup is signed by whom this node trusts.
+    // The same id, but the trust roots differ.
     let before = node(&yard.disk);
     let refused = restore(&yard.disk, &archive).expect_err("signed by others");
-    assert!(refused.has(Code::BelowThreshold), "{refused}");
+    assert!(refused.has(Code::RootForked), "{refused}");
     // Without `node.yaml` the attest key tells them apart.
     lose(&yard.disk, "node.yaml");
     let refused = restore(&yard.disk, &archive).expect_err("of another");

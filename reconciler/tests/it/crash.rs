@@ -270,6 +270,18 @@ fn update() {
 }
 
 #[test]
+fn an_update_that_brings_newer_roots() {
+    let folder = tempfile::tempdir().expect("folder");
+    let fleet = Fleet::new();
+    let one = fleet.release(&folder.path().join("one"), &release(1, "one", GOOD));
+    let source = fleet.release(&folder.path().join("two"), &release(2, "two", GOOD));
+    crate::trust::roots(&fleet, &folder.path().join("two/roots"));
+    let before = fleet.node();
+    apply(&state_root(&before), &one, &Recorder::default()).expect("first");
+    run(before, &source, false);
+}
+
+#[test]
 fn update_that_fails_and_returns() {
     updated(BAD, true);
 }

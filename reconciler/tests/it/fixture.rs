@@ -45,7 +45,7 @@ pub(crate) struct Release<'a> {
     pub(crate) channel: &'a str,
 }
 
-fn lines(signers: &[Signer], bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn lines(signers: &[Signer], bytes: &[u8]) -> Vec<u8> {
     signers.iter().map(|signer| signer.sign_line(bytes).expect("signs") + "\n").collect::<String>().into_bytes()
 }
 

@@ -9,3 +9,4 @@ mod fixture;
 mod follow;
 mod mend;
 mod returns;
+mod trust;

@@ -4,7 +4,7 @@
 use autonomy_schema::facts::{Drift, DriftKind};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::ServiceAction;
-use autonomy_schema::{Blake3, Reason, RelPath, StateManifest, relay};
+use autonomy_schema::{Blake3, Reason, RelPath, StateManifest, Time, relay};
 
 use super::UnitProbe;
 use crate::disk::{FileKind, Query, read_capped};
@@ -42,7 +42,13 @@ pub(super) fn local_settings(disk: &(impl Query + ?Sized)) -> Result<Option<Drif
 }
 
 /// Floors below what the active generation proves. Apply raises them before it switches, so nothing honest lowers them.
-pub(super) fn floors(floors: &Floors, active: &StateManifest, fingerprint: Blake3, has_lkg: bool) -> Option<Drift> {
+/// `reset` as in [`Floors::witnessed_by`].
+pub(super) fn floors(
+    floors: &Floors,
+    (active, fingerprint): (&StateManifest, Blake3),
+    reset: Option<Time>,
+    has_lkg: bool,
+) -> Option<Drift> {
     let metadata = &active.metadata;
     let mut differences = Vec::new();
     let mut check = |held: bool, expected: String, actual: String| {
@@ -60,7 +66,8 @@ pub(super) fn floors(floors: &Floors, active: &StateManifest, fingerprint: Blake
     let (expected, actual) = (active.spec.revoked.number, floors.revoked.number);
     check(actual >= expected, format!("revocation list {expected}"), format!("revocation list {actual}"));
     let mark = floors.time_mark.map_or_else(|| "no time mark".to_owned(), |mark| format!("time mark {mark}"));
-    check(floors.time_mark >= Some(metadata.issued_at), format!("time mark {}", metadata.issued_at), mark);
+    let proven = reset.map_or(metadata.issued_at, |reset| metadata.issued_at.min(reset));
+    check(floors.time_mark >= Some(proven), format!("time mark {proven}"), mark);
     check(floors.promoted || !has_lkg, "promoted".to_owned(), "not promoted".to_owned());
     let (expected, actual): (Vec<String>, Vec<String>) = differences.into_iter().unzip();
     (!expected.is_empty())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autonomy_schema::Mode;
 use autonomy_stateroot::sim::Seen;
+use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{
     Disk as _, Image, Link, Query as _, SimDisk, StateRoot, SyncTarget, durable, init_on, layout, read_capped,
 };
@@ -93,7 +94,8 @@ fn a_state_root_is_whole_or_not_initialized() {
             }
             assert_eq!(root.node().expect("node"), node());
             assert_eq!(root.floors().expect("floors").expect("floors").root_version, 1);
-            assert_eq!(root.trust_root_bytes().expect("root"), (trust_root(), SIGNATURES.to_vec()));
+            let pinned = RootBytes { bytes: trust_root(), signatures: SIGNATURES.to_vec() };
+            assert_eq!(root.trust_root_bytes().expect("root"), pinned);
             assert_eq!(content(disk, "identity/attest.key").as_deref(), Some(&b"private"[..]));
             assert_eq!(content(disk, "identity/attest.pub").as_deref(), Some(&b"public"[..]));
             for folder in layout::folders() {

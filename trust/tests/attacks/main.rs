@@ -7,6 +7,7 @@ mod floors;
 mod locks;
 mod parsing;
 mod roots;
+mod rotation;
 mod scope;
 mod signatures;
 mod support;

@@ -136,9 +136,9 @@ fn a_restore_that_was_cut_off_is_not_mixed_with_the_backup_of_another_node() {
         let broken = disk.crash(Image::All);
         match restore(&broken, &theirs) {
             Ok(_) => same(&other.disk, &broken, &format!("cut at verb {cut}")),
-            Err(reasons) if ended => assert!(reasons.has(Code::BelowThreshold), "{reasons}"),
+            Err(reasons) if ended => assert!(reasons.has(Code::RootForked), "{reasons}"),
             Err(reasons) => {
-                let expected = reasons.has(Code::ScopeMismatch) || reasons.has(Code::BelowThreshold);
+                let expected = reasons.has(Code::ScopeMismatch) || reasons.has(Code::RootForked);
                 assert!(expected, "cut at verb {cut}: {reasons}");
                 refused += 1;
             }

@@ -1,0 +1,160 @@
+//! From the pinned trust root to the newest one that a medium carries, one version at a time.
+
+use std::io::Read as _;
+
+use autonomy_schema::floors::Floors;
+use autonomy_schema::{Code, Reason, Reasons, RelPath, Time, document, set};
+use autonomy_stateroot::trust::RootBytes;
+use autonomy_stateroot::{SetSource, SourceError, StateRoot};
+use autonomy_trust::{PinnedRoot, Signed};
+
+/// Most roots that one medium may bring: a rotation a week for twenty years.
+const MAX_STEPS: usize = 1024;
+
+/// A walk over the roots of a medium.
+pub(crate) struct Walk {
+    /// The newest root that was reached; the pinned one when the medium has no newer.
+    pub(crate) newest: PinnedRoot,
+    /// Why the walk ended before the medium did.
+    pub(crate) refusal: Option<Reasons>,
+}
+
+/// The pinned trust root, with the earlier ones that are kept as far as they vouch for each other.
+pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
+    let RootBytes { bytes, signatures } = root.trust_root_bytes()?;
+    let mut pinned = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
+    let mut version = pinned.document().version;
+    while let Some(kept) = version.checked_sub(1).map(|before| root.kept_root(before)).transpose()?.flatten() {
+        version -= 1;
+        // A kept root that is damaged vouches for nothing; what was admitted under it is then below its threshold.
+        if pinned.preceded_by(signed(&kept)).is_err() {
+            break;
+        }
+    }
+    Ok(pinned)
+}
+
+fn signed(root: &RootBytes) -> Signed<'_> {
+    Signed { bytes: &root.bytes, signatures: &root.signatures }
+}
+
+/// Walks from `pinned` over the roots in `folder` of a medium, until one is not there or does not hold.
+pub(crate) fn walk(medium: &dyn SetSource, folder: &str, pinned: &PinnedRoot) -> Walk {
+    let mut newest = pinned.clone();
+    for _ in 0..MAX_STEPS {
+        let next = newest.document().version.saturating_add(1);
+        match read(medium, folder, next) {
+            Ok(None) => return Walk { newest, refusal: None },
+            Ok(Some(found)) => match newest.successor(signed(&found)) {
+                Ok(successor) if successor.document().version == next => newest = successor,
+                // The root before it again, under another name.
+                Ok(again) => {
+                    let message = format!("root {next}: the file holds version {}", again.document().version);
+                    return Walk { newest, refusal: Some(Reason::new(Code::RootGap, message).into()) };
+                }
+                Err(reasons) => return Walk { newest, refusal: Some(named(next, &reasons)) },
+            },
+            Err(reasons) => return Walk { newest, refusal: Some(reasons) },
+        }
+    }
+    let message = format!("the medium brings more than {MAX_STEPS} newer trust roots");
+    Walk { newest, refusal: Some(Reason::new(Code::LimitExceeded, message).into()) }
+}
+
+/// The newest root that the set brings, or why one of its roots does not hold.
+pub(crate) fn newest(set: &dyn SetSource, pinned: &PinnedRoot) -> Result<PinnedRoot, Reasons> {
+    let Walk { newest, refusal } = walk(set, set::ROOTS, pinned);
+    refusal.map_or(Ok(newest), Err)
+}
+
+/// The roots between `pinned`, which is left out, and `newest`, oldest first.
+pub(crate) fn steps<'a>(pinned: &PinnedRoot, newest: &'a PinnedRoot) -> Vec<&'a PinnedRoot> {
+    let from = pinned.document().version;
+    let all = std::iter::once(newest).chain(newest.earlier());
+    let mut steps: Vec<&PinnedRoot> = all.filter(|root| root.document().version > from).collect();
+    steps.reverse();
+    steps
+}
+
+/// Floors under every root that is known, so that the reset of a time mark by one of them holds.
+pub(crate) fn floors_under(floors: &Floors, newest: &PinnedRoot) -> Floors {
+    let oldest_first = newest.earlier().iter().rev().chain([newest]);
+    oldest_first.fold(floors.clone(), |floors, root| floors.under(root.document()))
+}
+
+/// The earliest time to which one of these roots brought the time mark down, if one did.
+pub(crate) fn earliest_reset(newest: &PinnedRoot) -> Option<Time> {
+    newest.earlier().iter().chain([newest]).filter_map(|root| root.document().reset_time_mark).min()
+}
+
+/// What is wrong with the roots of a medium beside the ones that the walk passed: one beyond a gap, and another root under
+/// the version of one that is known here. `versions` are those that the medium holds.
+pub(crate) fn strays(
+    medium: &dyn SetSource,
+    folder: &str,
+    versions: impl IntoIterator<Item = u64>,
+    newest: &PinnedRoot,
+) -> Vec<Reason> {
+    let reached = newest.document().version;
+    let mut reasons = Vec::new();
+    for version in versions {
+        if version > reached {
+            let message = format!(
+                "the medium holds trust root version {version}, and not version {}, which comes after {reached}, the newest that is known here",
+                reached.saturating_add(1)
+            );
+            reasons.push(
+                Reason::new(Code::RootGap, message).with_remedy("a medium carries every root; add the missing ones"),
+            );
+        } else if let Some(known) = newest.of_version(version) {
+            match read(medium, folder, version) {
+                Ok(Some(found)) => {
+                    let other = known.successor(signed(&found)).err();
+                    reasons.extend(other.into_iter().flat_map(|reasons| named(version, &reasons).into_vec()));
+                }
+                Ok(None) => {}
+                Err(refusal) => reasons.extend(refusal.into_vec()),
+            }
+        }
+    }
+    reasons
+}
+
+/// A root of a medium; `None` when it is not there. One without a signature file is signed by nobody.
+fn read(medium: &dyn SetSource, folder: &str, version: u64) -> Result<Option<RootBytes>, Reasons> {
+    let (file, signatures) = set::root_files(version);
+    let Some(bytes) = read_file(medium, folder, &file, document::MAX_DOCUMENT_BYTES as u64)? else { return Ok(None) };
+    let signatures = read_file(medium, folder, &signatures, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    Ok(Some(RootBytes { bytes, signatures }))
+}
+
+/// A file of the medium within its cap.
+pub(crate) fn read_file(
+    medium: &dyn SetSource,
+    folder: &str,
+    file: &str,
+    cap: u64,
+) -> Result<Option<Vec<u8>>, Reasons> {
+    let name = if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
+    let path: RelPath = name
+        .parse()
+        .map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()))?;
+    let file = match medium.open(&path) {
+        Ok(file) => file,
+        Err(SourceError::Missing(_)) => return Ok(None),
+        Err(error) => return Err(error.to_reason().into()),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(cap + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+    if bytes.len() as u64 > cap {
+        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
+    }
+    Ok(Some(bytes))
+}
+
+/// The reasons, saying which root they are about.
+fn named(version: u64, reasons: &Reasons) -> Reasons {
+    let of = |reason: &Reason| Reason { message: format!("root {version}: {}", reason.message), ..reason.clone() };
+    Reasons::new(reasons.as_slice().iter().map(of).collect()).unwrap_or_else(|| reasons.clone())
+}

@@ -1,0 +1,172 @@
+//! What changes whom the node trusts: newer roots and revocation lists that a medium carries, whatever else lies on it.
+
+use std::collections::BTreeSet;
+
+use autonomy_apply::ServiceRunner;
+use autonomy_schema::{Blake3, Code, Reason, Reasons, Time, document, set};
+use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot};
+use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, verify_revocation};
+use serde_json::json;
+
+use crate::execute::pin;
+use crate::judge::{Loaded, load};
+use crate::record::{Actor, Recorder};
+use crate::recovery::{recover_held, told};
+use crate::roots::{self, Walk};
+
+/// The file of a revocation list beside roots.
+pub const REVOCATION: &str = "revocation.json";
+
+/// What a medium has for a node.
+#[derive(Debug)]
+pub struct Offer {
+    /// The newer roots that hold, oldest first, and the one that judges in the end.
+    pub roots: Vec<OfferedRoot>,
+    /// Number of the newer revocation list, when there is one and it holds.
+    pub revocation: Option<u64>,
+    /// What does not hold; what comes before it stands.
+    pub refusal: Option<Reasons>,
+    newest: PinnedRoot,
+    list: Option<autonomy_schema::manifest::Revoked>,
+}
+
+/// A newer root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedRoot {
+    /// Its version.
+    pub version: u64,
+    /// BLAKE3 of its bytes.
+    pub fingerprint: Blake3,
+    /// When it expires.
+    pub expires_at: Time,
+}
+
+/// What an import did.
+#[derive(Debug)]
+pub struct Imported {
+    /// Versions that were pinned, one after the other.
+    pub pinned: Vec<u64>,
+    /// The version that is pinned now.
+    pub version: u64,
+    /// Number of the revocation list that came.
+    pub revocation: Option<u64>,
+    /// Why the rest was refused; what is above stands.
+    pub refusal: Option<Reasons>,
+    /// A record that could not be written, or what a recovery did first.
+    pub warning: Option<String>,
+}
+
+/// Looks at the roots and the revocation list of a medium with the eyes of a node. Writes nothing.
+pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Offer, Reasons> {
+    let Found { folder, versions, has_list } = find(medium)?;
+    let Walk { newest, refusal } = roots::walk(medium, folder, &loaded.root);
+    let mut against = refusal.map(Reasons::into_vec).unwrap_or_default();
+    // A gap beyond a root that does not hold says nothing new.
+    let strays =
+        versions.into_iter().filter(|version| against.is_empty() || loaded.root.of_version(*version).is_some());
+    let strays = roots::strays(medium, folder, strays.collect::<Vec<_>>(), &newest);
+    against.extend(strays);
+    let list = match if has_list { list(medium, loaded, &newest, clock) } else { Ok(None) } {
+        Ok(list) => list,
+        Err(reasons) => {
+            against.extend(reasons.into_vec());
+            None
+        }
+    };
+    let steps = roots::steps(&loaded.root, &newest);
+    let offered = |root: &&PinnedRoot| OfferedRoot {
+        version: root.document().version,
+        fingerprint: root.fingerprint(),
+        expires_at: root.document().expires_at,
+    };
+    let roots = steps.iter().map(offered).collect();
+    let revocation = list.as_ref().map(|list| list.number);
+    Ok(Offer { roots, revocation, refusal: Reasons::new(against), newest, list })
+}
+
+struct Found {
+    folder: &'static str,
+    versions: BTreeSet<u64>,
+    has_list: bool,
+}
+
+/// Where the roots lie: in `roots/`, as on every medium of ours, or in the folder itself.
+fn find(medium: &dyn SetSource) -> Result<Found, Reasons> {
+    let files = medium.list().map_err(|error| Reasons::from(error.to_reason()))?;
+    let (mut within, mut beside, mut has_list) = (BTreeSet::new(), BTreeSet::new(), false);
+    for file in files.iter().filter(|file| file.kind != SourceKind::BadName) {
+        let path = file.path.as_str();
+        within.extend(path.strip_prefix("roots/").and_then(set::root_version));
+        beside.extend(set::root_version(path));
+        has_list |= path == REVOCATION;
+    }
+    let (folder, versions) = if within.is_empty() { ("", beside) } else { (set::ROOTS, within) };
+    if versions.is_empty() && !has_list {
+        let message = format!(
+            "`{}` holds neither a trust root (`roots/<N>.root.json` or `<N>.root.json`) nor `{REVOCATION}`",
+            medium.describe()
+        );
+        return Err(Reason::new(Code::MissingFile, message).into());
+    }
+    Ok(Found { folder, versions, has_list })
+}
+
+/// The revocation list of the medium, when it is newer than the one that the node has.
+fn list(
+    medium: &dyn SetSource,
+    loaded: &Loaded,
+    newest: &PinnedRoot,
+    clock: Time,
+) -> Result<Option<autonomy_schema::manifest::Revoked>, Reasons> {
+    let cap = document::MAX_DOCUMENT_BYTES as u64;
+    let bytes = roots::read_file(medium, "", REVOCATION, cap)?.unwrap_or_default();
+    let beside = format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX);
+    let signatures = roots::read_file(medium, "", &beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    let context = Context { root: newest, ..loaded.context(clock, Purpose::Change) };
+    let list = verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context)?;
+    let revoked = list.document().revoked.clone();
+    Ok((revoked.number > loaded.floors.revoked.number).then_some(revoked))
+}
+
+/// Takes what a medium offers. Each root is pinned durably before the next is looked at by anybody; what does not hold ends
+/// the walk, and what came before it stays.
+pub fn import_trust(
+    root: &StateRoot,
+    medium: &dyn SetSource,
+    actor: &Actor,
+    runner: &dyn ServiceRunner,
+) -> Result<Imported, Reasons> {
+    let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
+    let mut silent = autonomy_apply::Silent;
+    let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
+    let recovery = recover_held(root, &held, runner, &mut recorder)?;
+    let loaded = load(root)?;
+    let offer = offer(medium, &loaded, actor.clock)?;
+    let pinned: Vec<u64> = offer.roots.iter().map(|step| step.version).collect();
+    let detail = json!({ "from": medium.describe(), "roots": pinned, "revocation": offer.revocation });
+    recorder.begin(detail.clone())?;
+    if let Err(reasons) = take(root, &held, &loaded, &offer) {
+        recorder.end("failed", json!({ "reasons": reasons.as_slice() }));
+        return Err(reasons);
+    }
+    let is_empty = pinned.is_empty() && offer.revocation.is_none();
+    let warning = match &offer.refusal {
+        Some(reasons) => {
+            let word = if is_empty { "refused" } else { "partly" };
+            recorder.end(word, json!({ "roots": pinned, "reasons": reasons.as_slice() }))
+        }
+        None => recorder.end(if is_empty { "nothing" } else { "imported" }, detail),
+    };
+    let version = offer.newest.document().version;
+    let warning = told(&recovery).or(warning);
+    Ok(Imported { pinned, version, revocation: offer.revocation, refusal: offer.refusal, warning })
+}
+
+fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer) -> Result<(), Reasons> {
+    pin(root, held, &loaded.root, &offer.newest)?;
+    if let Some(list) = &offer.list {
+        let floors = root.floors()?.unwrap_or_default().revoking(list);
+        root.write_floors(&floors).map_err(|error| Reasons::from(error.to_reason()))?;
+    }
+    Ok(())
+}
