@@ -11,7 +11,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build tool demo test check check-golden fi soak bench clean
+.PHONY: help build tool demo test check check-golden fi soak fuzz bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -56,6 +56,9 @@ fi: ## Failure injection: every test that cuts the power, kills, or fills the di
 
 soak: ## The failure-injection and property tests again and again, SOAK_MINUTES long (60), with fresh seeds
 	ci/soak
+
+fuzz: ## libFuzzer over every reader of foreign bytes, FUZZ_SECONDS each (60)
+	for target in $$(ls ci/fuzz/corpus); do ci/fuzz/run "$$target" "$${FUZZ_SECONDS:-60}" -verbosity=0; done
 
 bench: build ## Measure; raw results stay in bench/
 	bench/run

@@ -8,6 +8,7 @@
 //!   (`both_key_file_labels_load`);
 //! - a wrong password is named as such (`a_wrong_password_is_named`);
 //! - the signature file does not depend on the order of signing (`the_order_of_signing_does_not_matter`);
+//! - what others published is read as ours is: key files, raw signatures, bundles (`tests/published.rs`);
 //! - a damaged key file never panics (`damaged_key_files_are_refused`).
 //!
 //! Deliberately absent: verification (crate `trust`), reading passwords (the binary asks), certificates (later), and

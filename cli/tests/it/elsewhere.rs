@@ -1,4 +1,4 @@
-//! Signatures that other programs make and check: openssl, and a PKCS#11 token through OpenSC.
+//! Signatures that other programs make and check: openssl, and a PKCS#11 token through `pkcs11-tool`.
 
 use std::process::Command;
 
