@@ -10,6 +10,8 @@ use autonomy_schema::journal::Journal;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::PlanDoc;
+use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::revocation::Revocation;
 use autonomy_schema::{StateManifest, relay, segments, set};
 
 use crate::{signed, told};
@@ -61,6 +63,8 @@ pub(crate) fn state(bytes: &[u8]) -> bool {
         document::<Node>(bytes).is_some(),
         document::<Facts>(bytes).is_some_and(|facts| facts.bound.named().is_ok() && facts.bound.fingerprint().is_ok()),
         document::<PlanDoc>(bytes).is_some(),
+        document::<Revocation>(bytes).is_some(),
+        document::<PolicyOverride>(bytes).is_some(),
         document::<Backup>(bytes).is_some_and(|backup| backup.seal().is_ok()),
         index(bytes),
     ];

@@ -13,6 +13,7 @@ mod parser;
 mod policy;
 mod races;
 mod roots;
+mod rotation;
 mod scope;
 mod thresholds;
 
@@ -26,10 +27,11 @@ type Make = fn(&World) -> Made<Vec<Case>>;
 
 /// Every case.
 pub(crate) fn all(world: &World) -> Made<Vec<Theme>> {
-    let themes: [(&'static str, Make); 11] = [
+    let themes: [(&'static str, Make); 12] = [
         ("Who signed: thresholds count keys", thresholds::cases),
         ("What a signature line may be", bundles::cases),
         ("Trust roots that an operator is handed", roots::cases),
+        ("Newer roots, revocation lists, the field, overrides", rotation::cases),
         ("Signed, and not one document with one meaning", parser::cases),
         ("Signed names and paths", names::cases),
         ("Files of a set that its manifest does not vouch for", media::cases),
