@@ -198,3 +198,18 @@ fn nothing_is_left_behind() {
     assert_eq!(std::fs::read_dir(temporary.path("")).expect("folder").count(), 0);
     assert!(output.stderr.is_empty(), "progress is for terminals: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn every_case_that_the_security_page_names_is_there() {
+    let page = corpus().join("../../docs/security.md");
+    let text = std::fs::read_to_string(page).expect("page");
+    let rows = text.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split('|').nth(3));
+    // In the last column a word in backticks without `::` and `/` is a case.
+    let named = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let cases: Vec<&str> =
+        named.filter(|name| !name.contains("::") && !name.contains('/') && *name != "status").collect();
+    assert!(cases.len() > 60, "{cases:?}");
+    for case in cases {
+        assert!(corpus().join(case).join("case.yaml").is_file(), "docs/security.md names `{case}`");
+    }
+}
