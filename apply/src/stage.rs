@@ -7,8 +7,8 @@ use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::manifest::{Artifact, FilePins, StateManifest};
 use autonomy_schema::{Code, Mode, Name, Reason, Reasons, RelPath, set};
 use autonomy_stateroot::{
-    DiskError, Durability, InsertError, LockGuard, LockMode, ObjectStore, Pins, SetSource, StatCache, StateRoot,
-    SyncTarget, durable, layout,
+    DiskError, Durability, InsertError, LockGuard, LockMode, ObjectStore, Pins, Placed, SetSource, StatCache,
+    StateRoot, SyncTarget, durable, layout,
 };
 use autonomy_trust::Verified;
 
@@ -140,7 +140,7 @@ fn place_objects(
     let store = ObjectStore::new(staging.root);
     let artifacts = &staging.manifest.document().spec.artifacts;
     let total = artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum();
-    let mut done = 0;
+    let (mut done, mut written) = (0, Vec::new());
     for artifact in artifacts {
         for (path, pins) in files(artifact)? {
             let to = base.join(&path);
@@ -151,13 +151,29 @@ fn place_objects(
                     .open(&path)
                     .map_err(|error| PlaceError::Stage(StageError::Refused(error.to_reason().into())))
             };
-            store.place(open, &pins, &to, durability, staging.cache).map_err(|error| error.named(&path))?;
+            match store.place(open, &pins, &to, durability, staging.cache) {
+                Ok(Placed::Written) => written.push(layout::object(pins.blake3, pins.mode)),
+                Ok(Placed::Reused | Placed::Healed) => {}
+                Err(error) => return Err(refused(staging.root, &written, error.named(&path))),
+            }
         }
         stopped(observer).map_err(StageError::Refused)?;
         done += artifact.file().map_or(0, |pins| pins.size);
         observer.event(&Event::Staged { done, total });
     }
     Ok(())
+}
+
+/// A set that is another than the verified one leaves nothing in the store: no refusal may fill it. A broken disk keeps
+/// what it has, for the next try.
+fn refused(root: &StateRoot, written: &[RelPath], error: StageError) -> StageError {
+    if let StageError::Refused(_) = error {
+        for object in written {
+            // What stays behind is one object that nothing refers to, for gc.
+            root.disk().remove(object).ok();
+        }
+    }
+    error
 }
 
 /// An error of placing one object, before the path is known.

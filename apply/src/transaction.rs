@@ -10,6 +10,7 @@ use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Boots, Journal, Operation, Phase};
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, lock::Lock};
+use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateRoot, layout};
 use autonomy_trust::Verified;
 
@@ -41,6 +42,8 @@ pub struct Request<'a> {
     pub lock: &'a Verified<Lock>,
     /// The policy bundle's bytes, whose digest the manifest pins.
     pub policy: &'a [u8],
+    /// Newer trust roots, each the successor of the one before it: the set was verified under the last.
+    pub roots: Vec<RootBytes>,
     /// Stop when the generation is staged.
     pub stage_only: bool,
     /// What is known of files; staging learns the generation's.
@@ -112,6 +115,9 @@ impl Transaction<'_> {
         let manifest = request.admitted.manifest().fingerprint();
         let before = self.root.current().map_err(ApplyError::Refused)?;
         if !switches {
+            if !request.stage_only {
+                self.pin_roots(request)?;
+            }
             return match (relays, before) {
                 (true, Some(current)) if !request.stage_only => {
                     outbox::put(self.root, manifest, &current)?;
@@ -130,6 +136,7 @@ impl Transaction<'_> {
             self.give_up(journal)?;
             return Err(ApplyError::Refused(reasons));
         }
+        self.pin_roots(request)?;
         self.raise_floors(request, &mut journal)?;
         let active = activate(self.root, staged)?;
         self.enter(&mut journal, Phase::Switched)?;
@@ -140,7 +147,7 @@ impl Transaction<'_> {
     /// Phases `intent` and `staged`, or what an earlier run of the same plan left staged.
     fn stage(&mut self, request: &mut Request<'_>, before: Option<Name>) -> Result<(Journal, Staged), ApplyError> {
         let earlier = self.root.journal().map_err(ApplyError::Refused)?;
-        if let Some(journal) = earlier.filter(|journal| journal.phase.is_before_switch()) {
+        if let Some(journal) = earlier.clone().filter(|journal| journal.phase.is_before_switch()) {
             // The id is taken over the facts, and so over what is active.
             let same = journal.plan_id == request.admitted.plan().id();
             if same && journal.operation == Operation::Apply && journal.phase != Phase::Intent {
@@ -168,7 +175,7 @@ impl Transaction<'_> {
             }
             Err(error) => {
                 // On a broken disk this fails as well; then recovery does it. The first cause is what is told.
-                self.give_up(journal).ok();
+                self.give_up(journal).and_then(|()| self.forget(earlier.as_ref(), &error)).ok();
                 Err(error.into())
             }
         }
@@ -213,6 +220,21 @@ impl Transaction<'_> {
             Some(waits) => self.begin(&waits),
             None => self.enter(&mut journal, Phase::RolledBack),
         }
+    }
+
+    /// What turned out not to be what was verified is refused, and a refusal leaves the journal as it found it (DESIGN
+    /// §12). One that was unfinished is closed for good.
+    fn forget(&self, earlier: Option<&Journal>, error: &StageError) -> Result<(), DiskError> {
+        match (error, earlier) {
+            (StageError::Refused(_), None) => self.root.remove_journal(),
+            (StageError::Refused(_), Some(earlier)) if earlier.phase.is_final() => self.root.write_journal(earlier),
+            (StageError::Refused(_) | StageError::Disk(_) | StageError::Canonical(_), _) => Ok(()),
+        }
+    }
+
+    /// The set was verified under the last of these roots.
+    fn pin_roots(&self, request: &Request<'_>) -> Result<(), ApplyError> {
+        request.roots.iter().try_for_each(|root| self.root.pin_root(self.held, root)).map_err(ApplyError::Refused)
     }
 
     /// Floors rise durably before activation, and are never lowered.

@@ -30,6 +30,7 @@ mod resume;
 mod rollback;
 mod run;
 mod schema;
+mod selftest;
 mod show;
 pub(crate) mod sign;
 mod status;
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     Restore(restore::Args),
     /// Supervise the active generation's agent where there is no systemd.
     Run(run::Args),
+    /// Let this build prove itself.
+    #[command(subcommand)]
+    Selftest(selftest::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -144,6 +148,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Backup(args) => backup::run(&args, global),
         Command::Restore(args) => restore::run(&args, global),
         Command::Run(args) => run::run(&args, global),
+        Command::Selftest(command) => selftest::run(&command),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

@@ -59,7 +59,7 @@ fn repair(address: String, drift: &Drift) -> Step {
     Step { action, address, reason, before: shown(&drift.actual), after: shown(&drift.expected) }
 }
 
-/// The newer trust root that comes with the set: pinned first, as the rest was verified under it.
+/// The newer trust root that comes with the set: told first, as the rest was verified under it.
 pub(crate) fn trust(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<Step>) {
     let Some(rotation) = desired.rotates_to else { return };
     let shown = |version: u64, root: Blake3| fields([("root", root.to_string()), ("version", version.to_string())]);

@@ -55,7 +55,7 @@ whys! {
     Removed "removed" "The active generation has it and the manifest does not.";
     Repair "repair" "The active generation differs from its own manifest; a fresh one takes its place.";
     RollbackAsked "rollback_asked" "Somebody asked to return to a generation that the node had. Floors stay; the manifest that is left is pinned.";
-    RootRotated "root_rotated" "The set brings newer trust roots, each signed by a threshold of the one before it. The newest is pinned before anything is staged.";
+    RootRotated "root_rotated" "The set brings newer trust roots, each signed by a threshold of the one before it. They are pinned, one after the other, once everything is staged and before the switch.";
 }
 
 impl Why {

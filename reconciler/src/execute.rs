@@ -5,14 +5,14 @@ use autonomy_apply::{Applied, ApplyError, Observer, Recovery, ServiceRunner, Tra
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
 use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
-use autonomy_stateroot::trust::RootBytes;
-use autonomy_stateroot::{ActivationLock, SetSource, StatCache, StateRoot};
-use autonomy_trust::{PinnedRoot, Signed, Verified, verify_lock, verify_manifest, verify_override};
+use autonomy_stateroot::{SetSource, StatCache, StateRoot};
+use autonomy_trust::{Signed, Verified, verify_lock, verify_manifest, verify_override};
 use serde_json::{Value, json};
 
 use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
+use crate::roots::{pinned_root, steps};
 use crate::set::{Learned, VerifiedSet, learn};
 use crate::{decisions, quarantine};
 
@@ -91,7 +91,7 @@ pub fn apply(
     let refuse = |reasons: Reasons| refuse(with_return(reasons, &recovery));
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
-    let pinned = crate::roots::pinned_root(root)?;
+    let pinned = pinned_root(root)?;
     let trust = prepared.trust.clone();
     let fresh = judge_again(root, prepared, &approved, options).map_err(refuse)?;
     let (overridden, reasons) = split(fresh.reasons(), now_anyway);
@@ -114,12 +114,16 @@ pub fn apply(
         detail.insert("policyOverride".to_owned(), told_override(by, &fresh.verdicts));
     }
     recorder.begin(Value::Object(detail))?;
-    if !stage_only && let Err(reasons) = pin(root, &held, &pinned, &trust) {
-        let warning = recorder.end("failed", json!({ "plan": plan_id, "reasons": reasons.as_slice() }));
-        return Err(ApplyFailure::refused(reasons, warning));
-    }
     let mut cache = known(root, options);
-    let mut request = Request { set: source, admitted, lock: &lock, policy: &policy, stage_only, cache: &mut cache };
+    let mut request = Request {
+        set: source,
+        admitted,
+        lock: &lock,
+        policy: &policy,
+        roots: steps(&pinned, &trust),
+        stage_only,
+        cache: &mut cache,
+    };
     let result = Transaction { root, held: &held, runner, observer: &mut recorder }.run(&mut request);
     match result {
         Ok(applied) => {
@@ -165,20 +169,6 @@ fn told_override(by: &Verified<PolicyOverride>, verdicts: &Verdicts) -> Value {
     json!({
         "override": by.fingerprint(), "signers": by.signers(), "reason": by.document().reason, "denials": denials,
     })
-}
-
-/// Pins the roots that lead to the one by which the set was verified, one after the other.
-pub(crate) fn pin(
-    root: &StateRoot,
-    held: &ActivationLock,
-    pinned: &PinnedRoot,
-    newest: &PinnedRoot,
-) -> Result<(), Reasons> {
-    for step in crate::roots::steps(pinned, newest) {
-        let next = RootBytes { bytes: step.bytes().to_vec(), signatures: step.signatures().to_vec() };
-        root.pin_root(held, &next)?;
-    }
-    Ok(())
 }
 
 /// What the closing record of a change says.

@@ -68,12 +68,18 @@ pub(crate) fn newest(set: &dyn SetSource, pinned: &PinnedRoot) -> Result<PinnedR
 }
 
 /// The roots between `pinned`, which is left out, and `newest`, oldest first.
-pub(crate) fn steps<'a>(pinned: &PinnedRoot, newest: &'a PinnedRoot) -> Vec<&'a PinnedRoot> {
+pub(crate) fn between<'a>(pinned: &PinnedRoot, newest: &'a PinnedRoot) -> Vec<&'a PinnedRoot> {
     let from = pinned.document().version;
     let all = std::iter::once(newest).chain(newest.earlier());
-    let mut steps: Vec<&PinnedRoot> = all.filter(|root| root.document().version > from).collect();
-    steps.reverse();
-    steps
+    let mut roots: Vec<&PinnedRoot> = all.filter(|root| root.document().version > from).collect();
+    roots.reverse();
+    roots
+}
+
+/// The same as they are pinned, one after the other.
+pub(crate) fn steps(pinned: &PinnedRoot, newest: &PinnedRoot) -> Vec<RootBytes> {
+    let bytes = |root: &PinnedRoot| RootBytes { bytes: root.bytes().to_vec(), signatures: root.signatures().to_vec() };
+    between(pinned, newest).into_iter().map(bytes).collect()
 }
 
 /// Floors under every root that is known, so that the reset of a time mark by one of them holds.

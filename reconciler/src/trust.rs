@@ -8,7 +8,6 @@ use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot};
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, verify_revocation};
 use serde_json::json;
 
-use crate::execute::pin;
 use crate::judge::{Loaded, load};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
@@ -73,7 +72,7 @@ pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Off
             None
         }
     };
-    let steps = roots::steps(&loaded.root, &newest);
+    let steps = roots::between(&loaded.root, &newest);
     let offered = |root: &&PinnedRoot| OfferedRoot {
         version: root.document().version,
         fingerprint: root.fingerprint(),
@@ -163,7 +162,9 @@ pub fn import_trust(
 }
 
 fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer) -> Result<(), Reasons> {
-    pin(root, held, &loaded.root, &offer.newest)?;
+    for step in roots::steps(&loaded.root, &offer.newest) {
+        root.pin_root(held, &step)?;
+    }
     if let Some(list) = &offer.list {
         let floors = root.floors()?.unwrap_or_default().revoking(list);
         root.write_floors(&floors).map_err(|error| Reasons::from(error.to_reason()))?;

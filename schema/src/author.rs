@@ -139,6 +139,20 @@ impl Located {
         }
     }
 
+    /// Decodes a document that carries neither `apiVersion` nor `kind`, and lists unknown fields; `what` names it.
+    pub fn decode_bare<T: DeserializeOwned>(&self, what: &str) -> Result<T, Vec<Diagnostic>> {
+        match decode::<T>(self.value.clone()) {
+            Ok((document, unknown)) if unknown.is_empty() => Ok(document),
+            Ok((_, unknown)) => Err(self.unknown_fields(&unknown, what)),
+            Err(Problem { path, code, message, unknown }) => {
+                let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+                let mut problems = vec![self.diagnostic(&path, code, format!("{place}{message}"))];
+                problems.extend(self.unknown_fields(&unknown, what));
+                Err(sorted(problems))
+            }
+        }
+    }
+
     fn header_problems(&self, kind: Kind) -> Vec<Diagnostic> {
         let mut problems = Vec::new();
         match self.value.get("apiVersion").and_then(Value::as_str) {
@@ -166,10 +180,10 @@ impl Located {
         problems
     }
 
-    fn unknown_fields(&self, unknown: &BTreeSet<String>, kind: Kind) -> Vec<Diagnostic> {
+    fn unknown_fields(&self, unknown: &BTreeSet<String>, what: impl fmt::Display) -> Vec<Diagnostic> {
         unknown
             .iter()
-            .map(|path| self.diagnostic(path, Code::UnknownField, format!("`{path}` is not a field of {kind}")))
+            .map(|path| self.diagnostic(path, Code::UnknownField, format!("`{path}` is not a field of {what}")))
             .collect()
     }
 

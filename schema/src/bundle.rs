@@ -22,6 +22,9 @@ pub struct Bundle {
     pub verification_material: VerificationMaterial,
     /// The signature.
     pub message_signature: MessageSignature,
+    /// The other kind of payload. The format allows one of the two, so a bundle with both says two things.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dsse_envelope: Option<serde_json::Value>,
 }
 
 /// What a verifier would need; with pinned keys only the hint.
@@ -74,6 +77,7 @@ pub fn line(signature: &[u8], message: Sha256, key: Sha256, encode: impl Fn(&[u8
             },
             signature: encode(signature),
         },
+        dsse_envelope: None,
     };
     // Strings alone: serialisation cannot fail.
     serde_json::to_string(&bundle).unwrap_or_default()

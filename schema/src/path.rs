@@ -83,8 +83,8 @@ macro_rules! string_type {
     };
 }
 
-/// A relative path with `/` between plain components: never absolute, never `.` or `..`, no control
-/// characters, no backslash, at most [`MAX_PATH_BYTES`].
+/// A relative path with `/` between plain components: never absolute, never `.` or `..`, no control, invisible or
+/// direction-turning characters, no backslash, at most [`MAX_PATH_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(String);
 
@@ -123,6 +123,14 @@ impl RelPath {
     }
 }
 
+/// Whether a character moves the cursor, hides text or turns its direction. No path holds one, and none is shown raw.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 fn path_problem(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("is empty; expected a relative path such as `bin/agent`");
@@ -133,8 +141,10 @@ fn path_problem(text: &str) -> Option<&'static str> {
     if text.starts_with('/') {
         return Some("is absolute; expected a relative path such as `bin/agent`");
     }
-    if text.contains('\\') || text.chars().any(char::is_control) {
-        return Some("holds a backslash or a control character");
+    if text.contains('\\') || text.chars().any(is_deceptive) {
+        return Some(
+            "holds a backslash, or a character that is invisible, moves the cursor or turns the direction of text",
+        );
     }
     for component in text.split('/') {
         match component {
@@ -269,7 +279,22 @@ mod tests {
 
     #[test]
     fn paths_that_could_escape_are_refused() {
-        for bad in ["", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", "./a", "a\\b", "a\0b", "a\nb"] {
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../b",
+            "a//b",
+            "a/",
+            "./a",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{200b}",
+        ] {
             assert!(bad.parse::<RelPath>().is_err(), "{bad:?}");
         }
         for good in ["a", "bin/agent", "..a/b..", "Ünïcode/ok", "a b"] {

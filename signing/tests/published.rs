@@ -60,15 +60,15 @@ fn published_key_files_open_and_openssl_takes_what_they_sign() {
         [("p256-cosign.key", "123"), ("p256-sigstore-65536.key", ""), ("ed25519-sigstore.key", "123")]
     {
         assert!(matches!(Signer::from_encrypted_pem(&text(file), b"wrong"), Err(KeyError::WrongPassword)), "{file}");
-        let signer = Signer::from_encrypted_pem(&text(file), password.as_bytes()).expect(file);
-        let key = PublicKey::parse_pem(signer.public_pem()).expect("a key");
-        assert_eq!(key.id(), signer.key_id());
-        let line = signer.sign_line(b"a document").expect("signs");
+        let opened = Signer::from_encrypted_pem(&text(file), password.as_bytes()).expect(file);
+        let key = PublicKey::parse_pem(opened.public_pem()).expect("a key");
+        assert_eq!(key.id(), opened.key_id());
+        let line = opened.sign_line(b"a document").expect("signs");
         let bundle: Value = serde_json::from_str(&line).expect("a bundle");
         let signature = bundle["messageSignature"]["signature"].as_str().expect("a signature");
         assert_eq!(key.detached_line(b"a document", signature.as_bytes()), Ok(line), "{file}");
         assert!(
-            openssl_takes(signer.public_pem(), b"a document", &STANDARD.decode(signature).expect("base64")),
+            openssl_takes(opened.public_pem(), b"a document", &STANDARD.decode(signature).expect("base64")),
             "{file}"
         );
     }

@@ -9,7 +9,7 @@ use autonomy_schema::journal::Journal;
 use autonomy_schema::node::Node;
 use autonomy_schema::{Blake3, Code, Document, Mode, Name, Reason, Reasons, RelPath, author, generation};
 
-use crate::disk::{DiskError, FileKind, StateDisk, read_capped};
+use crate::disk::{DiskError, FileKind, StateDisk, SyncTarget, read_capped};
 use crate::real::RealDisk;
 use crate::{durable, layout, place};
 
@@ -113,6 +113,13 @@ impl StateRoot {
     /// Writes the journal, durably.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), DiskError> {
         self.write_document(&layout::journal(), journal)
+    }
+
+    /// Removes the journal, durably: no change was ever begun.
+    pub fn remove_journal(&self) -> Result<(), DiskError> {
+        let path = layout::journal();
+        self.disk().remove(&path)?;
+        self.disk().sync(SyncTarget::Dir(path.parent().as_ref()))
     }
 
     /// The active generation.

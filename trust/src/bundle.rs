@@ -28,6 +28,9 @@ pub enum LineError {
     /// A bundle of another version.
     #[error("has the mediaType `{0}`; expected `{MEDIA_TYPE}`")]
     MediaType(String),
+    /// A bundle with a second payload.
+    #[error("has a dsseEnvelope beside its messageSignature: a bundle has one of the two")]
+    TwoPayloads,
     /// A message digest that is not SHA-256.
     #[error("has the messageDigest algorithm `{0}`; expected `{DIGEST_ALGORITHM}`")]
     Algorithm(String),
@@ -91,6 +94,9 @@ fn from_bundle(line: &[u8], message: Sha256) -> Result<(Vec<u8>, Option<Sha256>)
     let bundle: Bundle = serde_json::from_slice(line).map_err(LineError::NotABundle)?;
     if bundle.media_type != MEDIA_TYPE && bundle.media_type != MEDIA_TYPE_OLD_SPELLING {
         return Err(LineError::MediaType(shown(&bundle.media_type)));
+    }
+    if bundle.dsse_envelope.is_some() {
+        return Err(LineError::TwoPayloads);
     }
     let signature = bundle.message_signature;
     if signature.message_digest.algorithm != DIGEST_ALGORITHM {

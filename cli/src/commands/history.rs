@@ -82,6 +82,18 @@ fn told(act: &Act) -> String {
         let codes: Vec<&str> = overridden.iter().filter_map(|reason| reason.get("code")?.as_str()).collect();
         line("overridden", format!("{} (--now-anyway)", codes.join(", ")));
     }
+    if let Some(by) = act.detail.get("policyOverride") {
+        let signers = by.get("signers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let signers: Vec<String> = signers.map(short).collect();
+        let reason = by.get("reason").and_then(Value::as_str).unwrap_or_default();
+        line("overridden", format!("the policy, by {}: {reason}", signers.join(", ")));
+    }
+    if let Some(roots) = act.detail.get("roots").and_then(Value::as_array).filter(|roots| !roots.is_empty()) {
+        line("roots", roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    if let Some(number) = act.detail.get("revocation").and_then(Value::as_u64) {
+        line("revocation", format!("list {number}"));
+    }
     for name in ["reason", "owner"] {
         if let Some(value) = act.text(name) {
             line(name, value.to_owned());

@@ -216,6 +216,8 @@ fn a_policy_that_denies_everything_is_overridden_by_the_root_keys_for_one_manife
     for text in ["policyOverride", "wedged", "never again"] {
         assert!(history.contains(text), "no {text} in {history}");
     }
+    let told = site.node("history").exits(0).stdout();
+    assert!(told.contains("overridden  the policy, by ") && told.contains(": wedged"), "{told}");
     // The next one needs none.
     site.node("apply three --auto-approve").exits(0);
 }

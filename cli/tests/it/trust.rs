@@ -69,6 +69,8 @@ fn a_node_three_versions_behind_walks_the_chain_one_version_at_a_time() {
     site.node("fsck").exits(0);
     let history = site.node("history --output json").exits(0).stdout();
     assert!(history.contains("trust import"), "{history}");
+    let told = site.node("history").exits(0).stdout();
+    assert!(told.contains("roots       2, 3, 4"), "{told}");
     // The file beside the root is the pinned root's, for people with openssl.
     let beside = site.world.read("node/trust/root.json.sigstore.jsonl");
     assert_eq!(beside, site.world.read("stick/roots/4.root.json.sigstore.jsonl"));

@@ -2,22 +2,16 @@
 
 use std::borrow::Cow;
 
-/// Whether a character moves the cursor, hides text or turns its direction.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+use autonomy_schema::path::is_deceptive;
 
 /// The text with control, bidirectional and invisible characters written as escapes.
 pub fn safe(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_unsafe) { Cow::Owned(escaped(text, |_| false)) } else { Cow::Borrowed(text) }
+    if text.chars().any(is_deceptive) { Cow::Owned(escaped(text, |_| false)) } else { Cow::Borrowed(text) }
 }
 
 /// The same for a line of a diff, where a tab is layout.
 pub(super) fn safe_line(text: &str) -> Cow<'_, str> {
-    if text.chars().any(|c| is_unsafe(c) && c != '\t') {
+    if text.chars().any(|c| is_deceptive(c) && c != '\t') {
         Cow::Owned(escaped(text, |c| c == '\t'))
     } else {
         Cow::Borrowed(text)
@@ -27,7 +21,7 @@ pub(super) fn safe_line(text: &str) -> Cow<'_, str> {
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if is_unsafe(c) && !keep(c) {
+        if is_deceptive(c) && !keep(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);

@@ -9,4 +9,5 @@ mod fixture;
 mod follow;
 mod mend;
 mod returns;
+mod swapped;
 mod trust;

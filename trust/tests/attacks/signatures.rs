@@ -268,3 +268,15 @@ fn a_manifest_that_revokes_a_key_it_needs_is_refused_before_it_is_admitted() {
     world.signers.pop();
     assert!(world.verify().is_ok());
 }
+
+#[test]
+fn a_bundle_with_two_payloads_is_refused() {
+    let world = World::new();
+    let bytes = world.bytes();
+    let [first, second, _] = &manifest_keys()[..] else { panic!("three keys") };
+    let mut line: serde_json::Value = serde_json::from_str(&first.line(&bytes)).expect("JSON");
+    line["dsseEnvelope"] = json!({"payload": "e30=", "payloadType": "text/plain", "signatures": []});
+    let signatures = format!("{line}\n{}\n", second.line(&bytes));
+    let refused = codes(world.verify_bytes(&bytes, signatures.as_bytes()));
+    assert_eq!(refused, [Code::BadSignatureLine, Code::BelowThreshold]);
+}
