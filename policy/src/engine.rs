@@ -7,7 +7,7 @@ use std::time::Duration;
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
-use crate::recursion;
+use crate::{nesting, recursion};
 
 /// Built-in functions that rules may not call, with their number of arguments. Crate features leave out those that
 /// open sockets or show the environment; these remain: the clock, randomness, and those that make much from little
@@ -80,6 +80,7 @@ fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<
     }
     let mut packages = Packages::new();
     for (path, text) in modules {
+        nesting::check(path, text)?;
         let package = told!(engine.add_policy(path.clone(), text.clone()))?;
         packages.insert(path.clone(), package);
     }

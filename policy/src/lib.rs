@@ -23,6 +23,7 @@ mod bundle;
 mod compare;
 mod decide;
 mod engine;
+mod nesting;
 mod recursion;
 
 pub use admit::{AdmittedPlan, Asked, admit, asked, overridden, question, verdicts};

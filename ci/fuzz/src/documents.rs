@@ -55,7 +55,7 @@ pub(crate) fn lock(bytes: &[u8]) -> bool {
     read.is_some()
 }
 
-/// What lies in a state root, a plan, a backup; and a segment index.
+/// What lies in a state root, a plan, a backup, the papers of operators; and a segment index.
 pub(crate) fn state(bytes: &[u8]) -> bool {
     let read = [
         document::<Floors>(bytes).is_some(),
@@ -63,8 +63,8 @@ pub(crate) fn state(bytes: &[u8]) -> bool {
         document::<Node>(bytes).is_some(),
         document::<Facts>(bytes).is_some_and(|facts| facts.bound.named().is_ok() && facts.bound.fingerprint().is_ok()),
         document::<PlanDoc>(bytes).is_some(),
-        document::<Revocation>(bytes).is_some(),
-        document::<PolicyOverride>(bytes).is_some(),
+        document::<Revocation>(bytes).inspect(|list| signed::revocation(bytes, list)).is_some(),
+        document::<PolicyOverride>(bytes).inspect(|paper| signed::policy_override(bytes, paper)).is_some(),
         document::<Backup>(bytes).is_some_and(|backup| backup.seal().is_ok()),
         index(bytes),
     ];

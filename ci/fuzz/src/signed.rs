@@ -8,10 +8,13 @@ use std::sync::LazyLock;
 use autonomy_schema::document::parse;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::lock::Lock;
+use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
-use autonomy_schema::{Code, Document as _, Sha256, StateManifest, Time, canonical};
+use autonomy_schema::{Blake3, Code, Document as _, Sha256, StateManifest, Time, canonical};
 use autonomy_trust::{
-    AttestKey, Context, PinnedRoot, PublicKey, Purpose, Signed, bundle, verify_lock, verify_manifest,
+    AttestKey, Context, PinnedRoot, PublicKey, Purpose, Signed, bundle, verify_lock, verify_manifest, verify_override,
+    verify_revocation,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -116,6 +119,35 @@ pub(crate) fn lock(bytes: &[u8], lock: &Lock) {
         Ok(verified) => assert_eq!(verified.document(), lock),
         Err(reasons) => told::refusal(&reasons, bytes.len()),
     }
+}
+
+/// A revocation list that we signed. One that was admitted to empty floors is the node's own and passes again.
+pub(crate) fn revocation(bytes: &[u8], list: &Revocation) {
+    let line = WORLD.ours.sign_line(bytes).expect("signs");
+    let signed = Signed { bytes, signatures: line.as_bytes() };
+    let mut floors = Floors::default();
+    match verify_revocation(signed, &context(&WORLD.root, &floors, Purpose::Change)) {
+        Ok(verified) => {
+            assert_eq!(verified.document(), list);
+            floors.revoked = list.revoked.clone();
+            let again = verify_revocation(signed, &context(&WORLD.root, &floors, Purpose::Change));
+            // A list that revokes its own signer was signed by a root key, and those a list never binds.
+            assert!(again.is_ok(), "{:?}", again.err());
+        }
+        Err(reasons) => told::refusal(&reasons, bytes.len()),
+    }
+}
+
+/// A policy override that we signed, for the manifest that it names and for none else.
+pub(crate) fn policy_override(bytes: &[u8], paper: &PolicyOverride) {
+    let line = WORLD.ours.sign_line(bytes).expect("signs");
+    let signed = Signed { bytes, signatures: line.as_bytes() };
+    let floors = Floors::default();
+    let context = context(&WORLD.root, &floors, Purpose::Change);
+    if let Err(reasons) = verify_override(signed, paper.manifest, &context) {
+        told::refusal(&reasons, bytes.len());
+    }
+    assert!(verify_override(signed, Blake3::of(bytes), &context).is_err());
 }
 
 /// A trust root, by itself and as the one after ours, both signed by us.

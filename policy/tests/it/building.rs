@@ -111,3 +111,32 @@ fn bad_input_is_refused_with_its_cause() {
     let old = BuildOptions { required_runtime_version: Some("newest".to_owned()), ..options() };
     assert!(build(&sample(), &old).unwrap_err().to_string().contains("required_runtime_version"));
 }
+
+/// Found by ci/fuzz: the engine's parser reads what is within a bracket twice or more, at every level.
+#[test]
+fn brackets_that_nest_too_deep_are_refused_before_the_parser_reads_them() {
+    let policy = |open: &str, close: &str, depth: usize| {
+        let text =
+            format!("package autonomy.update\nx := {}1{}\nallow := true\n", open.repeat(depth), close.repeat(depth));
+        build(&BTreeMap::from([("a.rego".parse().unwrap(), text.into_bytes())]), &options())
+    };
+    for (open, close) in
+        [("[", "]"), ("{", "}"), ("(", ")"), ("{\"a\": ", "}"), ("[1 | x := ", "]"), ("{[", "]}"), ("count([", "])")]
+    {
+        let levels = open.matches(['[', '{', '(']).count();
+        let started = std::time::Instant::now();
+        let deepest = policy(open, close, 16 / levels);
+        assert!(deepest.is_ok(), "{open}: {:?}", deepest.err());
+        assert!(started.elapsed().as_secs() < 5, "{open}: {:?}", started.elapsed());
+        for depth in [16 / levels + 1, 40, 5000] {
+            let error = policy(open, close, depth).unwrap_err().to_string();
+            assert!(
+                error.contains("brackets nest deeper than 16") || error.contains("column"),
+                "{open} {depth}: {error}"
+            );
+        }
+    }
+    // Brackets in texts and comments do not count.
+    let text = format!("package autonomy.update\n# {0}\nx := \"{0}\"\nallow := true\n", "[".repeat(100));
+    assert!(build(&BTreeMap::from([("a.rego".parse().unwrap(), text.into_bytes())]), &options()).is_ok());
+}
