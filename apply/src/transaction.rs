@@ -235,11 +235,8 @@ impl Transaction<'_> {
 
     /// The set was verified under the last of these roots.
     fn pin_roots(&self, request: &Request<'_>) -> Result<(), ApplyError> {
-        let pairs = request.roots.iter().zip(request.roots.iter().skip(1));
-        pairs
-            .map(|(pinned, next)| self.root.pin_root(self.held, pinned, next))
-            .collect::<Result<(), _>>()
-            .map_err(ApplyError::Refused)
+        let mut pairs = request.roots.iter().zip(request.roots.iter().skip(1));
+        pairs.try_for_each(|(pinned, next)| self.root.pin_root(self.held, pinned, next)).map_err(ApplyError::Refused)
     }
 
     /// Floors rise durably before activation, and are never lowered.

@@ -166,15 +166,7 @@ fn read(source: &dyn SetSource, files: &Files, name: &str, cap: u64) -> Result<O
     if !files.contains_key(name) {
         return Ok(None);
     }
-    let path = rel(name)?;
-    let file = source.open(&path).map_err(|error| error.to_reason())?;
-    let mut bytes = Vec::new();
-    let read = file.take(cap + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
-    if bytes.len() as u64 > cap {
-        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
-    }
-    Ok(Some(bytes))
+    roots::read_file(source, "", name, cap)
 }
 
 fn rel(name: &str) -> Result<RelPath, Reasons> {

@@ -57,7 +57,7 @@ impl PinnedRoot {
         let earlier = std::iter::once(own).chain(self.earlier.iter().cloned()).collect();
         // What somebody added on the way would be judged again at every start, for as long as the root is kept.
         let signatures = bundle::only(signed.signatures, &counted);
-        Ok(Self { earlier, signatures, ..next })
+        Ok(Self { signatures, earlier, ..next })
     }
 
     /// Adds the root before the oldest one that is known here: one version lower, signed by a threshold of its own root
