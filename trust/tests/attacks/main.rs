@@ -12,3 +12,4 @@ mod rotation;
 mod scope;
 mod signatures;
 mod support;
+mod told;
