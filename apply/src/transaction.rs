@@ -9,7 +9,7 @@ use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Boots, Journal, Operation, Phase};
 use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, lock::Lock};
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, generation, lock::Lock};
 use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, DiskError, SetSource, StatCache, StateRoot, layout};
 use autonomy_trust::Verified;
@@ -42,7 +42,8 @@ pub struct Request<'a> {
     pub lock: &'a Verified<Lock>,
     /// The policy bundle's bytes, whose digest the manifest pins.
     pub policy: &'a [u8],
-    /// Newer trust roots, each the successor of the one before it: the set was verified under the last.
+    /// The pinned trust root and newer ones, each the successor of the one before it: the set was verified under the last.
+    /// Empty where there is nothing newer.
     pub roots: Vec<RootBytes>,
     /// Stop when the generation is staged.
     pub stage_only: bool,
@@ -234,14 +235,23 @@ impl Transaction<'_> {
 
     /// The set was verified under the last of these roots.
     fn pin_roots(&self, request: &Request<'_>) -> Result<(), ApplyError> {
-        request.roots.iter().try_for_each(|root| self.root.pin_root(self.held, root)).map_err(ApplyError::Refused)
+        let mut pairs = request.roots.iter().zip(request.roots.iter().skip(1));
+        pairs.try_for_each(|(pinned, next)| self.root.pin_root(self.held, pinned, next)).map_err(ApplyError::Refused)
     }
 
     /// Floors rise durably before activation, and are never lowered.
     fn raise_floors(&mut self, request: &Request<'_>, journal: &mut Journal) -> Result<(), ApplyError> {
         let floors = floors(self.root)?;
         let manifest = request.admitted.manifest();
-        let raised = floors.raised_by(manifest.document(), manifest.fingerprint());
+        let (document, fingerprint) = (manifest.document(), manifest.fingerprint());
+        let active = self.root.current().map_err(ApplyError::Refused)?;
+        let repairs = active.is_some_and(|name| generation::is_of(&name, document.metadata.serial, fingerprint));
+        let raised = if repairs {
+            // It was admitted before, and a root may have brought down the mark that it had lifted.
+            floors.witnessed_by(document, fingerprint, self.root.earliest_reset().map_err(ApplyError::Refused)?)
+        } else {
+            floors.raised_by(document, fingerprint)
+        };
         if raised != floors {
             self.root.write_floors(&raised)?;
         }

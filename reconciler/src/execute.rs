@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
-use crate::roots::{pinned_root, steps};
+use crate::roots::{forks, pinned_root, steps};
 use crate::set::{Learned, VerifiedSet, learn};
 use crate::{decisions, quarantine};
 
@@ -93,6 +93,7 @@ pub fn apply(
     let learned = prepared.set.learned.clone();
     let pinned = pinned_root(root)?;
     let trust = prepared.trust.clone();
+    Reasons::check(forks(root, &pinned, &trust)).map_err(refuse)?;
     let fresh = judge_again(root, prepared, &approved, options).map_err(refuse)?;
     let (overridden, reasons) = split(fresh.reasons(), now_anyway);
     Reasons::check(reasons).map_err(refuse)?;

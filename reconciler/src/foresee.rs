@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use autonomy_plan::{Desired, Origin, Plan, Rotation};
+use autonomy_plan::{Desired, Origin, Plan};
 use autonomy_policy::Bundle;
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::Revoked;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
-use autonomy_schema::version::{ApiVersion, Kind, released_at};
+use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Code, Reason, Reasons, Sha256, StateManifest, Time};
 use autonomy_stateroot::{SetSource, StatCache};
-use autonomy_trust::{Context, PinnedRoot, Purpose, draft_reasons};
+use autonomy_trust::{PinnedRoot, Purpose, draft_reasons};
 
-use crate::roots::{self, floors_under};
+use crate::judge::Loaded;
 use crate::set::{SetCheck, learn, read_draft, verify_set};
 
 /// What is at hand beside the set.
@@ -82,15 +82,13 @@ pub fn foresee(source: &dyn SetSource, mut facts: Facts, how: &mut Foresight<'_>
     let (mut offline, mut rotates_to) = (false, None);
     if let Some(Trust { root, hashed }) = &mut how.trust {
         let purpose = if repairs { Purpose::Repair } else { Purpose::Change };
-        let newest = roots::newest(source, root)?;
-        let known = facts.bound.trust.root_version;
-        rotates_to = Some(Rotation { version: newest.document().version, root: newest.fingerprint() })
-            .filter(|rotation| rotation.version > known);
-        let floors = floors_under(&floors, &newest);
-        let context =
-            Context { root: &newest, floors: &floors, clock, released: released_at(), node: Some(&node), purpose };
+        let mut loaded = Loaded::away(root.clone()).of_node(node.clone(), floors.clone());
+        loaded.adopt_from(source)?;
+        rotates_to = loaded.rotates;
+        let context = loaded.context(clock, purpose);
         let check = SetCheck { set: source, context: &context, cache: &*hashed, progress: &|_, _| {} };
         let set = verify_set(&check)?;
+        loaded.check_offline(&set.manifest)?;
         offline = set.manifest.is_offline();
         learn(hashed, &set.learned);
         if set.manifest.fingerprint() != draft.fingerprint {

@@ -31,6 +31,8 @@ pub enum Severity {
 pub(crate) enum Mend {
     /// Nothing: people must.
     Nothing,
+    /// Pins the root again that is kept.
+    TrustRoot,
     /// Permission bits.
     Mode(RelPath, autonomy_schema::Mode),
     /// Makes a folder.

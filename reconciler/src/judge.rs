@@ -15,7 +15,7 @@ use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::version::released_at;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, Time, document, set};
 use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, UnitProbe, collect, layout, read_capped};
-use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_manifest, verify_override};
+use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_lock, verify_manifest, verify_override};
 
 use crate::set::{SetCheck, VerifiedSet, verify_set};
 use crate::{decisions, roots, saved};
@@ -72,7 +72,12 @@ impl Loaded {
 
     /// Judges by the newest root that the set brings.
     pub fn adopt_from(&mut self, set: &dyn SetSource) -> Result<(), Reasons> {
+        let (known, judge) = (self.floors.root_version, self.root.document().version);
+        roots::bridge(set, known, judge)?;
         self.adopt(roots::newest(set, &self.root)?);
+        if known < judge {
+            self.rotates = Some(Rotation { version: self.root.document().version, root: self.root.fingerprint() });
+        }
         Ok(())
     }
 
@@ -140,10 +145,18 @@ impl Prepared {
 /// Reads who the node is, whom it trusts and what it has seen.
 pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
     let node = root.node()?;
-    let pinned = roots::pinned_root(root)?;
+    let pinned = roots::pinned_root(root).map_err(|reasons| damaged_root(&reasons))?;
     // A power cut may have come between a newer root and the floors that follow it.
     let floors = roots::floors_under(&root.floors()?.unwrap_or_default(), &pinned);
     Ok(Loaded { node: Some(node), root: pinned, floors, rotates: None })
+}
+
+/// What is pinned here was verified when it came, so anything wrong with it is damage.
+fn damaged_root(reasons: &Reasons) -> Reasons {
+    let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Reason::new(Code::CorruptState, format!("`{}`: {why}", layout::trust_root()))
+        .with_remedy("run `autonomy fsck --repair`, or restore it from a backup with `autonomy restore`")
+        .into()
 }
 
 /// Verifies the set, plans it against the node's state, and asks policy and platform.
@@ -238,7 +251,7 @@ pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) 
     Ok(facts)
 }
 
-/// Whether the active manifest, or keys that its threshold needs, are on the node's revocation list. A node whose trust
+/// Whether the active manifest, or keys that its threshold or its lock's needs, are on the node's revocation list. A node whose trust
 /// root or floors cannot be read says so elsewhere.
 pub(crate) fn revoked(root: &StateRoot, generation: &Name, manifest: Blake3) -> Option<RevokedFact> {
     let loaded = load(root).ok().filter(|loaded| loaded.floors.revoked.number > 0)?;
@@ -249,8 +262,13 @@ pub(crate) fn revoked(root: &StateRoot, generation: &Name, manifest: Blake3) -> 
     let bytes = generation_file(root, generation, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()?;
     let signatures = generation_file(root, generation, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES).ok()?;
     let context = loaded.context(released_at(), Purpose::Rollback);
-    let refusal = verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, &context).err()?;
-    refusal.has(Code::Revoked).then_some(RevokedFact { number, what: RevokedWhat::Keys })
+    let manifest = verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, &context);
+    let lock = generation_file(root, generation, set::LOCK, document::MAX_DOCUMENT_BYTES as u64).ok()?;
+    let signatures = generation_file(root, generation, set::LOCK_SIGNATURES, set::MAX_SIGNATURES_BYTES).ok()?;
+    let verified = manifest.and_then(|manifest| {
+        verify_lock(Signed { bytes: &lock, signatures: &signatures }, &manifest, &context).map(drop)
+    });
+    verified.err()?.has(Code::Revoked).then_some(RevokedFact { number, what: RevokedWhat::Keys })
 }
 
 /// A verified set, judged: what apply needs, without what only people read.

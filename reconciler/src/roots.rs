@@ -5,11 +5,11 @@ use std::io::Read as _;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::{Code, Reason, Reasons, RelPath, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
-use autonomy_stateroot::{SetSource, SourceError, StateRoot};
+use autonomy_stateroot::{ActivationLock, SetSource, SourceError, StateRoot};
 use autonomy_trust::{PinnedRoot, Signed};
 
-/// Most roots that one medium may bring: a rotation a week for twenty years.
-const MAX_STEPS: usize = 1024;
+/// Most roots that one medium may bring: a rotation a month for twenty years.
+const MAX_STEPS: usize = 256;
 
 /// A walk over the roots of a medium.
 pub(crate) struct Walk {
@@ -21,17 +21,48 @@ pub(crate) struct Walk {
 
 /// The pinned trust root, with the earlier ones that are kept as far as they vouch for each other.
 pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
-    let RootBytes { bytes, signatures } = root.trust_root_bytes()?;
-    let mut pinned = PinnedRoot::pinned(Signed { bytes: &bytes, signatures: &signatures })?;
-    let mut version = pinned.document().version;
-    while let Some(kept) = version.checked_sub(1).map(|before| root.kept_root(before)).transpose()?.flatten() {
-        version -= 1;
-        // A kept root that is damaged vouches for nothing; what was admitted under it is then below its threshold.
-        if pinned.preceded_by(signed(&kept)).is_err() {
-            break;
+    let mut refusal = None;
+    let mut pinned = None;
+    for copy in root.trust_root_bytes()? {
+        match PinnedRoot::pinned(signed(&copy)) {
+            Ok(found) => {
+                pinned = Some(found);
+                break;
+            }
+            Err(reasons) => refusal = refusal.or(Some(reasons)),
         }
     }
+    let missing = || Reasons::from(Reason::new(Code::CorruptState, "the trust root is missing"));
+    let mut pinned = pinned.ok_or_else(|| refusal.unwrap_or_else(missing))?;
+    // A kept root that is damaged vouches for nothing; what was admitted under it is then below its threshold.
+    extend(&mut pinned, |version| root.kept_root(version));
     Ok(pinned)
+}
+
+/// Adds roots before the oldest known one, as long as there are some and they lead to it; gives those that it added.
+pub(crate) fn extend(root: &mut PinnedRoot, find: impl Fn(u64) -> Option<RootBytes>) -> Vec<RootBytes> {
+    let mut added = Vec::new();
+    let mut oldest = root.earlier().last().unwrap_or(root).document().version;
+    while let Some(found) = oldest.checked_sub(1).and_then(&find) {
+        if root.preceded_by(signed(&found)).is_err() {
+            break;
+        }
+        oldest -= 1;
+        added.push(found);
+    }
+    added
+}
+
+/// Brings what lies on the disk to what is pinned, after a power cut or damage. What cannot be verified stays as it is:
+/// whoever reads it says so.
+pub(crate) fn settle(root: &StateRoot, held: &ActivationLock) -> Result<(), Reasons> {
+    let (Ok(pinned), Ok(Some(floors))) = (pinned_root(root), root.floors()) else { return Ok(()) };
+    root.settle_trust(held, &bytes(&pinned), &floors_under(&floors, &pinned))
+}
+
+/// A root as it is written.
+pub(crate) fn bytes(root: &PinnedRoot) -> RootBytes {
+    RootBytes { bytes: root.bytes().to_vec(), signatures: root.signatures().to_vec() }
 }
 
 fn signed(root: &RootBytes) -> Signed<'_> {
@@ -76,10 +107,51 @@ pub(crate) fn between<'a>(pinned: &PinnedRoot, newest: &'a PinnedRoot) -> Vec<&'
     roots
 }
 
-/// The same as they are pinned, one after the other.
+/// The same as they are pinned, one after the other, the pinned one first; empty when there is nothing newer.
 pub(crate) fn steps(pinned: &PinnedRoot, newest: &PinnedRoot) -> Vec<RootBytes> {
-    let bytes = |root: &PinnedRoot| RootBytes { bytes: root.bytes().to_vec(), signatures: root.signatures().to_vec() };
-    between(pinned, newest).into_iter().map(bytes).collect()
+    let newer = between(pinned, newest);
+    if newer.is_empty() {
+        return Vec::new();
+    }
+    std::iter::once(pinned).chain(newer).map(bytes).collect()
+}
+
+/// Newer roots that are other ones than those which are kept here under their versions, as a cut import, or a root that was
+/// brought back, leaves them: somebody plays two games.
+pub(crate) fn forks(root: &StateRoot, pinned: &PinnedRoot, newest: &PinnedRoot) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let mut before = pinned;
+    for step in between(pinned, newest) {
+        let version = step.document().version;
+        if let Some(kept) = root.kept_root(version).filter(|kept| kept.bytes != step.bytes())
+            && let Ok(kept) = before.successor(signed(&kept))
+        {
+            let (kept, found) = (kept.fingerprint(), step.fingerprint());
+            let message = format!("trust root version {version} is kept here as {kept} and was found as {found}");
+            reasons.push(Reason::new(Code::RootForked, message));
+        }
+        before = step;
+    }
+    reasons
+}
+
+/// The newest root that is kept here whole, of the version that the floors say: what `trust/root.json` was.
+pub(crate) fn lost_pin(root: &StateRoot) -> Option<RootBytes> {
+    let version = root.floors().ok()??.root_version;
+    root.kept_root(version)
+        .filter(|kept| PinnedRoot::pinned(signed(kept)).is_ok_and(|found| found.document().version == version))
+}
+
+/// The set brings every root between the one that a node has and the one that judges.
+pub(crate) fn bridge(set: &dyn SetSource, known: u64, judge: u64) -> Result<(), Reasons> {
+    for version in known.saturating_add(1)..=judge {
+        if read(set, set::ROOTS, version)?.is_none() {
+            let message =
+                format!("the node has trust root version {known}, and the set does not bring version {version}");
+            return Err(Reason::new(Code::RootGap, message).into());
+        }
+    }
+    Ok(())
 }
 
 /// Floors under every root that is known, so that the reset of a time mark by one of them holds.
@@ -127,7 +199,7 @@ pub(crate) fn strays(
 }
 
 /// A root of a medium; `None` when it is not there. One without a signature file is signed by nobody.
-fn read(medium: &dyn SetSource, folder: &str, version: u64) -> Result<Option<RootBytes>, Reasons> {
+pub(crate) fn read(medium: &dyn SetSource, folder: &str, version: u64) -> Result<Option<RootBytes>, Reasons> {
     let (file, signatures) = set::root_files(version);
     let Some(bytes) = read_file(medium, folder, &file, document::MAX_DOCUMENT_BYTES as u64)? else { return Ok(None) };
     let signatures = read_file(medium, folder, &signatures, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();

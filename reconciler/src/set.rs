@@ -70,10 +70,11 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
     };
     let (bytes, signatures) =
         with(&reasons, signed(set::MANIFEST, set::MANIFEST_SIGNATURES, document::MAX_DOCUMENT_BYTES))?;
-    let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
-    compare(manifest.document(), &files, &mut reasons);
+    // A gap between the roots is why the signers are not known.
     let versions = files.keys().filter_map(|name| set::root_version(name.strip_prefix("roots/")?));
     reasons.extend(roots::strays(check.set, set::ROOTS, versions, check.context.root));
+    let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
+    compare(manifest.document(), &files, &mut reasons);
     let lock = signed(set::LOCK, set::LOCK_SIGNATURES, document::MAX_DOCUMENT_BYTES).and_then(|(bytes, signatures)| {
         verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
     });
@@ -165,15 +166,7 @@ fn read(source: &dyn SetSource, files: &Files, name: &str, cap: u64) -> Result<O
     if !files.contains_key(name) {
         return Ok(None);
     }
-    let path = rel(name)?;
-    let file = source.open(&path).map_err(|error| error.to_reason())?;
-    let mut bytes = Vec::new();
-    let read = file.take(cap + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
-    if bytes.len() as u64 > cap {
-        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
-    }
-    Ok(Some(bytes))
+    roots::read_file(source, "", name, cap)
 }
 
 fn rel(name: &str) -> Result<RelPath, Reasons> {

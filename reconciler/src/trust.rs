@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use autonomy_apply::ServiceRunner;
-use autonomy_schema::{Blake3, Code, Reason, Reasons, Time, document, set};
+use autonomy_schema::revocation::Revocation;
+use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, Time, document, set};
+use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot};
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, verify_revocation};
 use serde_json::json;
@@ -25,8 +27,21 @@ pub struct Offer {
     pub revocation: Option<u64>,
     /// What does not hold; what comes before it stands.
     pub refusal: Option<Reasons>,
+    /// Earlier roots that lead to what is known here, and were lost.
+    refills: Vec<RootBytes>,
     newest: PinnedRoot,
-    list: Option<autonomy_schema::manifest::Revoked>,
+    list: Option<(Revocation, Vec<Sha256>)>,
+}
+
+impl Offer {
+    /// Versions of earlier roots that were lost here, and are on the medium.
+    pub fn refilled(&self) -> Vec<u64> {
+        let count = self.refills.len();
+        let mut versions: Vec<u64> =
+            self.newest.earlier().iter().rev().take(count).map(|root| root.document().version).collect();
+        versions.sort_unstable();
+        versions
+    }
 }
 
 /// A newer root.
@@ -45,6 +60,8 @@ pub struct OfferedRoot {
 pub struct Imported {
     /// Versions that were pinned, one after the other.
     pub pinned: Vec<u64>,
+    /// Versions of earlier roots that were lost and are kept again.
+    pub kept: Vec<u64>,
     /// The version that is pinned now.
     pub version: u64,
     /// Number of the revocation list that came.
@@ -58,7 +75,8 @@ pub struct Imported {
 /// Looks at the roots and the revocation list of a medium with the eyes of a node. Writes nothing.
 pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Offer, Reasons> {
     let Found { folder, versions, has_list } = find(medium)?;
-    let Walk { newest, refusal } = roots::walk(medium, folder, &loaded.root);
+    let Walk { mut newest, refusal } = roots::walk(medium, folder, &loaded.root);
+    let refills = roots::extend(&mut newest, |version| roots::read(medium, folder, version).ok().flatten());
     let mut against = refusal.map(Reasons::into_vec).unwrap_or_default();
     // A gap beyond a root that does not hold says nothing new.
     let strays =
@@ -79,8 +97,8 @@ pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Off
         expires_at: root.document().expires_at,
     };
     let roots = steps.iter().map(offered).collect();
-    let revocation = list.as_ref().map(|list| list.number);
-    Ok(Offer { roots, revocation, refusal: Reasons::new(against), newest, list })
+    let revocation = list.as_ref().map(|(list, _)| list.revoked.number);
+    Ok(Offer { roots, revocation, refusal: Reasons::new(against), refills, newest, list })
 }
 
 struct Found {
@@ -116,15 +134,15 @@ fn list(
     loaded: &Loaded,
     newest: &PinnedRoot,
     clock: Time,
-) -> Result<Option<autonomy_schema::manifest::Revoked>, Reasons> {
+) -> Result<Option<(Revocation, Vec<Sha256>)>, Reasons> {
     let cap = document::MAX_DOCUMENT_BYTES as u64;
     let bytes = roots::read_file(medium, "", REVOCATION, cap)?.unwrap_or_default();
     let beside = format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX);
     let signatures = roots::read_file(medium, "", &beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
     let context = Context { root: newest, ..loaded.context(clock, Purpose::Change) };
     let list = verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context)?;
-    let revoked = list.document().revoked.clone();
-    Ok((revoked.number > loaded.floors.revoked.number).then_some(revoked))
+    let is_newer = list.document().revoked.number > loaded.floors.revoked.number;
+    Ok(is_newer.then(|| (list.document().clone(), list.signers().to_vec())))
 }
 
 /// Takes what a medium offers. Each root is pinned durably before the next is looked at by anybody; what does not hold ends
@@ -141,14 +159,23 @@ pub fn import_trust(
     let recovery = recover_held(root, &held, runner, &mut recorder)?;
     let loaded = load(root)?;
     let offer = offer(medium, &loaded, actor.clock)?;
+    Reasons::check(roots::forks(root, &loaded.root, &offer.newest))?;
     let pinned: Vec<u64> = offer.roots.iter().map(|step| step.version).collect();
-    let detail = json!({ "from": medium.describe(), "roots": pinned, "revocation": offer.revocation });
+    let why = offer.list.as_ref().map(|(list, signers)| json!({ "reason": list.reason, "signers": signers }));
+    let detail = json!({
+        "from": medium.describe(), "roots": pinned, "kept": offer.refilled(), "revocation": offer.revocation,
+        "list": why,
+    });
     recorder.begin(detail.clone())?;
     if let Err(reasons) = take(root, &held, &loaded, &offer) {
-        recorder.end("failed", json!({ "reasons": reasons.as_slice() }));
-        return Err(reasons);
+        // What was pinned before the disk failed stays, and is told.
+        let version = load(root).map_or(loaded.root.document().version, |now| now.root.document().version);
+        let pinned: Vec<u64> = pinned.into_iter().filter(|step| *step <= version).collect();
+        let warning = recorder.end("failed", json!({ "roots": pinned, "reasons": reasons.as_slice() }));
+        return Ok(Imported { pinned, kept: Vec::new(), version, revocation: None, refusal: Some(reasons), warning });
     }
-    let is_empty = pinned.is_empty() && offer.revocation.is_none();
+    let kept: Vec<u64> = offer.refilled();
+    let is_empty = pinned.is_empty() && kept.is_empty() && offer.revocation.is_none();
     let warning = match &offer.refusal {
         Some(reasons) => {
             let word = if is_empty { "refused" } else { "partly" };
@@ -158,15 +185,19 @@ pub fn import_trust(
     };
     let version = offer.newest.document().version;
     let warning = told(&recovery).or(warning);
-    Ok(Imported { pinned, version, revocation: offer.revocation, refusal: offer.refusal, warning })
+    Ok(Imported { pinned, kept, version, revocation: offer.revocation, refusal: offer.refusal, warning })
 }
 
 fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer) -> Result<(), Reasons> {
-    for step in roots::steps(&loaded.root, &offer.newest) {
-        root.pin_root(held, &step)?;
+    for older in &offer.refills {
+        root.keep_root(held, older)?;
     }
-    if let Some(list) = &offer.list {
-        let floors = root.floors()?.unwrap_or_default().revoking(list);
+    let steps = roots::steps(&loaded.root, &offer.newest);
+    for (pinned, next) in steps.iter().zip(steps.iter().skip(1)) {
+        root.pin_root(held, pinned, next)?;
+    }
+    if let Some((list, _)) = &offer.list {
+        let floors = root.floors()?.unwrap_or_default().revoking(&list.revoked);
         root.write_floors(&floors).map_err(|error| Reasons::from(error.to_reason()))?;
     }
     Ok(())

@@ -134,7 +134,7 @@ impl RevokedFact {
     pub fn sentence(&self, manifest: Blake3, serial: u64) -> String {
         let subject = match self.what {
             RevokedWhat::Manifest => "the active manifest is",
-            RevokedWhat::Keys => "keys that the active manifest's threshold needs are",
+            RevokedWhat::Keys => "keys that the active manifest or its lock needs are",
         };
         format!(
             "{subject} on revocation list {}; blake3:{}… (serial {serial}) keeps running until another one is applied",

@@ -49,9 +49,10 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     let failed = |error: DiskError| Reasons::from(error.to_reason());
     let node = root.node()?;
     let floors = root.floors()?.unwrap_or_default();
-    let root_bytes = root.trust_root_bytes()?.bytes;
+    let pinned = root.trust_root_bytes()?;
+    let root_bytes = pinned.first().map(|root| root.bytes.as_slice()).unwrap_or_default();
     let trust_root: TrustRoot =
-        document::parse(&root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
+        document::parse(root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
     let (current, lkg) = (root.current()?, root.lkg()?);
     // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
     let journal = root.journal()?;
@@ -67,7 +68,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
             let mut drift = drift.map_err(failed)?;
             // Between the switch and its promotion floors and services are on their way.
             if !unfinished {
-                let reset = root.earliest_reset(&trust_root)?;
+                let reset = root.earliest_reset()?;
                 drift.extend(node::floors(&floors, (&manifest, fingerprint), reset, lkg.is_some()));
                 drift.extend(node::services(&manifest, options.units));
             }
@@ -79,7 +80,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     let bound = BoundFacts {
         node: NodeFacts { id: node.node_id, fleet: node.fleet, hardware: node.hardware, labels: node.labels },
         os: os::os_facts(options.os_root),
-        trust: TrustFacts { root_version: trust_root.version, root: Blake3::of(&root_bytes) },
+        trust: TrustFacts { root_version: trust_root.version, root: Blake3::of(root_bytes) },
         floors: FloorFacts {
             promoted: floors.promoted,
             stream: floors.stream,

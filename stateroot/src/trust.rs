@@ -1,10 +1,11 @@
 //! The pinned trust root, and the ones before it, which are kept: what was admitted under them is still here.
 //!
 //! Two files are pinned, `trust/root.json` and its signatures, and no rename moves both. So each root is kept whole below
-//! `trust/roots/` first, and the pinned one's signatures are read from there: `trust/root.json` alone decides, by one
-//! rename. The file beside it is for people with openssl.
+//! `trust/roots/` before it is pinned, and `trust/root.json` alone decides, by one rename. Which copy of its signatures
+//! holds is for a verifier to say, so both are handed out.
 
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
+use autonomy_schema::floors::Floors;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::set::MAX_SIGNATURES_BYTES;
 use autonomy_schema::{Mode, Reasons, RelPath, Time};
@@ -24,32 +25,37 @@ pub struct RootBytes {
 }
 
 impl StateRoot {
-    /// The pinned trust root.
-    pub fn trust_root_bytes(&self) -> Result<RootBytes, Reasons> {
+    /// The pinned trust root, with the signatures beside it, and with those that are kept with it. After a power cut the
+    /// first may be those of the next root; damage may have met either.
+    pub fn trust_root_bytes(&self) -> Result<Vec<RootBytes>, Reasons> {
         let path = layout::trust_root();
         let bytes = self.read(&path, MAX_DOCUMENT_BYTES as u64)?.ok_or_else(|| corrupt(&path, "it is missing"))?;
-        if let Ok(root) = document::parse::<TrustRoot>(&bytes)
-            && let Some(kept) = self.kept_root(root.version)?.filter(|kept| kept.bytes == bytes)
-        {
-            return Ok(kept);
-        }
+        let kept = document::parse::<TrustRoot>(&bytes).ok().and_then(|root| self.kept_root(root.version));
+        let kept = kept.filter(|kept| kept.bytes == bytes);
         let path = layout::trust_root_signatures();
-        let signatures = self.read(&path, MAX_SIGNATURES_BYTES)?.ok_or_else(|| corrupt(&path, "it is missing"))?;
-        Ok(RootBytes { bytes, signatures })
+        match (self.read(&path, MAX_SIGNATURES_BYTES), kept) {
+            (Ok(Some(signatures)), kept) => Ok([RootBytes { bytes, signatures }].into_iter().chain(kept).collect()),
+            (_, Some(kept)) => Ok(vec![kept]),
+            (Ok(None), None) => Err(corrupt(&path, "it is missing")),
+            (Err(reasons), None) => Err(reasons),
+        }
     }
 
-    /// The root of that version, when it is kept.
-    pub fn kept_root(&self, version: u64) -> Result<Option<RootBytes>, Reasons> {
-        let bytes = self.read(&layout::kept_root(version), MAX_DOCUMENT_BYTES as u64)?;
-        let signatures = self.read(&layout::kept_root_signatures(version), MAX_SIGNATURES_BYTES)?;
-        Ok(bytes.zip(signatures).map(|(bytes, signatures)| RootBytes { bytes, signatures }))
+    /// The root of that version, when it is kept and can be read. One that cannot vouches for nothing.
+    pub fn kept_root(&self, version: u64) -> Option<RootBytes> {
+        let bytes = self.read(&layout::kept_root(version), MAX_DOCUMENT_BYTES as u64).ok()??;
+        let signatures = self.read(&layout::kept_root_signatures(version), MAX_SIGNATURES_BYTES).ok()??;
+        Some(RootBytes { bytes, signatures })
     }
 
     /// The earliest time to which a root of this node brought the time mark down, if one did.
-    pub(crate) fn earliest_reset(&self, pinned: &TrustRoot) -> Result<Option<Time>, Reasons> {
+    pub fn earliest_reset(&self) -> Result<Option<Time>, Reasons> {
+        let path = layout::trust_root();
+        let bytes = self.read(&path, MAX_DOCUMENT_BYTES as u64)?.ok_or_else(|| corrupt(&path, "it is missing"))?;
+        let pinned = parsed(&bytes)?;
         let mut resets: Vec<Time> = pinned.reset_time_mark.into_iter().collect();
         let mut version = pinned.version;
-        while let Some(kept) = version.checked_sub(1).map(|before| self.kept_root(before)).transpose()?.flatten() {
+        while let Some(kept) = version.checked_sub(1).and_then(|before| self.kept_root(before)) {
             version -= 1;
             // A damaged one is told of by those who verify it.
             resets.extend(document::parse::<TrustRoot>(&kept.bytes).ok().and_then(|root| root.reset_time_mark));
@@ -61,45 +67,58 @@ impl StateRoot {
         read_capped(self.disk(), path, cap).map_err(|error| error.to_reason().into())
     }
 
-    /// Pins `next`, durably: after a power loss the one before it is pinned, or this one. The caller has verified that it is
-    /// the successor of the one that is pinned. The floors follow ([`StateRoot::settle_trust`]).
-    pub fn pin_root(&self, held: &ActivationLock, next: &RootBytes) -> Result<(), Reasons> {
-        let failed = |error: DiskError| Reasons::from(error.to_reason());
-        durable::ensure_dir(self.disk(), &layout::trust_roots()).map_err(failed)?;
-        self.keep_root(&self.trust_root_bytes()?)?;
-        self.keep_root(next)?;
-        let signatures = layout::trust_root_signatures();
-        durable::replace(self.disk(), &signatures, &next.signatures, Mode::PRIVATE).map_err(failed)?;
-        durable::replace(self.disk(), &layout::trust_root(), &next.bytes, Mode::PRIVATE).map_err(failed)?;
-        self.settle_trust(held)
+    /// Pins `next` in the place of `pinned`, durably: after a power loss the one is pinned or the other. The caller has
+    /// verified both. The floors follow; where a power cut comes between, [`StateRoot::settle_trust`] brings them up.
+    pub fn pin_root(&self, held: &ActivationLock, pinned: &RootBytes, next: &RootBytes) -> Result<(), Reasons> {
+        self.keep_root(held, pinned)?;
+        self.keep_root(held, next)?;
+        self.replace(&layout::trust_root_signatures(), &next.signatures)?;
+        self.replace(&layout::trust_root(), &next.bytes)?;
+        let Some(floors) = self.floors()? else { return Ok(()) };
+        self.settle_trust(held, next, &floors.under(&parsed(&next.bytes)?))
     }
 
-    fn keep_root(&self, root: &RootBytes) -> Result<(), Reasons> {
-        let parsed = document::parse::<TrustRoot>(&root.bytes);
-        let version = parsed.map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?.version;
-        if self.kept_root(version)?.as_ref() == Some(root) {
+    /// Pins a root again that is kept, in the place of a damaged one. The caller has verified it, and that it is not older
+    /// than what the floors say.
+    pub fn repin_root(&self, _held: &ActivationLock, kept: &RootBytes) -> Result<(), Reasons> {
+        self.replace(&layout::trust_root_signatures(), &kept.signatures)?;
+        self.replace(&layout::trust_root(), &kept.bytes)
+    }
+
+    /// Keeps a root whose signatures were verified, durably.
+    pub fn keep_root(&self, _held: &ActivationLock, root: &RootBytes) -> Result<(), Reasons> {
+        let version = parsed(&root.bytes)?.version;
+        if self.kept_root(version).as_ref() == Some(root) {
             return Ok(());
         }
-        let write = |path: &RelPath, bytes: &[u8]| durable::replace(self.disk(), path, bytes, Mode::PRIVATE);
-        write(&layout::kept_root_signatures(version), &root.signatures)
-            .and_then(|()| write(&layout::kept_root(version), &root.bytes))
-            .map_err(|error| error.to_reason().into())
+        durable::ensure_dir(self.disk(), &layout::trust_roots()).map_err(|error| Reasons::from(error.to_reason()))?;
+        self.replace(&layout::kept_root_signatures(version), &root.signatures)?;
+        self.replace(&layout::kept_root(version), &root.bytes)
     }
 
-    /// Brings floors and the signatures beside the root to what is pinned, where a power cut left them behind. What is
-    /// damaged stays as it is: whoever reads it says so.
-    pub fn settle_trust(&self, _held: &ActivationLock) -> Result<(), Reasons> {
-        let failed = |error: DiskError| Reasons::from(error.to_reason());
-        let (Ok(pinned), Ok(Some(floors))) = (self.trust_root_bytes(), self.floors()) else { return Ok(()) };
-        let Ok(root) = document::parse::<TrustRoot>(&pinned.bytes) else { return Ok(()) };
-        let raised = floors.under(&root);
-        if raised != floors {
-            self.write_floors(&raised).map_err(failed)?;
+    /// Brings floors, the signatures beside the root and its kept copy to what is pinned and verified, where a power cut or
+    /// damage left them behind.
+    pub fn settle_trust(&self, held: &ActivationLock, pinned: &RootBytes, floors: &Floors) -> Result<(), Reasons> {
+        if self.floors()?.is_some_and(|found| found != *floors) {
+            self.write_floors(floors).map_err(|error| Reasons::from(error.to_reason()))?;
         }
         let beside = layout::trust_root_signatures();
-        if self.read(&beside, MAX_SIGNATURES_BYTES)?.as_ref() != Some(&pinned.signatures) {
-            durable::replace(self.disk(), &beside, &pinned.signatures, Mode::PRIVATE).map_err(failed)?;
+        if self.read(&beside, MAX_SIGNATURES_BYTES).ok().flatten().as_ref() != Some(&pinned.signatures) {
+            self.replace(&beside, &pinned.signatures)?;
+        }
+        let has_kept = durable::exists(self.disk(), &layout::trust_roots());
+        if has_kept.map_err(|error| Reasons::from(error.to_reason()))? {
+            self.keep_root(held, pinned)?;
         }
         Ok(())
     }
+
+    fn replace(&self, path: &RelPath, bytes: &[u8]) -> Result<(), Reasons> {
+        durable::replace(self.disk(), path, bytes, Mode::PRIVATE)
+            .map_err(|error: DiskError| Reasons::from(error.to_reason()))
+    }
+}
+
+fn parsed(bytes: &[u8]) -> Result<TrustRoot, Reasons> {
+    document::parse(bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))
 }

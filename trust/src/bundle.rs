@@ -1,6 +1,8 @@
 //! Reading `.sigstore.jsonl`: each line a Sigstore bundle v0.3 as `cosign sign-blob --bundle` writes it, or a bare
 //! base64 signature as `cosign sign-blob` prints it. Nothing here decides trust; it only finds signatures.
 
+use std::collections::BTreeSet;
+
 use autonomy_schema::bundle::{Bundle, DIGEST_ALGORITHM, MEDIA_TYPE};
 use autonomy_schema::set::MAX_SIGNATURES_BYTES;
 use autonomy_schema::{Code, Reason, Sha256};
@@ -132,9 +134,7 @@ pub fn parse(signatures: &[u8], message: Sha256) -> (Vec<SignatureLine>, Vec<Rea
         let message = format!("the signatures have {} bytes; the cap is {MAX_SIGNATURES_BYTES}", signatures.len());
         return (lines, vec![Reason::new(Code::DocumentTooLarge, message)]);
     }
-    let numbered = signatures.split(|byte| *byte == b'\n').zip(1_usize..);
-    let filled = numbered.map(|(line, number)| (line.trim_ascii(), number)).filter(|(line, _)| !line.is_empty());
-    for (at, (line, number)) in filled.enumerate() {
+    for (at, (line, number)) in filled(signatures).enumerate() {
         if at == MAX_LINES {
             let message = format!("there are more than {MAX_LINES} signature lines");
             reasons.push(Reason::new(Code::LimitExceeded, message).with_remedy("keep one line for each signer"));
@@ -146,4 +146,16 @@ pub fn parse(signatures: &[u8], message: Sha256) -> (Vec<SignatureLine>, Vec<Rea
         }
     }
     (lines, reasons)
+}
+
+/// The lines that are not empty, with their numbers in the file, from 1.
+fn filled(signatures: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
+    let numbered = signatures.split(|byte| *byte == b'\n').zip(1_usize..);
+    numbered.map(|(line, number)| (line.trim_ascii(), number)).filter(|(line, _)| !line.is_empty())
+}
+
+/// The file with these lines alone, by their number among those that are not empty, from 0.
+pub(crate) fn only(signatures: &[u8], lines: &BTreeSet<usize>) -> Vec<u8> {
+    let kept = filled(signatures).enumerate().filter(|(at, _)| lines.contains(at));
+    kept.flat_map(|(_, (line, _))| [line, b"\n"].concat()).collect()
 }

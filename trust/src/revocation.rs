@@ -8,6 +8,7 @@ use autonomy_schema::root::Role;
 use autonomy_schema::version::Kind;
 use autonomy_schema::{Code, Reason, Reasons, Sha256};
 
+use crate::rules;
 use crate::threshold::{Demand, Signers};
 use crate::verified::{Context, Signed, Verified};
 
@@ -30,6 +31,7 @@ pub fn verify_revocation(signed: Signed<'_>, context: &Context<'_>) -> Result<Ve
     } else if found.number == seen.number && found != seen {
         lowered(format!("the list is number {}, and this node has seen another one of that number", found.number));
     }
+    reasons.extend(rules::revocation_step(found.number, context));
     let own: BTreeSet<Sha256> = found.keys.iter().copied().collect();
     let signers = judge(&own).unwrap_or_else(|refusal| {
         reasons.extend(refusal.into_vec());

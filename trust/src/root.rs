@@ -7,6 +7,7 @@ use autonomy_schema::root::{Role, TrustRoot};
 use autonomy_schema::version::Kind;
 use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256};
 
+use crate::bundle;
 use crate::key::PublicKey;
 use crate::threshold::Demand;
 use crate::verified::Signed;
@@ -43,17 +44,20 @@ impl PinnedRoot {
         if signed.bytes == self.bytes {
             return Ok(self.clone());
         }
-        self.root_threshold(signed)?;
+        let mut counted = self.root_threshold(signed)?;
         let next = Self::read(signed)?;
         let mut reasons = Vec::new();
         reasons.extend(self.version_problem(&next));
-        if let Err(refusal) = next.root_threshold(signed) {
-            reasons.extend(refusal.into_vec());
+        match next.root_threshold(signed) {
+            Ok(lines) => counted.extend(lines),
+            Err(refusal) => reasons.extend(refusal.into_vec()),
         }
         Reasons::check(reasons)?;
         let own = Self { earlier: Vec::new(), ..self.clone() };
         let earlier = std::iter::once(own).chain(self.earlier.iter().cloned()).collect();
-        Ok(Self { earlier, ..next })
+        // What somebody added on the way would be judged again at every start, for as long as the root is kept.
+        let signatures = bundle::only(signed.signatures, &counted);
+        Ok(Self { signatures, earlier, ..next })
     }
 
     /// Adds the root before the oldest one that is known here: one version lower, signed by a threshold of its own root
@@ -97,7 +101,7 @@ impl PinnedRoot {
         &self.bytes
     }
 
-    /// The signature lines, as they came.
+    /// The signature lines: of a successor those that counted, else as they came.
     pub fn signatures(&self) -> &[u8] {
         &self.signatures
     }
@@ -140,7 +144,8 @@ impl PinnedRoot {
         })
     }
 
-    fn root_threshold(&self, signed: Signed<'_>) -> Result<(), Reasons> {
+    /// The lines of a threshold of this root's root keys.
+    fn root_threshold(&self, signed: Signed<'_>) -> Result<BTreeSet<usize>, Reasons> {
         let demand = Demand {
             what: Kind::TrustRoot,
             code: Code::RootSignature,
@@ -148,7 +153,7 @@ impl PinnedRoot {
             any_of: &[Role::Root],
             revoked: &BTreeSet::new(),
         };
-        demand.judge(signed).map(drop)
+        demand.judge(signed).map(|signers| signers.lines)
     }
 
     fn version_problem(&self, next: &Self) -> Option<Reason> {

@@ -97,7 +97,13 @@ pub(crate) fn under_any_root<T>(
             Err(_below_as_well) => {}
         }
     }
-    Err(refusal)
+    // The root under which it was admitted may be lost here.
+    let remedy = "if an earlier root admitted it, bring that one: `autonomy trust import` of a medium with every root";
+    let with = |reason: Reason| {
+        if reason.code == Code::BelowThreshold { reason.with_remedy(remedy) } else { reason }
+    };
+    let told = refusal.clone().into_vec().into_iter().map(with).collect();
+    Err(Reasons::new(told).unwrap_or(refusal))
 }
 
 /// Role `offline` alone moves a node forward in the field; whom the node trusts is not its business, else whoever holds
@@ -200,9 +206,21 @@ fn floor(manifest: &StateManifest, fingerprint: Blake3, floors: &Floors) -> Opti
 
 fn revocation_number(manifest: &StateManifest, context: &Context<'_>) -> Option<Reason> {
     let (found, seen) = (manifest.spec.revoked.number, context.floors.revoked.number);
-    (found < seen).then(|| {
+    if found < seen {
         let message = format!("`spec.revoked.number` is {found}; this node has seen {seen}");
-        Reason::new(Code::RevocationNumberLowered, message)
+        return Some(Reason::new(Code::RevocationNumberLowered, message));
+    }
+    // What is only passed on raises no floor.
+    if context.purpose == Purpose::Change { revocation_step(found, context) } else { None }
+}
+
+/// A number so high that no later list could follow it. A node that has seen nothing yet takes what its fleet has come to.
+pub(crate) fn revocation_step(found: u64, context: &Context<'_>) -> Option<Reason> {
+    let (seen, step) = (context.floors.revoked.number, context.root.document().max_serial_step);
+    let is_new = seen == 0 && context.floors.streams.is_empty();
+    (!is_new && found.saturating_sub(seen) > step).then(|| {
+        let message = format!("revocation list {found} is more than {step} above {seen}, the highest seen");
+        Reason::new(Code::SerialStep, message)
     })
 }
 

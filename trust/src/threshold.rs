@@ -37,6 +37,8 @@ pub(crate) struct Signers {
     pub(crate) keys: BTreeSet<Sha256>,
     /// The roles whose threshold they reached.
     pub(crate) roles: BTreeSet<Role>,
+    /// The lines by which they signed, by their number among those that are not empty, from 0.
+    pub(crate) lines: BTreeSet<usize>,
 }
 
 impl Demand<'_> {
@@ -51,7 +53,7 @@ impl Demand<'_> {
         let (lines, mut reasons) = bundle::parse(signed.signatures, message.digest());
         let found = self.signers(&message, &lines);
         match self.count(&found.signers) {
-            Ok(counted) => Reasons::check(reasons).map(|()| counted),
+            Ok(counted) => Reasons::check(reasons).map(|()| Signers { lines: found.lines, ..counted }),
             Err(reason) => {
                 if found.exhausted {
                     let message = format!("gave up after {MAX_CHECKS} signature checks without key hints");
@@ -71,9 +73,9 @@ impl Demand<'_> {
             .filter_map(|role| self.root.document().roles.get(role))
             .flat_map(|role| role.keys.iter().copied())
             .collect();
-        let mut found = Found { signers: BTreeSet::new(), exhausted: false };
+        let mut found = Found { signers: BTreeSet::new(), lines: BTreeSet::new(), exhausted: false };
         let mut checks = 0_usize;
-        for line in lines {
+        for (at, line) in lines.iter().enumerate() {
             let hinted = line.hint().filter(|id| allowed.contains(id));
             let others = allowed.iter().copied().filter(|id| Some(*id) != hinted);
             for id in hinted.into_iter().chain(others) {
@@ -87,6 +89,7 @@ impl Demand<'_> {
                 checks += 1;
                 if key.verifies(message, line) {
                     found.signers.insert(key.id());
+                    found.lines.insert(at);
                     break;
                 }
             }
@@ -148,6 +151,7 @@ fn with(first: Reason, mut others: Vec<Reason>) -> Reasons {
 
 struct Found {
     signers: BTreeSet<Sha256>,
+    lines: BTreeSet<usize>,
     exhausted: bool,
 }
 

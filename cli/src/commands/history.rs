@@ -92,7 +92,11 @@ fn told(act: &Act) -> String {
         line("roots", roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     }
     if let Some(number) = act.detail.get("revocation").and_then(Value::as_u64) {
-        line("revocation", format!("list {number}"));
+        let by = act.detail.get("list").and_then(|list| list.get("signers")).and_then(Value::as_array);
+        let by: Vec<String> = by.into_iter().flatten().filter_map(Value::as_str).map(short).collect();
+        let why = act.detail.get("list").and_then(|list| list.get("reason")).and_then(Value::as_str);
+        let why = why.filter(|why| !why.is_empty()).map_or_else(String::new, |why| format!(": {why}"));
+        line("revocation", format!("list {number}, signed by {}{why}", by.join(", ")));
     }
     for name in ["reason", "owner"] {
         if let Some(value) = act.text(name) {

@@ -86,7 +86,7 @@ fn the_policy_is_told_that_what_runs_is_revoked() {
     site.signed(make, "stick/revocation.json", &["a", "b"]);
     let said = site.node("trust import stick").exits(0).stderr();
     assert!(
-        said.contains("warning: keys that the active manifest's threshold needs are on revocation list 7"),
+        said.contains("warning: keys that the active manifest or its lock needs are on revocation list 7"),
         "{said}"
     );
     site.set("two", 2);
@@ -124,6 +124,16 @@ fn a_list_of_the_same_number_with_other_entries_is_refused_and_the_same_again_is
     site.node("trust import third").exits(0);
     let floors = &site.json("trust show --output json")["floors"]["revoked"];
     assert_eq!((floors["number"].as_u64(), floors["manifests"].as_array().map(Vec::len)), (Some(5), Some(1)));
+    // A number so high that no list could follow is refused, by itself and in a manifest.
+    std::fs::create_dir(site.world.path("far")).expect("folder");
+    let make = "trust revoke --number 9007199254740991 --key c.pub --out far/revocation.json";
+    site.signed(make, "far/revocation.json", &["a", "b"]);
+    site.node("trust import far").exits(3).warns("serial_step: revocation list 9007199254740991 is more than 1000");
+    site.set("two", 2);
+    site.doctor("two", |manifest| manifest["spec"]["revoked"]["number"] = json!(1006));
+    site.refuses("two", 3, "serial_step");
+    site.doctor("two", |manifest| manifest["spec"]["revoked"]["number"] = json!(1005));
+    site.node("plan two").exits(0);
     // Who signs a list does not revoke itself.
     std::fs::create_dir(site.world.path("own")).expect("folder");
     let rootless = "trust revoke --number 9 --key a.pub --key b.pub --out own/revocation.json";

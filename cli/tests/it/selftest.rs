@@ -213,3 +213,25 @@ fn every_case_that_the_security_page_names_is_there() {
         assert!(corpus().join(case).join("case.yaml").is_file(), "docs/security.md names `{case}`");
     }
 }
+
+#[test]
+fn a_case_cannot_reach_out_of_its_folder_and_a_pipe_does_not_hang() {
+    let world = planted(&[
+        (
+            "escape",
+            "story: s\nprepare: [{ symlink: { path: l, to: ../.. } }, { write: { path: l/a, text: x } }]\nexpect: { exit: 0 }\n",
+        ),
+        (
+            "through",
+            "story: s\nprepare: [{ symlink: { path: l, to: /etc/hostname } }, { append: { path: l, text: x, times: 1 } }]\nexpect: { exit: 0 }\n",
+        ),
+        ("pipe", "story: s\nexpect: { exit: 0 }\n"),
+    ]);
+    let made = std::process::Command::new("mkfifo").arg(world.path("pipe/left")).status();
+    assert!(made.expect("mkfifo").success());
+    let said = play(&world, "").exits(1);
+    let text = said.stdout() + &said.stderr();
+    for what in ["a link leads out of the folder", "a link lies where a file", "is no file, folder or link"] {
+        assert!(text.contains(what), "no `{what}` in {text}");
+    }
+}

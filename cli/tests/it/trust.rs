@@ -177,9 +177,127 @@ fn what_an_earlier_root_admitted_is_mended_and_returned_to_and_no_more() {
     assert!(agent.exists());
     site.set("three", 3);
     site.node("plan three").exits(3).warns("below_threshold: ");
-    // Without the kept roots nobody vouches for it.
-    std::fs::remove_dir_all(site.world.path("node/trust/roots")).expect("removes");
-    site.node("fsck").exits(11).warns("is signed by 0 of the 2 keys");
+    site.node("fsck --repair").exits(0);
+    // Without the kept roots nobody vouches for it; a medium, or a backup, brings them again.
+    std::fs::copy(site.world.path("root.json"), site.world.path("stick/roots/1.root.json")).expect("copies");
+    let signatures = site.world.read("root.json.sigstore.jsonl");
+    site.world.write("stick/roots/1.root.json.sigstore.jsonl", signatures);
+    for mend in ["trust import stick", "restore node.tar --auto-approve"] {
+        std::fs::remove_dir_all(site.world.path("node/trust/roots")).expect("removes");
+        site.node("fsck").exits(11).warns("is signed by 0 of the 2 keys");
+        site.node("apply one --auto-approve").exits(3).warns("below_threshold");
+        site.node(mend).exits(0);
+        site.node("fsck").exits(0);
+        site.node("apply one --auto-approve").exits(0);
+    }
+}
+
+#[test]
+fn damage_to_a_kept_root_is_told_and_mended_and_wedges_nothing() {
+    let site = Site::running();
+    rotate(&site.world);
+    site.node("trust import stick").exits(0);
+    let rot = |path: &str| {
+        let mut bytes = site.world.read(path);
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        site.world.write(path, bytes);
+    };
+    // Either copy of the pinned root's signatures may rot; the other one serves, and mends it.
+    for path in ["node/trust/roots/4.root.json.sigstore.jsonl", "node/trust/root.json.sigstore.jsonl"] {
+        rot(path);
+        assert_eq!(version(&site)["version"], 4, "{path}");
+        site.node("suspend --reason x --owner y").exits(0);
+        site.node("resume").exits(0);
+        assert_eq!(site.world.read(path), site.world.read("stick/roots/4.root.json.sigstore.jsonl"), "{path}");
+    }
+    // An earlier one that rots, or is no file at all, is told by name.
+    rot("node/trust/roots/2.root.json");
+    site.node("fsck").exits(11).warns("trust/roots/2.root.json");
+    site.node("trust import stick").exits(0);
+    site.node("fsck").exits(0);
+    std::fs::remove_file(site.world.path("node/trust/roots/3.root.json")).expect("removes");
+    std::fs::create_dir(site.world.path("node/trust/roots/3.root.json")).expect("folder");
+    assert_eq!(version(&site)["version"], 4);
+    site.node("plan one").exits(3);
+}
+
+#[test]
+fn a_damaged_pin_is_mended_from_what_is_kept_and_never_by_an_older_root() {
+    let site = Site::running();
+    rotate(&site.world);
+    site.node("backup --out old.tar").exits(0);
+    site.node("trust import stick").exits(0);
+    let root = site.world.read("node/trust/root.json");
+    site.world.write("node/trust/root.json", &root[..100]);
+    site.node("plan one").exits(11).warns("corrupt_state: `trust/root.json`");
+    // Root 1 would let people sign again who are gone.
+    site.node("restore old.tar --auto-approve").exits(3).warns("root_gap: `trust/root.json` is damaged");
+    site.node("fsck").exits(11).warns("trust/root.json");
+    site.node("fsck --repair").exits(0);
+    assert_eq!(site.world.read("node/trust/root.json"), root);
+    assert_eq!(version(&site)["version"], 4);
+    // Somebody puts the old one there by hand: seen, and mended.
+    for file in ["root.json", "root.json.sigstore.jsonl"] {
+        std::fs::copy(site.world.path(file), site.world.path(&format!("node/trust/{file}"))).expect("copies");
+    }
+    site.node("fsck").exits(11).warns("version 1 is pinned, and this node has seen version 4");
+    site.node("plan one").exits(3).warns("root_gap");
+    // A fork of what is kept does not pass in between.
+    std::fs::create_dir(site.world.path("fork")).expect("folder");
+    let other = "--role root=a.pub,b.pub,d.pub:2 --expires 9y --sign a.key --sign b.key --out fork/2.root.json";
+    site.world.run(&format!("trust rotate --from root.json {other}")).exits(0);
+    let before = site.snapshot();
+    site.node("trust import fork").exits(3).warns("root_forked: trust root version 2 is kept here");
+    assert_eq!(site.snapshot(), before);
+    site.node("fsck --repair").exits(0);
+    assert_eq!(version(&site)["version"], 4);
+}
+
+#[test]
+fn what_somebody_adds_to_the_lines_of_a_root_is_not_kept() {
+    let site = Site::running();
+    rotate(&site.world);
+    let path = "stick/roots/2.root.json.sigstore.jsonl";
+    let good = site.world.read(path);
+    site.world.keys(&["f"]);
+    site.world.run("sign stick/roots/2.root.json --key f.key").exits(0);
+    assert_ne!(site.world.read(path), good);
+    site.node("trust import stick").exits(0);
+    assert_eq!(site.world.read("node/trust/roots/2.root.json.sigstore.jsonl"), good);
+}
+
+#[test]
+fn a_set_that_brings_a_root_may_be_staged_followed_and_planned_from_facts() {
+    let site = Site::running();
+    rotate(&site.world);
+    newer_set(&site, "two", 2);
+    copy_roots(&site, "two/roots", &[2, 3, 4]);
+    // From facts: the set must bring what the node lacks, whatever root is at hand here.
+    site.node("facts --out facts.json").exits(0);
+    let elsewhere = |root: &str| site.world.run(&format!("plan two --facts facts.json --trust-root {root}"));
+    assert!(elsewhere("root.json").exits(0).stdout().contains("root_rotated"));
+    assert!(elsewhere("stick/roots/4.root.json").exits(0).stdout().contains("root_rotated"));
+    std::fs::rename(site.world.path("two/roots"), site.world.path("away")).expect("moves");
+    elsewhere("stick/roots/4.root.json").exits(3).warns("root_gap: the node has trust root version 1");
+    site.world
+        .run("verify two --trust-root stick/roots/4.root.json --node-facts facts.json")
+        .exits(3)
+        .warns("root_gap");
+    std::fs::rename(site.world.path("away"), site.world.path("two/roots")).expect("moves");
+    // Staged: nothing is pinned yet, and nobody takes it for damage.
+    site.node("apply two --stage-only --auto-approve").exits(0);
+    assert_eq!(version(&site)["version"], 1);
+    site.node("fsck").exits(0);
+    site.node("fsck --repair").exits(0);
+    site.node("apply two --auto-approve").exits(0);
+    assert_eq!(version(&site)["version"], 4);
+    // The loop pins what the set brings, also when nothing else is new.
+    let last = "--from two/roots/4.root.json --expires 4y --sign a.key --sign d.key --out two/roots/5.root.json";
+    site.world.run(&format!("trust rotate {last}")).exits(0);
+    let said = site.node("reconcile --source two --once").exits(0).stdout();
+    assert!(said.contains("rotated: a newer trust root is pinned"), "{said}");
+    assert_eq!(version(&site)["version"], 5);
 }
 
 #[test]
@@ -247,6 +365,10 @@ fn a_poisoned_time_mark_comes_down_by_a_root_and_stays_down() {
     site.world.run(&format!("trust rotate {next}")).exits(0);
     site.node("trust import stick").exits(0);
     assert!(!site.node("plan --refresh-only").exits(0).stdout().contains("drift_lowered"));
+    assert_eq!(mark(&site), "2026-11-25T00:00:00Z");
+    // Nor by a repair of it.
+    std::fs::remove_file(site.world.path("node/current/artifacts/bin/agent")).expect("removes");
+    site.node("apply two --auto-approve").exits(0);
     assert_eq!(mark(&site), "2026-11-25T00:00:00Z");
     // From here on it rises again as it should.
     site.set("three", 3);

@@ -202,6 +202,9 @@ impl Plan {
                 }
             },
         }
+        for version in &target.refills {
+            self.trust.extend([layout::kept_root_signatures(*version), layout::kept_root(*version)]);
+        }
         if target.adopts {
             // As when a root is pinned: the ones that are kept first, `trust/root.json` last.
             for root in archive.trust().earlier().iter().rev().chain([archive.trust()]) {

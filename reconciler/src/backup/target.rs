@@ -13,7 +13,7 @@ use super::MAX_KEY_BYTES;
 use super::archive::{Archive, Links};
 use super::check::{self, Generations};
 use super::plan::Plan;
-use crate::roots::{earliest_reset, floors_under, pinned_root};
+use crate::roots::{earliest_reset, extend, floors_under, pinned_root};
 
 /// How the attest key pair was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) struct Target<'a> {
     pub(super) trust: PinnedRoot,
     /// Whether that is the backup's, and is to be pinned.
     pub(super) adopts: bool,
+    /// Earlier roots of the backup that lead to the node's own, which had lost them.
+    pub(super) refills: Vec<u64>,
     /// Its own floors.
     pub(super) floors: Option<Floors>,
     /// What it proves that it has seen: its floors, and every signed manifest that lies in it.
@@ -63,7 +65,21 @@ impl<'a> Target<'a> {
         let floors = floors.filter(|_| inhabited);
         let own = if inhabited { pinned_root(root).ok() } else { None };
         is_that_node(root, node.as_ref(), inhabited, archive)?;
-        let (trust, adopts) = judging(own, archive)?;
+        let seen = floors.as_ref().map_or(0, |floors| floors.root_version);
+        if own.is_none() && archive.trust().document().version < seen {
+            let (version, path) = (archive.trust().document().version, layout::trust_root());
+            let message = format!(
+                "`{path}` is damaged, this node has seen version {seen}, and the backup has version {version}: whoever signed \
+                 under an old root would be trusted again"
+            );
+            let remedy =
+                "run `autonomy fsck --repair`, which takes the root that is kept here, or restore a newer backup";
+            return Err(Reason::new(Code::RootGap, message).with_remedy(remedy).into());
+        }
+        let (mut trust, adopts) = judging(own, archive)?;
+        let refilled = extend(&mut trust, |version| archive.root().kept_root(version));
+        let oldest = trust.earlier().iter().rev().take(refilled.len());
+        let refills = oldest.map(|root| root.document().version).collect();
         let identity = if inhabited { identity(root).map_err(disk_failed)? } else { Identity::Lost };
         let mut target = Self {
             root,
@@ -71,6 +87,7 @@ impl<'a> Target<'a> {
             identity,
             trust,
             adopts,
+            refills,
             proven: floors.clone().unwrap_or_default(),
             floors,
             links: Links { current: root.current().ok().flatten(), lkg: root.lkg().ok().flatten() },

@@ -1,10 +1,12 @@
 //! What must be, and what is.
 
+use std::collections::BTreeSet;
+
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::plan_doc::PlanDoc;
-use autonomy_schema::{Code, Document as _, Mode, Name, Reasons, RelPath, StateManifest};
+use autonomy_schema::{Code, Document as _, Mode, Name, Reason, Reasons, RelPath, StateManifest};
 use autonomy_stateroot::disk::FileKind;
 use autonomy_stateroot::{DiskError, StatCache, StateRoot, digests, layout, read_capped};
 use autonomy_trust::{PinnedRoot, Purpose, Verified};
@@ -13,7 +15,7 @@ use super::{Finding, Mend, Report};
 use crate::generation::{differs, examine};
 use crate::generations::manifest_of;
 use crate::judge::{Loaded, Options};
-use crate::roots::{earliest_reset, pinned_root};
+use crate::roots::{earliest_reset, lost_pin, pinned_root};
 
 const RESTORE: &str = "restore it from a backup with `autonomy restore`";
 const GC: &str = "nothing: `autonomy gc` removes it";
@@ -32,8 +34,21 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
     if let Err(reasons) = root.node() {
         damage(layout::node_yaml(), &reasons, RESTORE, Mend::Nothing);
     }
-    if let Err(reasons) = pinned_root(root) {
-        damage(layout::trust_root(), &reasons, RESTORE, Mend::Nothing);
+    match pinned_root(root) {
+        Ok(pinned) => {
+            let (version, seen) = (pinned.document().version, root.floors().ok().flatten());
+            let seen = seen.map_or(0, |floors| floors.root_version);
+            if version < seen {
+                let message = format!("version {version} is pinned, and this node has seen version {seen}");
+                let older = Reasons::from(Reason::new(Code::RootGap, message));
+                let mend = if lost_pin(root).is_some() { Mend::TrustRoot } else { Mend::Nothing };
+                damage(layout::trust_root(), &older, RESTORE, mend);
+            }
+        }
+        Err(reasons) if lost_pin(root).is_some() => {
+            damage(layout::trust_root(), &reasons, super::REPAIR, Mend::TrustRoot);
+        }
+        Err(reasons) => damage(layout::trust_root(), &reasons, RESTORE, Mend::Nothing),
     }
     match root.floors() {
         Ok(Some(_)) => {}
@@ -55,6 +70,7 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
         let remedy = "restore it from a backup; without it, releases that failed here are tried again";
         report.findings.push(Finding::damage(layout::pins(), told(&reasons), remedy, Mend::Nothing));
     }
+    kept_roots(root, report);
     names_and_modes(root, report)
 }
 
@@ -239,13 +255,22 @@ pub(super) fn generations(
     };
     let (current, lkg) = (root.current().ok().flatten(), root.lkg().ok().flatten());
     // What is being staged is whole only when the journal says so.
-    let staging = root.journal().ok().flatten().filter(|journal| journal.phase == Phase::Intent);
-    let staging = staging.map(|journal| journal.generation);
+    let before_switch = root.journal().ok().flatten().filter(|journal| journal.phase.is_before_switch());
+    let (staging, staged) = match before_switch {
+        Some(journal) if journal.phase == Phase::Intent => (Some(journal.generation), None),
+        Some(journal) => (None, Some(journal.generation)),
+        None => (None, None),
+    };
     for name in root.generations().map_err(failed)?.into_iter().filter(|name| Some(name) != staging.as_ref()) {
         report.generations += 1;
         let path = layout::generation(&name);
         let how = (options, cache);
         match examine(root, &loaded, &name, Purpose::Recover, how) {
+            // Its signers may be those of a root that its set brings, which is pinned with the switch alone.
+            Err(reasons) if staged.as_ref() == Some(&name) && awaits_root(&reasons) => {
+                let message = "it is staged, and is verified again when its set is applied";
+                report.findings.push(Finding::notice(path, message, "apply its set", Mend::Nothing));
+            }
             Err(reasons) => {
                 report.findings.push(Finding::repairable(path, told(&reasons), Mend::Generation(name)));
             }
@@ -364,4 +389,23 @@ pub(super) fn links(root: &StateRoot, report: &mut Report) -> Result<(), Reasons
         }
     }
     Ok(())
+}
+
+/// Whether nothing is wrong but that the pinned root does not know the signers.
+fn awaits_root(reasons: &Reasons) -> bool {
+    reasons.as_slice().iter().all(|reason| matches!(reason.code, Code::BelowThreshold | Code::RootGap))
+}
+
+/// Kept roots that do not lead to the pinned one: what was admitted under them is below its threshold now.
+fn kept_roots(root: &StateRoot, report: &mut Report) {
+    let (Ok(pinned), Ok(entries)) = (pinned_root(root), root.disk().list(Some(&layout::trust_roots()))) else { return };
+    let versions: BTreeSet<u64> =
+        entries.iter().filter_map(|entry| autonomy_schema::set::root_version(&entry.name)).collect();
+    let lost = versions.into_iter().filter(|version| pinned.of_version(*version).is_none());
+    for version in lost.filter(|version| *version < pinned.document().version) {
+        let message =
+            "it is damaged, or one between it and the pinned root is: what was admitted under it cannot be judged";
+        let remedy = "bring it again: `autonomy trust import` of a medium with every root, or `autonomy restore`";
+        report.findings.push(Finding::damage(layout::kept_root(version), message, remedy, Mend::Nothing));
+    }
 }

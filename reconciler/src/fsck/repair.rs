@@ -76,6 +76,11 @@ impl Hands<'_> {
     fn all(&mut self, mends: &BTreeSet<Mend>, recorder: &mut Recorder<'_>) -> Result<(), Reasons> {
         for mend in mends {
             match mend {
+                // The first of all: whatever follows is judged by it.
+                Mend::TrustRoot => {
+                    let pinned = self.trust_root();
+                    self.note(pinned);
+                }
                 Mend::Mode(path, mode) => {
                     let set = self.root.disk().set_meta(path, *mode);
                     self.note(set.map(|()| format!("{path} has mode {mode}")).map_err(|error| reasons_of(&error)));
@@ -135,6 +140,13 @@ impl Hands<'_> {
             Ok(done) => self.done.push(done),
             Err(reasons) => self.failed.extend(reasons.into_vec()),
         }
+    }
+
+    fn trust_root(&self) -> Result<String, Reasons> {
+        let Some(kept) = crate::roots::lost_pin(self.root) else { return Ok(String::new()) };
+        let aside = set_aside(self.root.disk(), &layout::trust_root()).map_err(|error| reasons_of(&error))?;
+        self.root.repin_root(self.held, &kept)?;
+        Ok(format!("the trust root that is kept is pinned again; what stood there is in {aside}"))
     }
 
     fn remove(&self, path: &RelPath) -> Result<(), DiskError> {

@@ -278,7 +278,19 @@ fn an_update_that_brings_newer_roots() {
     crate::trust::roots(&fleet, &folder.path().join("two/roots"));
     let before = fleet.node();
     apply(&state_root(&before), &one, &Recorder::default()).expect("first");
-    run(before, &source, false);
+    let (act, again) = (applies(&source), applies_again(&source));
+    let goes_on = |root: &StateRoot, place: &str| {
+        // Nothing is active that the pinned root does not know.
+        let switched = root.current().expect("current").is_some_and(|name| name.as_str().starts_with("2-"));
+        let loaded = autonomy_reconciler::load(root).expect("loads");
+        let version = loaded.root.document().version;
+        assert!(!switched || version == 3, "{place}: root {version}");
+        assert_eq!(root.floors().expect("floors").expect("there").root_version, version, "{place}");
+        again(root, place);
+        assert_eq!(autonomy_reconciler::load(root).expect("loads").root.document().version, 3, "{place}");
+    };
+    let (machine, goes_on): (fn() -> Recorder, GoesOn<'_>) = (Recorder::default, &goes_on);
+    Story { before, act: &act, returns: false, machine, door: Door::Verb, goes_back: false, goes_on }.run();
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn a_state_root_is_whole_or_not_initialized() {
             }
             assert_eq!(root.node().expect("node"), node());
             assert_eq!(root.floors().expect("floors").expect("floors").root_version, 1);
-            let pinned = RootBytes { bytes: trust_root(), signatures: SIGNATURES.to_vec() };
+            let pinned = vec![RootBytes { bytes: trust_root(), signatures: SIGNATURES.to_vec() }];
             assert_eq!(root.trust_root_bytes().expect("root"), pinned);
             assert_eq!(content(disk, "identity/attest.key").as_deref(), Some(&b"private"[..]));
             assert_eq!(content(disk, "identity/attest.pub").as_deref(), Some(&b"public"[..]));

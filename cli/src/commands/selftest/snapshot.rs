@@ -108,6 +108,9 @@ fn copy_folder(from: &Path, to: &Path, seen: &mut BTreeMap<(u64, u64), PathBuf>)
         let identity = (metadata.dev(), metadata.ino());
         if metadata.is_symlink() {
             symlink(fs::read_link(&path)?, &target)?;
+        } else if !metadata.is_file() {
+            let message = format!("{} is no file, folder or link; let `prepare` make it", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         } else if let Some(first) = seen.get(&identity) {
             fs::hard_link(first, &target)?;
         } else {

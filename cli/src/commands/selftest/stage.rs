@@ -137,49 +137,74 @@ impl Staged {
 
     /// A change of files. What the inner error says is the case's fault, and not the machine's.
     fn change(&mut self, step: &Step) -> io::Result<Option<StageError>> {
-        let at = |path: &super::case::Inside| self.folder.path().join(path.as_path());
+        let at = |path: &super::case::Inside| within(self.folder.path(), &self.folder.path().join(path.as_path()));
         match step {
             Step::Remove(path) => {
                 // A file that is not there was misspelt.
-                at(path).symlink_metadata()?;
-                snapshot::remove(&at(path))?;
+                at(path)?.symlink_metadata()?;
+                snapshot::remove(&at(path)?)?;
             }
-            Step::Folder(path) => fs::create_dir_all(at(path))?,
+            Step::Folder(path) => fs::create_dir_all(at(path)?)?,
             Step::Fifo(path) => {
-                snapshot::remove(&at(path))?;
+                snapshot::remove(&at(path)?)?;
                 let mode = rustix::fs::Mode::from_raw_mode(PIPE_MODE);
-                rustix::fs::mknodat(rustix::fs::CWD, at(path), rustix::fs::FileType::Fifo, mode, 0)?;
+                rustix::fs::mknodat(rustix::fs::CWD, at(path)?, rustix::fs::FileType::Fifo, mode, 0)?;
             }
             Step::Symlink { path, to } => {
-                snapshot::remove(&at(path))?;
-                symlink(to, at(path))?;
+                snapshot::remove(&at(path)?)?;
+                symlink(to, at(path)?)?;
             }
-            Step::Copy { from, to } if at(from).is_dir() => snapshot::copy(&at(from), &at(to))?,
             Step::Copy { from, to } => {
-                snapshot::remove(&at(to))?;
-                fs::copy(at(from), at(to))?;
+                let (from, to) = (at(from)?, at(to)?);
+                if from.is_dir() {
+                    snapshot::copy(&from, &to)?;
+                } else {
+                    snapshot::remove(&to)?;
+                    fs::copy(plain(from)?, to)?;
+                }
             }
             Step::Write { path, text } => {
-                above(&at(path))?;
-                fs::write(at(path), text)?;
+                let path = plain(at(path)?)?;
+                above(&path)?;
+                fs::write(path, text)?;
             }
             Step::Append { path, text, times } => {
-                let mut file = io::BufWriter::new(OpenOptions::new().append(true).create(true).open(at(path))?);
+                let mut file =
+                    io::BufWriter::new(OpenOptions::new().append(true).create(true).open(plain(at(path)?)?)?);
                 for _ in 0..*times {
                     file.write_all(text.as_bytes())?;
                 }
                 file.flush()?;
             }
-            Step::Replace { path, text, with } => return replace(&at(path), text, with),
+            Step::Replace { path, text, with } => return replace(&plain(at(path)?)?, text, with),
             Step::Grow { path, bytes } => {
-                above(&at(path))?;
-                OpenOptions::new().write(true).create(true).truncate(false).open(at(path))?.set_len(*bytes)?;
+                let path = plain(at(path)?)?;
+                above(&path)?;
+                OpenOptions::new().write(true).create(true).truncate(false).open(path)?.set_len(*bytes)?;
             }
-            Step::SwapWhenOpened { path, with } => self.ambush = Some(Ambush::lay(at(path), at(with))?),
+            Step::SwapWhenOpened { path, with } => self.ambush = Some(Ambush::lay(at(path)?, at(with)?)?),
             Step::Run(_) => {}
         }
         Ok(None)
     }
+}
+
+/// The path, when no link on the way to it leads out of the folder of the case.
+fn within(folder: &Path, path: &Path) -> io::Result<PathBuf> {
+    let there = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
+    let real = there.unwrap_or(folder).canonicalize()?;
+    if real.starts_with(folder.canonicalize()?) {
+        return Ok(path.to_owned());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "a link leads out of the folder of the case"))
+}
+
+/// The path, when no link lies there.
+fn plain(path: PathBuf) -> io::Result<PathBuf> {
+    if path.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a link lies where a file is to be written or read"));
+    }
+    Ok(path)
 }
 
 fn above(path: &Path) -> io::Result<()> {

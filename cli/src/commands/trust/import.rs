@@ -39,7 +39,7 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
         Output::Json => {
             let reasons = imported.refusal.as_ref().map(autonomy_schema::Reasons::as_slice).unwrap_or_default();
             let value = json!({
-                "pinned": imported.pinned, "version": imported.version, "revocation": imported.revocation,
+                "pinned": imported.pinned, "kept": imported.kept, "version": imported.version, "revocation": imported.revocation,
                 "reasons": reasons,
             });
             ui::out(&format!("{value}\n"));
@@ -57,6 +57,8 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
 fn as_text(imported: &Imported) -> String {
     let mut lines: Vec<String> =
         imported.pinned.iter().map(|version| format!("Pinned trust root version {version}.")).collect();
+    lines
+        .extend(imported.kept.iter().map(|version| format!("Kept trust root version {version}, which was lost here.")));
     lines.extend(imported.revocation.map(|number| format!("Revocation list {number} counts from now on.")));
     if lines.is_empty() {
         lines.push(format!("Nothing newer was taken; trust root version {} stays pinned.", imported.version));

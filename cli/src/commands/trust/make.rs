@@ -12,6 +12,9 @@ use crate::commands::sign::signatures_of;
 use crate::failure::Failure;
 use crate::{files, keys, ui};
 
+/// Largest number in a document (RFC 8785 §3.2.2.3).
+pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
+
 /// What every new trust root is told.
 #[derive(clap::Args)]
 pub(crate) struct Make {
@@ -19,7 +22,7 @@ pub(crate) struct Make {
     #[arg(long, value_name = "SPAN|TIME")]
     pub(super) expires: String,
     /// How far a serial may be ahead of the highest one seen.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_NUMBER))]
     pub(super) max_serial_step: Option<u64>,
     /// How far `issuedAt` may be ahead of what the node knows of the time.
     #[arg(long, value_name = "DURATION")]

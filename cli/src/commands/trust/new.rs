@@ -15,7 +15,7 @@ pub(crate) struct Args {
     #[arg(long = "role", required = true, value_name = "ROLE=KEYS:N", value_parser = make::parse_role)]
     roles: Vec<RoleSpec>,
     /// Its version; a node that knows a root takes only the next one.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=make::MAX_NUMBER))]
     version: u64,
     #[command(flatten)]
     make: Make,

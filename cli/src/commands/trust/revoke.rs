@@ -19,7 +19,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Its number, above every one that nodes have seen, in manifests too.
-    #[arg(long, required_unless_present = "from", value_name = "N")]
+    #[arg(
+        long,
+        required_unless_present = "from",
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=super::make::MAX_NUMBER)
+    )]
     number: Option<u64>,
     /// A manifest: its fingerprint, or the file.
     #[arg(long = "manifest", value_name = "FINGERPRINT|FILE", value_parser = parse_manifest)]
@@ -62,6 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         if !revoked.keys.contains(&id) {
             revoked.keys.push(id);
         }
+    }
+    if revoked.number > super::make::MAX_NUMBER {
+        return Err(Failure::Usage(
+            "no list can follow the one of --from: its number is the largest there is".to_owned(),
+        ));
     }
     let (api_version, kind) = (ApiVersion::default(), Kind::Revocation);
     let list = Revocation { api_version, kind, revoked, reason: args.reason.clone() };
