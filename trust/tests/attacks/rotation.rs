@@ -190,6 +190,33 @@ fn a_list_is_not_signed_by_keys_that_it_revokes_or_that_were_revoked_save_root_k
     assert!(revoke(&world, &five, &manifest[1..]).is_ok());
 }
 
+#[test]
+fn the_number_of_a_list_steps_no_further_than_the_root_says() {
+    let mut world = World::new();
+    world.root.max_serial_step = 10;
+    let signers = &manifest_keys()[..2];
+    let by_itself = |world: &World, number: u64| codes(revoke(world, &list(number, Vec::new(), Vec::new()), signers));
+    let in_manifest = |world: &mut World, number: u64| {
+        world.manifest["spec"]["revoked"] = json!({ "number": number });
+        world.codes()
+    };
+    assert!(by_itself(&world, 14).is_empty() && in_manifest(&mut world, 14).is_empty(), "ten above the fourth");
+    assert_eq!(by_itself(&world, 15), [Code::SerialStep]);
+    assert_eq!(in_manifest(&mut world, 15), [Code::SerialStep]);
+    // What is only passed on raises no floor.
+    world.purpose = Purpose::Relay;
+    assert!(world.codes().is_empty());
+    world.purpose = Purpose::Change;
+    // A node that has seen nothing takes what its fleet has come to; one that has seen either does not.
+    let streams = std::mem::take(&mut world.floors.streams);
+    assert_eq!(by_itself(&world, 15), [Code::SerialStep], "a list was seen");
+    world.floors.revoked.number = 0;
+    assert!(by_itself(&world, 1_000_000).is_empty() && in_manifest(&mut world, 1_000_000).is_empty());
+    world.floors.streams = streams;
+    assert_eq!(by_itself(&world, 11), [Code::SerialStep], "a serial was seen");
+    assert!(by_itself(&world, 10).is_empty());
+}
+
 fn overriding(manifest: Blake3) -> PolicyOverride {
     PolicyOverride {
         api_version: ApiVersion::default(),

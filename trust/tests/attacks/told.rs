@@ -77,10 +77,13 @@ fn a_revoked_signer_is_told_before_a_missing_one_whichever_root_says_so() {
     let verdict = |root: &autonomy_trust::PinnedRoot| {
         world.with_context(|context| {
             let signed = Signed { bytes: &manifest, signatures: &signatures };
-            codes(autonomy_trust::verify_manifest(signed, &autonomy_trust::Context { root, ..*context }))
+            let refused = autonomy_trust::verify_manifest(signed, &autonomy_trust::Context { root, ..*context });
+            refused.expect_err("refused").into_vec()
         })
     };
-    assert_eq!(verdict(&root), [Code::Revoked]);
+    let refusal = verdict(&root);
+    assert_eq!((refusal.len(), refusal[0].code), (1, Code::Revoked));
+    assert_eq!(refusal[0].remedy, Code::Revoked.remedy());
     // Neither root knows them, and nothing is revoked that they need: too few.
     let mut strange = trust_root();
     strange.version = 4;
@@ -89,7 +92,21 @@ fn a_revoked_signer_is_told_before_a_missing_one_whichever_root_says_so() {
     let (bytes, signatures) = signed_root(&strange, &root_keys());
     let root = old.successor(Signed { bytes: &bytes, signatures: &signatures }).expect("signed by both");
     let refusal = verdict(&root);
-    assert_eq!(refusal, [Code::BelowThreshold]);
+    assert_eq!((refusal.len(), refusal[0].code), (1, Code::BelowThreshold));
+    // It is the pinned root that speaks, and the root that once admitted it may be lost.
+    let mut thin = world.signers.clone();
+    thin.truncate(1);
+    let signatures = lines(&thin, &manifest);
+    let (bytes, root_signatures) = signed_root(&newer, &root_keys());
+    let older = pin(&trust_root(), &root_keys()).expect("pinned");
+    let root = older.successor(Signed { bytes: &bytes, signatures: &root_signatures }).expect("signed by both");
+    let refusal = world.with_context(|context| {
+        let signed = Signed { bytes: &manifest, signatures: &signatures };
+        autonomy_trust::verify_manifest(signed, &autonomy_trust::Context { root: &root, ..*context })
+    });
+    let refusal = refusal.expect_err("one signature").into_vec();
+    assert!(refusal[0].message.starts_with("by trust root version 4, "), "{refusal:?}");
+    assert!(refusal[0].remedy.contains("`autonomy trust import`"), "{refusal:?}");
 }
 
 #[test]
