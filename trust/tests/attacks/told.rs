@@ -6,7 +6,7 @@ use autonomy_trust::{AttestKey, Purpose, Signed, draft_reasons, scope_reasons};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
 
-use crate::support::{World, codes, lines, manifest_keys, node, pin, root_keys, signed_root, time, trust_root};
+use crate::support::{World, lines, manifest_keys, node, pin, root_keys, signed_root, time, trust_root};
 
 #[test]
 fn a_root_hands_on_its_bytes_and_its_lines() {
