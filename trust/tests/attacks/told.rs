@@ -28,6 +28,19 @@ fn a_root_hands_on_its_bytes_and_its_lines() {
 }
 
 #[test]
+fn what_was_verified_hands_on_these_very_bytes_lines_and_signers() {
+    let world = World::new();
+    let bytes = world.bytes();
+    let signatures = lines(&world.signers, &bytes);
+    let verified = world.verify_bytes(&bytes, &signatures).expect("in order");
+    assert_eq!((verified.bytes(), verified.signatures()), (&bytes[..], &signatures[..]));
+    let mut signers: Vec<Sha256> = world.signers.iter().map(crate::support::Key::id).collect();
+    signers.sort_unstable();
+    assert_eq!(verified.signers(), signers);
+    assert_eq!(verified.fingerprint(), autonomy_schema::Blake3::of(&bytes));
+}
+
+#[test]
 fn only_an_older_root_is_said_to_be_one_that_the_node_has_outgrown() {
     let remedy = |version: u64| {
         let mut other = trust_root();
