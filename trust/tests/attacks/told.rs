@@ -41,6 +41,18 @@ fn what_was_verified_hands_on_these_very_bytes_lines_and_signers() {
 }
 
 #[test]
+fn a_shortfall_names_the_keys_that_did_sign() {
+    let mut world = World::new();
+    world.signers.truncate(1);
+    let refusal = world.verify().expect_err("one of two").into_vec();
+    let shown = format!("1 of the 2 keys that role `manifest` demands (sha256:{}…)", world.signers[0].id().short());
+    assert!(refusal[0].message.contains(&shown), "{refusal:?}");
+    world.signers.clear();
+    let refusal = world.verify().expect_err("none").into_vec();
+    assert!(refusal[0].message.contains("0 of the 2 keys that role `manifest` demands, "), "{refusal:?}");
+}
+
+#[test]
 fn only_an_older_root_is_said_to_be_one_that_the_node_has_outgrown() {
     let remedy = |version: u64| {
         let mut other = trust_root();
