@@ -64,7 +64,7 @@ pub enum Applied {
     Waiting(Name),
     /// Only the outbox changed.
     Relayed,
-    /// Only the trust root changed, which the caller pinned.
+    /// Only the trust root changed.
     Rotated,
 }
 

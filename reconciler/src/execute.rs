@@ -5,6 +5,7 @@ use autonomy_apply::{Applied, ApplyError, Observer, Recovery, ServiceRunner, Tra
 use autonomy_schema::plan_doc::{PlanDoc, Verdicts};
 use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons};
+use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{SetSource, StatCache, StateRoot};
 use autonomy_trust::{Signed, Verified, verify_lock, verify_manifest, verify_override};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
-use crate::roots::{forks, pinned_root, steps};
+use crate::roots::{forks, steps};
 use crate::set::{Learned, VerifiedSet, learn};
 use crate::{decisions, quarantine};
 
@@ -91,10 +92,7 @@ pub fn apply(
     let refuse = |reasons: Reasons| refuse(with_return(reasons, &recovery));
     let approved = saved.unwrap_or_else(|| prepared.doc.clone());
     let learned = prepared.set.learned.clone();
-    let pinned = pinned_root(root)?;
-    let trust = prepared.trust.clone();
-    Reasons::check(forks(root, &pinned, &trust)).map_err(refuse)?;
-    let fresh = judge_again(root, prepared, &approved, options).map_err(refuse)?;
+    let (fresh, roots) = judge_again(root, prepared, &approved, options).map_err(refuse)?;
     let (overridden, reasons) = split(fresh.reasons(), now_anyway);
     Reasons::check(reasons).map_err(refuse)?;
     let plan_id = fresh.plan.id();
@@ -116,15 +114,8 @@ pub fn apply(
     }
     recorder.begin(Value::Object(detail))?;
     let mut cache = known(root, options);
-    let mut request = Request {
-        set: source,
-        admitted,
-        lock: &lock,
-        policy: &policy,
-        roots: steps(&pinned, &trust),
-        stage_only,
-        cache: &mut cache,
-    };
+    let mut request =
+        Request { set: source, admitted, lock: &lock, policy: &policy, roots, stage_only, cache: &mut cache };
     let result = Transaction { root, held: &held, runner, observer: &mut recorder }.run(&mut request);
     match result {
         Ok(applied) => {
@@ -198,13 +189,14 @@ pub(crate) fn outcome(applied: &Applied) -> &'static str {
     }
 }
 
-/// The same judgement as before, on the state as it is under the lock.
+/// The same judgement as before, on the state as it is under the lock; and the roots that it leads through, where the set
+/// brings newer ones.
 fn judge_again(
     root: &StateRoot,
     prepared: Prepared,
     approved: &PlanDoc,
     options: &Options<'_>,
-) -> Result<Judged, Reasons> {
+) -> Result<(Judged, Vec<RootBytes>), Reasons> {
     let Prepared { set, trust, by, .. } = prepared;
     let mut loaded = load(root)?;
     let facts = look(root, options)?;
@@ -212,6 +204,8 @@ fn judge_again(
     autonomy_plan::check_binding(approved, fingerprint, &facts)?;
     loaded.prove(&facts);
     // The binding holds, so the pinned root is the one from which this one was reached.
+    Reasons::check(forks(root, &loaded.root, &trust))?;
+    let roots = steps(&loaded.root, &trust);
     loaded.adopt(trust);
     let context = loaded.context(options.clock, purpose(root, set.manifest.bytes())?);
     let signed = Signed { bytes: set.manifest.bytes(), signatures: set.manifest.signatures() };
@@ -227,7 +221,7 @@ fn judge_again(
     let set = VerifiedSet { manifest, lock, policy: set.policy, learned: Vec::new() };
     let fresh = judge(root, set, facts, loaded.rotates, by)?;
     if fresh.plan.id() == approved.plan_id {
-        return Ok(fresh);
+        return Ok((fresh, roots));
     }
     let message = format!("the plan is {} now; {} was approved", fresh.plan.id(), approved.plan_id);
     Err(Reason::new(Code::StalePlan, message).into())

@@ -61,7 +61,7 @@ impl Loaded {
     }
 
     /// Judges by `newest`, to which the pinned root leads, as if it were pinned already.
-    pub fn adopt(&mut self, newest: PinnedRoot) {
+    pub(crate) fn adopt(&mut self, newest: PinnedRoot) {
         if newest.document().version <= self.root.document().version {
             return;
         }
@@ -251,16 +251,21 @@ pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) 
     Ok(facts)
 }
 
-/// Whether the active manifest, or keys that its threshold or its lock's needs, are on the node's revocation list. A node whose trust
-/// root or floors cannot be read says so elsewhere.
+/// Whether the active manifest, or keys that its threshold or its lock's needs, are on the node's revocation list. A node
+/// whose trust root or floors cannot be read says so elsewhere.
 pub(crate) fn revoked(root: &StateRoot, generation: &Name, manifest: Blake3) -> Option<RevokedFact> {
-    let loaded = load(root).ok().filter(|loaded| loaded.floors.revoked.number > 0)?;
-    let number = loaded.floors.revoked.number;
-    if loaded.floors.revoked.manifests.contains(&manifest) {
+    // Most nodes have no list, and then nothing is verified for it.
+    let list = root.floors().ok()??.revoked;
+    let number = list.number;
+    if number == 0 {
+        return None;
+    }
+    if list.manifests.contains(&manifest) {
         return Some(RevokedFact { number, what: RevokedWhat::Manifest });
     }
     let bytes = generation_file(root, generation, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()?;
     let signatures = generation_file(root, generation, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES).ok()?;
+    let loaded = load(root).ok()?;
     let context = loaded.context(released_at(), Purpose::Rollback);
     let manifest = verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, &context);
     let lock = generation_file(root, generation, set::LOCK, document::MAX_DOCUMENT_BYTES as u64).ok()?;

@@ -39,8 +39,9 @@ pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
     Ok(pinned)
 }
 
-/// Adds roots before the oldest known one, as long as there are some and they lead to it; gives those that it added.
-pub(crate) fn extend(root: &mut PinnedRoot, find: impl Fn(u64) -> Option<RootBytes>) -> Vec<RootBytes> {
+/// Adds roots before the oldest known one, as long as there are some and they lead to it; gives those that it added, with
+/// their versions.
+pub(crate) fn extend(root: &mut PinnedRoot, find: impl Fn(u64) -> Option<RootBytes>) -> Vec<(u64, RootBytes)> {
     let mut added = Vec::new();
     let mut oldest = root.earlier().last().unwrap_or(root).document().version;
     while let Some(found) = oldest.checked_sub(1).and_then(&find) {
@@ -48,7 +49,7 @@ pub(crate) fn extend(root: &mut PinnedRoot, find: impl Fn(u64) -> Option<RootByt
             break;
         }
         oldest -= 1;
-        added.push(found);
+        added.push((oldest, found));
     }
     added
 }

@@ -28,19 +28,15 @@ pub struct Offer {
     /// What does not hold; what comes before it stands.
     pub refusal: Option<Reasons>,
     /// Earlier roots that lead to what is known here, and were lost.
-    refills: Vec<RootBytes>,
+    refills: Vec<(u64, RootBytes)>,
     newest: PinnedRoot,
     list: Option<(Revocation, Vec<Sha256>)>,
 }
 
 impl Offer {
     /// Versions of earlier roots that were lost here, and are on the medium.
-    pub fn refilled(&self) -> Vec<u64> {
-        let count = self.refills.len();
-        let mut versions: Vec<u64> =
-            self.newest.earlier().iter().rev().take(count).map(|root| root.document().version).collect();
-        versions.sort_unstable();
-        versions
+    fn refilled(&self) -> Vec<u64> {
+        self.refills.iter().rev().map(|(version, _)| *version).collect()
     }
 }
 
@@ -189,7 +185,7 @@ pub fn import_trust(
 }
 
 fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer) -> Result<(), Reasons> {
-    for older in &offer.refills {
+    for (_, older) in &offer.refills {
         root.keep_root(held, older)?;
     }
     let steps = roots::steps(&loaded.root, &offer.newest);

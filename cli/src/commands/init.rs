@@ -11,6 +11,7 @@ use autonomy_stateroot::AttestFiles;
 use autonomy_trust::{PinnedRoot, Signed};
 
 use crate::Global;
+use crate::commands::sign::signatures_of;
 use crate::failure::{Failure, exit};
 use crate::{files, node, ui};
 
@@ -47,9 +48,7 @@ fn machine() -> Name {
 /// Reads a trust root and the signatures beside it, and checks them.
 pub(crate) fn trust_root(path: &Path) -> Result<(PinnedRoot, Vec<u8>, Vec<u8>), Failure> {
     let bytes = files::read(path, MAX_DOCUMENT_BYTES as u64)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".sigstore.jsonl");
-    let signatures = files::read(Path::new(&beside), set::MAX_SIGNATURES_BYTES)?;
+    let signatures = files::read(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?;
     let root = PinnedRoot::first(Signed { bytes: &bytes, signatures: &signatures })?;
     Ok((root, bytes, signatures))
 }

@@ -14,7 +14,7 @@ use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::Kind;
-use autonomy_schema::{Code, Document, Reason, Reasons, Sha256, StateManifest, set};
+use autonomy_schema::{Code, Document, Mode, Reason, Reasons, Sha256, StateManifest, set};
 use autonomy_trust::MAX_DETACHED_BYTES;
 
 use crate::failure::{Failure, exit};
@@ -80,8 +80,23 @@ fn signed_elsewhere(signature: &Path, key: &Path, bytes: &[u8]) -> Result<(Strin
 /// The file that holds the signatures of `file`.
 pub(crate) fn signatures_of(file: &Path) -> PathBuf {
     let mut beside = file.as_os_str().to_owned();
-    beside.push(".sigstore.jsonl");
+    beside.push(set::SIGNATURES_SUFFIX);
     PathBuf::from(beside)
+}
+
+/// Refuses a path where a document, or signatures of one, lie already.
+pub(crate) fn must_be_new(out: &Path, why: &str) -> Result<(), Failure> {
+    files::must_not_exist(out, why)?;
+    files::must_not_exist(&signatures_of(out), why)
+}
+
+/// Writes a new document that nobody has signed yet.
+pub(crate) fn write_unsigned(out: &Path, why: &str, document: &impl Document) -> Result<(), Failure> {
+    must_be_new(out, why)?;
+    Reasons::check(document.validate())?;
+    let bytes = document.to_canonical();
+    let bytes = bytes.map_err(|error| Failure::because(Code::BadValue, format!("cannot write it: {error}")))?;
+    files::create_new(out, &bytes, Mode::FILE)
 }
 
 /// What is about to be signed, in words. A signature says that somebody meant these bytes, so bytes that no reader

@@ -78,8 +78,7 @@ impl<'a> Target<'a> {
         }
         let (mut trust, adopts) = judging(own, archive)?;
         let refilled = extend(&mut trust, |version| archive.root().kept_root(version));
-        let oldest = trust.earlier().iter().rev().take(refilled.len());
-        let refills = oldest.map(|root| root.document().version).collect();
+        let refills = refilled.into_iter().map(|(version, _)| version).collect();
         let identity = if inhabited { identity(root).map_err(disk_failed)? } else { Identity::Lost };
         let mut target = Self {
             root,

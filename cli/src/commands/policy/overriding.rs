@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Blake3, Code, Document as _, Mode, Reasons, Time};
+use autonomy_schema::{Blake3, Time};
 
-use crate::commands::sign::signatures_of;
+use crate::commands::sign::write_unsigned;
 use crate::commands::trust::{Named, expiry, fingerprint, parse_manifest};
 use crate::failure::{Failure, exit};
-use crate::{files, node, ui};
+use crate::{node, ui};
 
 /// Make a policy override for one manifest. A threshold of the root keys signs it (`autonomy sign`); `autonomy apply SET
 /// --override FILE` uses it, and the records keep who signed it and why.
@@ -33,9 +33,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let why = "write the override to another file";
-    files::must_not_exist(&args.out, why)?;
-    files::must_not_exist(&signatures_of(&args.out), why)?;
     let found = PolicyOverride {
         api_version: ApiVersion::default(),
         kind: Kind::PolicyOverride,
@@ -44,10 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         issued_at: args.issued_at.unwrap_or_else(node::clock),
         expires_at: expiry(&args.expires, jiff::Timestamp::now())?,
     };
-    Reasons::check(found.validate())?;
-    let bytes = found.to_canonical();
-    let bytes = bytes.map_err(|error| Failure::because(Code::BadValue, format!("cannot write it: {error}")))?;
-    files::create_new(&args.out, &bytes, Mode::FILE)?;
+    write_unsigned(&args.out, "write the override to another file", &found)?;
     ui::out(&format!(
         "policy override for {} until {} in {}; it counts once a threshold of the root keys signed it\n",
         found.manifest,

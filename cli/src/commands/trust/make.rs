@@ -8,7 +8,7 @@ use autonomy_schema::{Code, Document as _, Duration, Mode, Reason, Reasons, Sha2
 use autonomy_trust::{PinnedRoot, Signed};
 use jiff::tz::TimeZone;
 
-use crate::commands::sign::signatures_of;
+use crate::commands::sign::{must_be_new, signatures_of};
 use crate::failure::Failure;
 use crate::{files, keys, ui};
 
@@ -81,8 +81,7 @@ pub(super) fn finish(
 ) -> Result<String, Failure> {
     let beside = signatures_of(&make.out);
     let why = "nodes may have pinned it; write the new one to another file";
-    files::must_not_exist(&make.out, why)?;
-    files::must_not_exist(&beside, why)?;
+    must_be_new(&make.out, why)?;
     Reasons::check(root.validate())?;
     let bytes = root
         .to_canonical()

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use autonomy_schema::manifest::Revoked;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Blake3, Code, Document as _, Mode, Reasons, Sha256, document};
+use autonomy_schema::{Blake3, Sha256, document};
 
-use crate::commands::sign::signatures_of;
+use crate::commands::sign::write_unsigned;
 use crate::failure::{Failure, exit};
 use crate::{files, keys, ui};
 
@@ -49,8 +49,6 @@ pub(crate) enum Named<T> {
 
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let why = "write the new list to another file, and name the old one with --from";
-    files::must_not_exist(&args.out, why)?;
-    files::must_not_exist(&signatures_of(&args.out), why)?;
     let mut revoked = args.from.as_deref().map_or_else(|| Ok(Revoked::default()), entries_of)?;
     revoked.number = args.number.unwrap_or(revoked.number.saturating_add(1));
     for named in &args.manifests {
@@ -75,10 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     }
     let (api_version, kind) = (ApiVersion::default(), Kind::Revocation);
     let list = Revocation { api_version, kind, revoked, reason: args.reason.clone() };
-    Reasons::check(list.validate())?;
-    let bytes = list.to_canonical();
-    let bytes = bytes.map_err(|error| Failure::because(Code::BadValue, format!("cannot write the list: {error}")))?;
-    files::create_new(&args.out, &bytes, Mode::FILE)?;
+    write_unsigned(&args.out, why, &list)?;
     ui::out(&format!(
         "revocation list {} with {} manifests and {} keys in {}; it counts once signed\n",
         list.revoked.number,
