@@ -12,6 +12,7 @@ mod confirm;
 mod diff;
 mod exec_limited;
 mod explain;
+mod export;
 mod facts;
 mod fsck;
 mod gc;
@@ -107,6 +108,8 @@ pub(crate) enum Command {
     /// Let this build prove itself.
     #[command(subcommand)]
     Selftest(selftest::Command),
+    /// Write a signed set into an OCI image layout, such as on a USB stick.
+    Export(export::Args),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -149,6 +152,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Restore(args) => restore::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Selftest(command) => selftest::run(&command),
+        Command::Export(args) => export::run(&args, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use autonomy_git::{GitOptions, GitUrl};
+use autonomy_oci::{Layout, LayoutRef, LayoutSet};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
 use autonomy_stateroot::{DirSet, SetSource};
 
@@ -28,10 +29,12 @@ pub enum Source {
     Folder(PathBuf),
     /// A folder of a commit in a git repository.
     Git(GitUrl, Reach),
+    /// A set in an OCI image layout, such as `export` writes.
+    Layout(LayoutRef),
 }
 
 /// Kinds of sources that are named already and come with later versions.
-const LATER: [&str; 3] = ["oci:", "inbox:", "release:"];
+const LATER: [&str; 3] = ["oci://", "inbox:", "release:"];
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
@@ -43,7 +46,10 @@ impl Source {
         if text == "inbox" || LATER.iter().any(|prefix| text.starts_with(prefix)) {
             let kind = text.split(':').next().unwrap_or(text);
             let reason = Reason::new(Code::NotBuilt, format!("this version cannot read sources of kind `{kind}` yet"));
-            return Err(reason.with_remedy("name a folder or a git repository").into());
+            return Err(reason.with_remedy("name a folder, an image layout or a git repository").into());
+        }
+        if text.starts_with("oci:") {
+            return Ok(Self::Layout(text.parse()?));
         }
         Ok(Self::Folder(PathBuf::from(text)))
     }
@@ -51,7 +57,7 @@ impl Source {
     /// Whether something must be fetched before the set can be read.
     pub fn fetches(&self) -> bool {
         match self {
-            Self::Folder(_) => false,
+            Self::Folder(_) | Self::Layout(_) => false,
             Self::Git(url, _) => !url.is_local(),
         }
     }
@@ -65,6 +71,7 @@ impl Source {
                 seen.extend(peek(&set, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES));
                 Ok(Blake3::of(&seen).to_string())
             }
+            Self::Layout(wanted) => Ok(format!("oci:{}", layout(wanted)?.digest())),
             Self::Git(url, reach) => {
                 let commit = autonomy_git::tip(url, &options(reach, None)).map_err(|error| error.to_reason())?;
                 Ok(format!("commit:{commit}"))
@@ -77,6 +84,7 @@ impl Source {
     pub fn open(&self, workspace: &Path, progress: &dyn Fn(u64)) -> Result<Box<dyn SetSource>, Reasons> {
         match self {
             Self::Folder(path) => Ok(Box::new(folder(path)?)),
+            Self::Layout(wanted) => Ok(Box::new(layout(wanted)?)),
             Self::Git(url, reach) => {
                 let own = workspace.join(Blake3::of(url.to_string().as_bytes()).short());
                 let set = autonomy_git::fetch(url, &own, &options(reach, Some(progress)));
@@ -94,6 +102,10 @@ fn options<'a>(reach: &Reach, progress: Option<&'a dyn Fn(u64)>) -> GitOptions<'
         cancel: reach.cancel.clone(),
         ..GitOptions::default()
     }
+}
+
+fn layout(wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
+    Layout::open(&wanted.path)?.into_set(wanted)
 }
 
 fn folder(path: &Path) -> Result<DirSet, Reasons> {

@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Follow a source: fetch, verify, plan, admit, apply, again and again.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to follow: a folder, or `git+file://…`, `git+https://…`, `git+ssh://…` with `?ref=R&path=P`.
+    /// What to follow: a folder, `oci:PATH`, or `git+file://…`, `git+https://…`, `git+ssh://…` with `?ref=R&path=P`.
     #[arg(long, value_name = "SOURCE")]
     source: String,
     /// How often to look, such as `30s` or `5m`; after failures the waits double, up to 15 minutes.

@@ -8,6 +8,7 @@ mod confirm;
 mod disks;
 mod drift;
 mod elsewhere;
+mod export;
 mod floors;
 mod fsck;
 mod git;
