@@ -19,6 +19,7 @@ mod gc;
 mod generations;
 mod golden;
 mod history;
+mod import;
 mod init;
 mod keygen;
 mod lock;
@@ -110,6 +111,8 @@ pub(crate) enum Command {
     Selftest(selftest::Command),
     /// Write a signed set into an OCI image layout, such as on a USB stick.
     Export(export::Args),
+    /// Put the sets of a medium into the inbox, for `reconcile`.
+    Import(import::Args),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -153,6 +156,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Run(args) => run::run(&args, global),
         Command::Selftest(command) => selftest::run(&command),
         Command::Export(args) => export::run(&args, global),
+        Command::Import(args) => import::run(&args, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

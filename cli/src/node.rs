@@ -88,15 +88,20 @@ pub(crate) struct ReachArgs {
 
 impl ReachArgs {
     /// The same for the reconciler.
-    pub(crate) fn reach(&self) -> Reach {
-        Reach { ca_file: self.ca_file.clone(), git_credentials: self.git_credentials.clone(), cancel: None }
+    pub(crate) fn reach(&self, global: &Global) -> Reach {
+        Reach {
+            ca_file: self.ca_file.clone(),
+            git_credentials: self.git_credentials.clone(),
+            cancel: None,
+            state_root: global.state_root.clone(),
+        }
     }
 }
 
 /// Opens a source (DESIGN §12). What must be fetched goes into a folder that goes away again, so that verbs which write
 /// nothing write nothing.
-pub(crate) fn source(text: &str, reach: &ReachArgs) -> Result<Opened, Failure> {
-    let source = Source::parse(text, reach.reach())?;
+pub(crate) fn source(text: &str, reach: &ReachArgs, global: &Global) -> Result<Opened, Failure> {
+    let source = Source::parse(text, reach.reach(global))?;
     if !source.fetches() {
         return Ok(Opened { set: source.open(Path::new(""), &|_| {})?, _workspace: None });
     }

@@ -19,7 +19,7 @@ use crate::execute::{Approval, apply, note_refused_plan, note_refused_set};
 use crate::judge::{Options, look, prepare};
 use crate::record::Actor;
 use crate::recovery::{awaiting, recover_unfinished};
-use crate::source::Source;
+use crate::source::{EMPTY_INBOX, Source};
 
 mod health;
 pub mod pace;
@@ -209,6 +209,9 @@ impl<'a> Follower<'a> {
             }
         };
         self.looks.succeeded();
+        if tip == EMPTY_INBOX {
+            return Ok(Outcome::Idle);
+        }
         attempt.tip = Some(tip.clone());
         let options = self.options(attempt.at);
         let now = look(self.follow.root, &options)?;
@@ -272,6 +275,8 @@ impl<'a> Follower<'a> {
         match result {
             Ok(done) => {
                 attempt.warning = done.warning.or(attempt.warning.take());
+                // What stays behind in the inbox is cleared by the next one.
+                crate::import::clear(root).ok();
                 Ok(match done.applied {
                     Applied::Nothing => Outcome::Unchanged,
                     Applied::Relayed => Outcome::Relayed,

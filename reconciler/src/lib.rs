@@ -10,7 +10,7 @@
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
-//! Deliberately absent: registries and the inbox as sources (later), and everything that speaks to
+//! Deliberately absent: registries as sources (later), and everything that speaks to
 //! people.
 //!
 //! Start with [`prepare`], then [`apply`].
@@ -27,6 +27,7 @@ mod generation;
 mod generations;
 mod history;
 mod hold;
+mod import;
 mod judge;
 mod quarantine;
 mod record;
@@ -47,6 +48,7 @@ pub use gc::{Collected, collect_garbage, find_garbage};
 pub use generations::{Listed, generations};
 pub use history::{Act, history};
 pub use hold::{Noted, resume, suspend, unpin};
+pub use import::{Import, OnMedium, Standing, import, preview};
 pub use judge::{Asked, Loaded, Options, Prepared, load, look, prepare, prepare_as};
 pub use record::Actor;
 pub use recovery::{Awaiting, awaiting, confirm, expire, recover_unfinished};

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 use autonomy_git::{GitOptions, GitUrl};
 use autonomy_oci::{Layout, LayoutRef, LayoutSet};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
-use autonomy_stateroot::{DirSet, SetSource};
+use autonomy_stateroot::{DirSet, SetSource, StateRoot};
 
+use crate::import;
 use crate::judge::peek;
 
 /// How remote sources are reached, beside what the environment says.
@@ -20,6 +21,8 @@ pub struct Reach {
     pub git_credentials: Option<PathBuf>,
     /// Set to true from another thread to stop a fetch.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// The state root whose inbox `inbox` means.
+    pub state_root: Option<PathBuf>,
 }
 
 /// A source that can be looked at again and again.
@@ -31,10 +34,14 @@ pub enum Source {
     Git(GitUrl, Reach),
     /// A set in an OCI image layout, such as `export` writes.
     Layout(LayoutRef),
+    /// The inbox of a node: the set with this fingerprint, or the one with the highest serial.
+    Inbox(PathBuf, Option<Blake3>),
 }
 
 /// Kinds of sources that are named already and come with later versions.
-const LATER: [&str; 3] = ["oci://", "inbox:", "release:"];
+const LATER: [&str; 2] = ["oci://", "release:"];
+/// What an empty inbox points to.
+pub(crate) const EMPTY_INBOX: &str = "inbox:";
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
@@ -43,7 +50,10 @@ impl Source {
             let url = text.parse().map_err(|error: autonomy_git::UrlError| error.to_reason())?;
             return Ok(Self::Git(url, reach));
         }
-        if text == "inbox" || LATER.iter().any(|prefix| text.starts_with(prefix)) {
+        if text == "inbox" || text.starts_with("inbox:") {
+            return inbox(text, reach);
+        }
+        if LATER.iter().any(|prefix| text.starts_with(prefix)) {
             let kind = text.split(':').next().unwrap_or(text);
             let reason = Reason::new(Code::NotBuilt, format!("this version cannot read sources of kind `{kind}` yet"));
             return Err(reason.with_remedy("name a folder, an image layout or a git repository").into());
@@ -57,7 +67,7 @@ impl Source {
     /// Whether something must be fetched before the set can be read.
     pub fn fetches(&self) -> bool {
         match self {
-            Self::Folder(_) | Self::Layout(_) => false,
+            Self::Folder(_) | Self::Layout(_) | Self::Inbox(..) => false,
             Self::Git(url, _) => !url.is_local(),
         }
     }
@@ -72,6 +82,10 @@ impl Source {
                 Ok(Blake3::of(&seen).to_string())
             }
             Self::Layout(wanted) => Ok(format!("oci:{}", layout(wanted)?.digest())),
+            Self::Inbox(path, wanted) => {
+                let found = chosen(path, *wanted)?;
+                Ok(format!("{EMPTY_INBOX}{}", found.map(|found| found.hex()).unwrap_or_default()))
+            }
             Self::Git(url, reach) => {
                 let commit = autonomy_git::tip(url, &options(reach, None)).map_err(|error| error.to_reason())?;
                 Ok(format!("commit:{commit}"))
@@ -85,6 +99,13 @@ impl Source {
         match self {
             Self::Folder(path) => Ok(Box::new(folder(path)?)),
             Self::Layout(wanted) => Ok(Box::new(layout(wanted)?)),
+            Self::Inbox(path, wanted) => {
+                let found = chosen(path, *wanted)?.ok_or_else(|| {
+                    let reason = Reason::new(Code::SourceNotFound, "the inbox is empty");
+                    Reasons::from(reason.with_remedy("put a set there: `autonomy import DIR`"))
+                })?;
+                Ok(Box::new(folder(&path.join(autonomy_stateroot::layout::inbox_entry(found).as_str()))?))
+            }
             Self::Git(url, reach) => {
                 let own = workspace.join(Blake3::of(url.to_string().as_bytes()).short());
                 let set = autonomy_git::fetch(url, &own, &options(reach, Some(progress)));
@@ -101,6 +122,26 @@ fn options<'a>(reach: &Reach, progress: Option<&'a dyn Fn(u64)>) -> GitOptions<'
         progress,
         cancel: reach.cancel.clone(),
         ..GitOptions::default()
+    }
+}
+
+fn inbox(text: &str, reach: Reach) -> Result<Source, Reasons> {
+    let Some(state_root) = reach.state_root else {
+        let reason = Reason::new(Code::SourceNotFound, "the inbox is a node's, and no state root was given");
+        return Err(reason.with_remedy("give --state-root DIR, or set AUTONOMY_STATE_ROOT").into());
+    };
+    let Some(wanted) = text.strip_prefix(EMPTY_INBOX) else { return Ok(Source::Inbox(state_root, None)) };
+    // With or without the algorithm, as `autonomy facts` and the folder's name have it.
+    let digest = if wanted.starts_with("blake3:") { wanted.to_owned() } else { format!("blake3:{wanted}") };
+    let digest =
+        digest.parse().map_err(|error| Reason::new(Code::BadDigest, format!("`{}`: {error}", text.escape_debug())));
+    Ok(Source::Inbox(state_root, Some(digest?)))
+}
+
+fn chosen(state_root: &Path, wanted: Option<Blake3>) -> Result<Option<Blake3>, Reasons> {
+    match wanted {
+        Some(wanted) => Ok(Some(wanted)),
+        None => import::newest(&StateRoot::open(state_root)?),
     }
 }
 

@@ -43,7 +43,7 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
     let bar = ui::progress(Some(0), "exporting");
     let progress = |done, total| node::advance(&bar, done, total);
     let exported = if let Some(source) = &args.source {
-        let source = node::source(source, &args.reach)?;
+        let source = node::source(source, &args.reach, global)?;
         export(source.set(), &args.to, args.tag.as_deref(), &progress)
     } else {
         let (root, state_root) = node::state_root(global)?;

@@ -14,6 +14,7 @@ mod fsck;
 mod git;
 mod golden;
 mod hostile;
+mod import;
 mod kill;
 mod life;
 mod node;
