@@ -56,6 +56,13 @@ pub(crate) fn generation_manifest(root: &StateRoot, generation: &Name) -> Result
     Ok((manifest, document::fingerprint(&bytes)))
 }
 
+/// Whether a folder, or the place where it would be made, lies in the state root.
+pub(crate) fn lies_inside(folder: &Path, state_root: &Path) -> Result<bool, Failure> {
+    let absolute = std::path::absolute(folder).map_err(|error| Failure::io("resolve", folder, &error))?;
+    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
+    Ok(existing.is_some_and(|folder| folder.starts_with(state_root)))
+}
+
 /// The clock of this machine.
 pub(crate) fn clock() -> Time {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

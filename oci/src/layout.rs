@@ -5,9 +5,10 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use autonomy_schema::{Code, Reason, Reasons, RelPath, Sha256};
-use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, SourceKind};
+use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
 use serde::Deserialize;
 
 use crate::set::{self, SET_TYPE};
@@ -91,6 +92,7 @@ impl FromStr for LayoutRef {
 /// An open layout. Its list of files was read once; no link in it is followed.
 #[derive(Debug)]
 pub struct Layout {
+    path: PathBuf,
     dir: DirSet,
     files: BTreeMap<String, SourceFile>,
     index: Index,
@@ -100,56 +102,23 @@ impl Layout {
     /// Opens the layout in a folder, and reads its index.
     pub fn open(path: &Path) -> Result<Self, Reasons> {
         let dir = DirSet::open(path).map_err(|error| error.to_reason())?;
-        let mut layout = Self { dir, files: BTreeMap::new(), index: Index::default() };
-        let mut reasons = Vec::new();
-        for file in layout.dir.list().map_err(|error| error.to_reason())? {
-            match file.kind {
-                SourceKind::File => {
-                    layout.files.insert(file.path.clone(), file);
-                }
-                SourceKind::Symlink | SourceKind::Other => {
-                    let message = format!("`{}` is a symbolic link or special file", file.path);
-                    reasons.push(Reason::new(Code::SymlinkRefused, message));
-                }
-                SourceKind::BadName => {
-                    let message = format!("`{}` is not a safe file name", file.path);
-                    reasons.push(Reason::new(Code::UnsafePath, message));
-                }
-            }
-        }
-        let Some(marker) = layout.small(MARKER, MAX_MARKER_BYTES)? else {
+        let (files, reasons) = regular_files(&dir)?;
+        let Some(marker) = read_file(&dir, MARKER, MAX_MARKER_BYTES)? else {
             let message = format!("`{}` is no image layout: it has no `{MARKER}`", path.display());
             return Err(Reason::new(Code::SourceNotFound, message).into());
         };
         check_marker(&marker)?;
-        let Some(index) = layout.small(INDEX, MAX_MANIFEST_BYTES)? else {
+        let Some(index) = read_file(&dir, INDEX, MAX_MANIFEST_BYTES)? else {
             return Err(Reason::new(Code::MissingFile, format!("the layout lacks `{INDEX}`")).into());
         };
-        layout.index = Index::parse(&index).map_err(|reason| named(INDEX, reason))?;
+        let index = Index::parse(&index).map_err(|reason| named(INDEX, reason))?;
         Reasons::check(reasons)?;
-        Ok(layout)
+        Ok(Self { path: path.to_owned(), dir, files, index })
     }
 
     /// What the layout holds.
-    pub fn index(&self) -> &Index {
+    pub(crate) fn index(&self) -> &Index {
         &self.index
-    }
-
-    /// A file within its cap; `None` when it is absent.
-    fn small(&self, name: &str, cap: u64) -> Result<Option<Vec<u8>>, Reason> {
-        if !self.files.contains_key(name) {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        let path = rel(name)?;
-        let file = self.dir.open(&path).map_err(|error| error.to_reason())?;
-        let read = file.take(cap + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
-        if bytes.len() as u64 > cap {
-            let message = format!("`{name}` has more than {cap} bytes, the most that is read of it");
-            return Err(Reason::new(Code::DocumentTooLarge, message));
-        }
-        Ok(Some(bytes))
     }
 
     /// The bytes of a manifest or index of the layout; what is not as its digest says is refused.
@@ -163,7 +132,7 @@ impl Layout {
             return Err(Reason::new(Code::DocumentTooLarge, message));
         }
         self.there(descriptor)?;
-        let bytes = self.small(&name, descriptor.size)?.unwrap_or_default();
+        let bytes = read_file(&self.dir, &name, descriptor.size)?.unwrap_or_default();
         let found = Sha256::of(&bytes);
         if found == descriptor.digest {
             return Ok(bytes);
@@ -186,19 +155,50 @@ impl Layout {
     }
 
     /// The manifest behind a descriptor.
-    pub fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Reason> {
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Reason> {
         let bytes = self.document(descriptor)?;
         Manifest::parse(&bytes).map_err(|reason| named(&blob(descriptor.digest), reason))
     }
 
-    /// The one set that is asked for. What lies in the layout and belongs to nothing is refused.
-    pub fn into_set(self, wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
+    /// Every set of the layout, by its digest: whole, or why not.
+    pub fn sets(self: &Arc<Self>) -> Vec<(String, Result<LayoutSet, Reasons>)> {
+        let (mut found, mut known) = (Vec::new(), BTreeSet::new());
+        for entry in self.index.manifests.iter().take(MAX_MANIFESTS).filter(|entry| known.insert(entry.digest)) {
+            let wanted = LayoutRef { path: self.path.clone(), pick: Some(Pick::Digest(entry.digest)) };
+            let set = match self.manifest(entry) {
+                Ok(manifest) if manifest.kind() == SET_TYPE => self.whole(&wanted, entry, &manifest),
+                Ok(_) => continue,
+                Err(reason) => Err(reason.into()),
+            };
+            found.push((wanted.to_string(), set));
+        }
+        found
+    }
+
+    /// The one set that is asked for.
+    pub fn set(self: &Arc<Self>, wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
         let (descriptor, manifest) = self.pick(wanted)?;
-        let files = set::files(&manifest)?;
-        let mut reasons = self.strays();
-        reasons.extend(manifest.layers.iter().chain([&manifest.config]).filter_map(|layer| self.there(layer).err()));
-        Reasons::check(reasons)?;
-        Ok(LayoutSet { layout: self, files, shown: wanted.to_string(), digest: descriptor.digest })
+        let strays = self.check().err().map(Reasons::into_vec).unwrap_or_default();
+        match self.whole(wanted, &descriptor, &manifest) {
+            Ok(set) => Reasons::check(strays).map(|()| set),
+            Err(reasons) => {
+                let all = reasons.as_slice().iter().cloned().chain(strays).collect();
+                Err(Reasons::new(all).unwrap_or(reasons))
+            }
+        }
+    }
+
+    /// A set all of whose blobs are there.
+    fn whole(
+        self: &Arc<Self>,
+        wanted: &LayoutRef,
+        entry: &Descriptor,
+        manifest: &Manifest,
+    ) -> Result<LayoutSet, Reasons> {
+        let files = set::files(manifest)?;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        Reasons::check(blobs.filter_map(|blob| self.there(blob).err()).collect())?;
+        Ok(LayoutSet { layout: Arc::clone(self), files, shown: wanted.to_string(), digest: entry.digest })
     }
 
     fn pick(&self, wanted: &LayoutRef) -> Result<(Descriptor, Manifest), Reasons> {
@@ -232,54 +232,56 @@ impl Layout {
             .into())
     }
 
-    /// Blobs that the index does not lead to.
+    /// Blobs that the index does not lead to; none are told when that cannot be known.
     pub(crate) fn unnamed_blobs(&self) -> Vec<String> {
-        let known = self.reachable();
+        let Some(known) = self.reachable() else { return Vec::new() };
         self.files.keys().filter(|name| name.starts_with(BLOBS) && !known.contains(*name)).cloned().collect()
     }
 
-    /// Files that belong to nothing that the index names.
-    fn strays(&self) -> Vec<Reason> {
-        let known = self.reachable();
+    /// Refuses files that belong to nothing that the index names. Where a manifest cannot be read, what it would name is not
+    /// known, and that manifest is what is told.
+    pub fn check(&self) -> Result<(), Reasons> {
+        let Some(known) = self.reachable() else { return Ok(()) };
         let strays = self
             .files
             .keys()
             .filter(|name| !known.contains(*name) && !name.starts_with(RECEIPTS) && *name != MARKER && *name != INDEX);
-        strays
-            .map(|name| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`")))
-            .collect()
+        let stray =
+            |name: &String| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`"));
+        Reasons::check(strays.map(stray).collect())
     }
 
-    /// The blobs that the index leads to. A manifest that cannot be read leads to nothing further.
-    fn reachable(&self) -> BTreeSet<String> {
+    /// The blobs that the index leads to; `None` when a manifest on the way cannot be read, or there are too many.
+    fn reachable(&self) -> Option<BTreeSet<String>> {
         let mut known = BTreeSet::new();
         let mut todo: Vec<Descriptor> = self.index.manifests.clone();
         let mut read = 0;
         while let Some(entry) = todo.pop() {
-            if !known.insert(blob(entry.digest)) || read >= MAX_MANIFESTS {
+            if !known.insert(blob(entry.digest)) {
                 continue;
             }
             read += 1;
-            let Ok(bytes) = self.document(&entry) else { continue };
+            if read > MAX_MANIFESTS {
+                return None;
+            }
+            let bytes = self.document(&entry).ok()?;
             match entry.media_type.as_str() {
-                INDEX_TYPE | DOCKER_LIST_TYPE => {
-                    todo.extend(Index::parse(&bytes).map(|index| index.manifests).unwrap_or_default());
-                }
+                INDEX_TYPE | DOCKER_LIST_TYPE => todo.extend(Index::parse(&bytes).ok()?.manifests),
                 MANIFEST_TYPE | DOCKER_MANIFEST_TYPE => {
-                    let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+                    let manifest = Manifest::parse(&bytes).ok()?;
                     known.extend(manifest.layers.iter().chain([&manifest.config]).map(|layer| blob(layer.digest)));
                 }
                 _ => {}
             }
         }
-        known
+        Some(known)
     }
 }
 
 /// A set in a layout.
 #[derive(Debug)]
 pub struct LayoutSet {
-    layout: Layout,
+    layout: Arc<Layout>,
     files: BTreeMap<String, Descriptor>,
     shown: String,
     digest: Sha256,
@@ -343,8 +345,4 @@ fn called(descriptor: &Descriptor, name: &str) -> String {
 fn named(name: &str, mut reason: Reason) -> Reason {
     reason.message = format!("`{name}`: {}", reason.message);
     reason
-}
-
-fn rel(name: &str) -> Result<RelPath, Reason> {
-    name.parse().map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()))
 }

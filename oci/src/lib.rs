@@ -18,7 +18,6 @@ mod set;
 pub mod spec;
 mod writer;
 
-pub use layout::Pick;
-pub use layout::{Layout, LayoutRef, LayoutSet};
+pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use set::{FILE_TYPE, SET_TYPE};
-pub use writer::{LayoutWriter, MAX_FAT_FILE, Wanted, WriteError};
+pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};

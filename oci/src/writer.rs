@@ -9,7 +9,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use autonomy_schema::{Code, Reason, RelPath, Sha256, canonical};
+use autonomy_schema::{Blake3, Code, Reason, RelPath, Sha256, canonical};
 use autonomy_stateroot::{SetSource, SourceError};
 use sha2::Digest as _;
 
@@ -70,15 +70,26 @@ impl From<SourceError> for WriteError {
     }
 }
 
+/// What the signed manifest says of a file's bytes.
+#[derive(Debug, Clone, Copy)]
+pub enum Pin {
+    /// Nothing: its signatures speak for it.
+    None,
+    /// Their SHA-256.
+    Sha256(Sha256),
+    /// Their BLAKE3.
+    Blake3(Blake3),
+}
+
 /// What is known of a file before it is read.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its path below the set.
     pub path: RelPath,
-    /// Most bytes that it may have.
-    pub cap: u64,
-    /// Its digest, where the signed manifest pins one.
-    pub digest: Option<Sha256>,
+    /// Its size.
+    pub size: u64,
+    /// Its digest.
+    pub pin: Pin,
 }
 
 /// A layout that is being written.
@@ -120,12 +131,16 @@ impl LayoutWriter {
         tag: &str,
         progress: &dyn Fn(u64),
     ) -> Result<Sha256, WriteError> {
+        // Before a byte is written.
+        if let Some(file) = wanted.iter().find(|file| file.size > MAX_FAT_FILE) {
+            return Err(too_large(file).into());
+        }
         let mut layers = Vec::with_capacity(wanted.len());
         let mut done = 0;
         for file in wanted {
-            let (digest, size) = self.file(set, file, &|bytes| progress(done + bytes))?;
-            done += size;
-            layers.push(Descriptor::new(FILE_TYPE, digest, size).with(TITLE, file.path.as_str()));
+            let digest = self.file(set, file, &|bytes| progress(done + bytes))?;
+            done += file.size;
+            layers.push(Descriptor::new(FILE_TYPE, digest, file.size).with(TITLE, file.path.as_str()));
         }
         let manifest = Manifest::artifact(SET_TYPE, layers);
         let bytes = manifest.to_bytes().map_err(|error| unwritable(&error))?;
@@ -167,18 +182,17 @@ impl LayoutWriter {
     }
 
     /// Copies one file into a blob. One that is there whole is not written again.
-    fn file(&self, set: &dyn SetSource, wanted: &Wanted, progress: &dyn Fn(u64)) -> Result<(Sha256, u64), WriteError> {
-        let cap = wanted.cap.min(MAX_FAT_FILE);
-        if let Some(digest) = wanted.digest
-            && let Some(size) = self.holds(digest, wanted.cap)
+    fn file(&self, set: &dyn SetSource, wanted: &Wanted, progress: &dyn Fn(u64)) -> Result<Sha256, WriteError> {
+        if let Pin::Sha256(digest) = wanted.pin
+            && self.holds(digest, wanted.size)
         {
-            progress(size);
-            return Ok((digest, size));
+            progress(wanted.size);
+            return Ok(digest);
         }
         let part = self.to.join(BLOBS).join(PART);
-        let mut source = set.open(&wanted.path)?.take(cap.saturating_add(1));
+        let mut source = set.open(&wanted.path)?.take(wanted.size.saturating_add(1));
         let mut out = create(&part)?;
-        let mut hash = sha2::Sha256::new();
+        let (mut sha256, mut blake3) = (sha2::Sha256::new(), blake3::Hasher::new());
         let mut buffer = vec![0; BUFFER];
         let mut size = 0;
         loop {
@@ -189,49 +203,44 @@ impl LayoutWriter {
                 break;
             }
             size += read as u64;
-            if size > cap {
-                return Err(too_large(&wanted.path, cap, wanted.cap > MAX_FAT_FILE));
+            sha256.update(&buffer[..read]);
+            if let Pin::Blake3(_) = wanted.pin {
+                blake3.update(&buffer[..read]);
             }
-            hash.update(&buffer[..read]);
             out.write_all(&buffer[..read]).map_err(|source| medium("write", &part, source))?;
             progress(size);
         }
-        let digest = Sha256::from_bytes(hash.finalize().into());
-        if let Some(pinned) = wanted.digest.filter(|pinned| *pinned != digest) {
-            let message = format!("`{}` is {digest}, the manifest pins {pinned}", wanted.path);
-            return Err(Reason::new(Code::DigestMismatch, message).into());
+        if size != wanted.size {
+            let message = format!("`{}` does not have the {} bytes that are expected", wanted.path, wanted.size);
+            return Err(Reason::new(Code::SizeMismatch, message).into());
         }
+        let digest = Sha256::from_bytes(sha256.finalize().into());
+        wanted.check(digest, Blake3::from_bytes(*blake3.finalize().as_bytes()))?;
         self.settle(out, &part, &blob(digest))?;
-        Ok((digest, size))
+        Ok(digest)
     }
 
-    /// The size of a blob that is there and hashes to its name. The medium is read for it.
-    fn holds(&self, digest: Sha256, cap: u64) -> Option<u64> {
+    /// Whether a blob is there and hashes to its name. The medium is read for it; one that cannot be read is written anew.
+    fn holds(&self, digest: Sha256, size: u64) -> bool {
         let path = self.to.join(blob(digest));
         let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let Ok(file) = OpenOptions::new().read(true).custom_flags(nofollow).open(&path) else { return None };
-        let mut file = file.take(cap.saturating_add(1));
+        let Ok(file) = OpenOptions::new().read(true).custom_flags(nofollow).open(&path) else { return false };
+        let mut file = file.take(size.saturating_add(1));
         let mut hash = sha2::Sha256::new();
         let mut buffer = vec![0; BUFFER];
-        let mut size = 0;
         loop {
             match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => {
-                    hash.update(&buffer[..read]);
-                    size += read as u64;
-                }
+                Ok(0) => return Sha256::from_bytes(hash.finalize().into()) == digest,
+                Ok(read) => hash.update(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A blob that cannot be read is written anew.
-                Err(_) => return None,
+                Err(_) => return false,
             }
         }
-        (Sha256::from_bytes(hash.finalize().into()) == digest).then_some(size)
     }
 
     fn bytes(&self, bytes: &[u8], media_type: &str) -> Result<Descriptor, WriteError> {
         let descriptor = Descriptor::of(media_type, bytes);
-        if self.holds(descriptor.digest, descriptor.size).is_none() {
+        if !self.holds(descriptor.digest, descriptor.size) {
             self.write(&blob(descriptor.digest), &format!("{BLOBS}/{PART}"), bytes)?;
         }
         Ok(descriptor)
@@ -285,10 +294,20 @@ fn unwritable(error: &canonical::CanonicalError) -> WriteError {
     Reason::new(Code::BadValue, error.to_string()).into()
 }
 
-fn too_large(path: &RelPath, cap: u64, fat: bool) -> WriteError {
-    if fat {
-        let message = format!("`{path}` is larger than {cap} bytes, the most that one file of a FAT32 medium holds");
-        return Reason::new(Code::LimitExceeded, message).with_remedy("push it to a registry instead").into();
+fn too_large(file: &Wanted) -> Reason {
+    let Wanted { path, size, .. } = file;
+    let message = format!("`{path}` has {size} bytes; one file of a FAT32 medium holds at most {MAX_FAT_FILE}");
+    Reason::new(Code::LimitExceeded, message).with_remedy("bring it as several artifacts")
+}
+
+impl Wanted {
+    fn check(&self, sha256: Sha256, blake3: Blake3) -> Result<(), Reason> {
+        let (found, pinned) = match self.pin {
+            Pin::Sha256(pinned) if pinned != sha256 => (sha256.to_string(), pinned.to_string()),
+            Pin::Blake3(pinned) if pinned != blake3 => (blake3.to_string(), pinned.to_string()),
+            Pin::None | Pin::Sha256(_) | Pin::Blake3(_) => return Ok(()),
+        };
+        let message = format!("`{}` is {found}, the manifest pins {pinned}", self.path);
+        Err(Reason::new(Code::DigestMismatch, message))
     }
-    Reason::new(Code::SizeMismatch, format!("`{path}` is longer than the {cap} bytes that are pinned")).into()
 }

@@ -1,13 +1,14 @@
 //! A set onto a medium: into an OCI image layout that other tools read as well.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use autonomy_oci::{LayoutWriter, Wanted, WriteError};
-use autonomy_schema::manifest::Artifact;
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, set};
+use autonomy_oci::{LayoutWriter, Pin, Wanted, WriteError};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, set};
 use autonomy_stateroot::{DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, layout};
 
+use crate::generations::manifest_of;
 use crate::roots;
 use crate::set::{Draft, read_draft};
 
@@ -40,7 +41,6 @@ pub fn export(
     let Draft { manifest, fingerprint, policy: _ } = read_draft(source)?;
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;
-    indices(source, &manifest)?;
     let wanted = wanted(&manifest, &listed)?;
     let bytes = listed.iter().map(|file| file.size).sum();
     let tag = tag.map_or_else(|| format!("{}-{}", manifest.metadata.name, manifest.metadata.serial), str::to_owned);
@@ -61,38 +61,23 @@ fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
     Reasons::check(reasons.collect())
 }
 
-/// The manifest pins segment indices by BLAKE3, layers are named by SHA-256: here they are held against their pins.
-fn indices(source: &dyn SetSource, manifest: &StateManifest) -> Result<(), Reasons> {
-    let mut reasons = Vec::new();
-    for artifact in &manifest.spec.artifacts {
-        let Some(pins) = artifact.file() else { continue };
-        let name = set::segment_index(&artifact.name);
-        let found = Blake3::of(&roots::read_file(source, "", &name, pins.segments.size)?.unwrap_or_default());
-        if found != pins.segments.index {
-            let message = format!("`{name}` is {found}, the manifest pins {}", pins.segments.index);
-            reasons.push(Reason::new(Code::DigestMismatch, message));
-        }
-    }
-    Reasons::check(reasons)
-}
-
 /// The files of the set as the manifest pins them, and the trust roots that lie with it.
 fn wanted(manifest: &StateManifest, listed: &[SourceFile]) -> Result<Vec<Wanted>, Reasons> {
     let spec = &manifest.spec;
-    let pinned = |name: &str| match name {
-        set::LOCK => Some(spec.lock.digest),
-        set::POLICY => Some(spec.policy.digest),
-        _ => {
-            let found = spec.artifacts.iter().find(|artifact| set::artifact(&artifact.path) == name);
-            found.and_then(Artifact::file).map(|pins| pins.digest)
-        }
-    };
-    let of_roots = listed.iter().filter(|file| set::is_root_file(&file.path));
-    let of_roots = of_roots.map(|file| (file.path.clone(), document::MAX_DOCUMENT_BYTES as u64));
-    let files = set::files(manifest).into_iter().chain(of_roots);
-    let wanted = files.map(|(name, cap)| {
-        let path = name.parse::<RelPath>().map_err(|error| Reason::new(Code::UnsafePath, error.to_string()))?;
-        Ok(Wanted { digest: pinned(&name), path, cap })
+    let mut pinned = BTreeMap::from([
+        (set::LOCK.to_owned(), (spec.lock.size, Pin::Sha256(spec.lock.digest))),
+        (set::POLICY.to_owned(), (spec.policy.size, Pin::Sha256(spec.policy.digest))),
+    ]);
+    for artifact in &spec.artifacts {
+        let Some(pins) = artifact.file() else { continue };
+        let index = (pins.segments.size, Pin::Blake3(pins.segments.index));
+        pinned.insert(set::segment_index(&artifact.name), index);
+        pinned.insert(set::artifact(&artifact.path), (pins.size, Pin::Sha256(pins.digest)));
+    }
+    let wanted = listed.iter().map(|file| {
+        let path = file.path.parse::<RelPath>().map_err(|error| error.to_reason())?;
+        let (size, pin) = pinned.get(&file.path).copied().unwrap_or((file.size, Pin::None));
+        Ok(Wanted { path, size, pin })
     });
     wanted.collect::<Result<_, Reason>>().map_err(Reasons::from)
 }
@@ -103,17 +88,13 @@ pub fn active_set(root: &StateRoot) -> Result<GenerationSet<'_>, Reasons> {
         let reason = Reason::new(Code::SourceNotFound, "no generation is active on this node");
         return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
     };
-    let path = layout::generation_manifest(&generation);
-    let bytes = autonomy_stateroot::read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64);
-    let bytes = bytes.map_err(|error| error.to_reason())?.unwrap_or_default();
-    let corrupt = |reasons: &Reasons| {
-        let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Reason::new(Code::CorruptState, format!("`{path}`: {why}"))
+    let Some((manifest, _)) = manifest_of(root, &generation) else {
+        let path = layout::generation_manifest(&generation);
+        return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
     };
-    let manifest = document::parse::<StateManifest>(&bytes).map_err(|reasons| corrupt(&reasons))?;
     let mut files: Vec<(String, RelPath)> = Vec::new();
     for name in set::files(&manifest).into_keys() {
-        let tail = name.parse::<RelPath>().map_err(|error| Reason::new(Code::UnsafePath, error.to_string()))?;
+        let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
         files.push((name, layout::in_generation(&generation, &tail)));
     }
     let pinned = roots::pinned_root(root)?;

@@ -19,7 +19,7 @@ use crate::execute::{Approval, apply, note_refused_plan, note_refused_set};
 use crate::judge::{Options, look, prepare};
 use crate::record::Actor;
 use crate::recovery::{awaiting, recover_unfinished};
-use crate::source::{EMPTY_INBOX, Source};
+use crate::source::Source;
 
 mod health;
 pub mod pace;
@@ -202,16 +202,17 @@ impl<'a> Follower<'a> {
             return Ok(Outcome::Returned(reason.into()));
         }
         let tip = match follow.source.tip() {
-            Ok(tip) => tip,
+            Ok(Some(tip)) => tip,
+            Ok(None) => {
+                self.looks.succeeded();
+                return Ok(Outcome::Idle);
+            }
             Err(reasons) => {
                 self.looks.failed();
                 return Ok(Outcome::Failed(reasons));
             }
         };
         self.looks.succeeded();
-        if tip == EMPTY_INBOX {
-            return Ok(Outcome::Idle);
-        }
         attempt.tip = Some(tip.clone());
         let options = self.options(attempt.at);
         let now = look(self.follow.root, &options)?;
@@ -275,8 +276,6 @@ impl<'a> Follower<'a> {
         match result {
             Ok(done) => {
                 attempt.warning = done.warning.or(attempt.warning.take());
-                // What stays behind in the inbox is cleared by the next one.
-                crate::import::clear(root).ok();
                 Ok(match done.applied {
                     Applied::Nothing => Outcome::Unchanged,
                     Applied::Relayed => Outcome::Relayed,
@@ -300,7 +299,7 @@ impl<'a> Follower<'a> {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.wait(*interval) {
-                    if let Ok(now) = source.tip()
+                    if let Ok(Some(now)) = source.tip()
                         && now != tip
                         && let Ok(mut newer) = newer.lock()
                     {

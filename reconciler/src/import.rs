@@ -1,22 +1,22 @@
 //! What lies on a medium into the inbox: verified, stored, activated by nobody. `reconcile` takes it from there.
 
-use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use autonomy_apply::{ServiceRunner, Silent};
-use autonomy_oci::{Layout, LayoutRef, Pick, SET_TYPE};
+use autonomy_oci::Layout;
 use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{
-    DirSet, Durability, InsertError, LockMode, ObjectStore, Pins, SetSource, StatCache, StateRoot, SyncTarget, durable,
-    layout, read_capped,
+    ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
+    durable, fill, layout, read_capped, read_file,
 };
 use autonomy_trust::Purpose;
 use serde_json::json;
 
-use crate::judge::{Options, load, peek};
+use crate::generations::manifest_of;
+use crate::judge::{Options, load};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
-use crate::roots;
 use crate::set::{SetCheck, VerifiedSet, verify_set};
 
 /// A set on a medium, with the eyes of this node.
@@ -24,10 +24,9 @@ use crate::set::{SetCheck, VerifiedSet, verify_set};
 pub struct OnMedium {
     /// How it is named there.
     pub name: String,
-    /// Its manifest as it says of itself; nothing of it counts when `standing` is a refusal.
-    pub manifest: StateManifest,
-    /// The fingerprint of its manifest.
-    pub fingerprint: Blake3,
+    /// Its manifest with its fingerprint, where it can be read. It is what the set says of itself: nothing of it counts
+    /// when `standing` is a refusal.
+    pub says: Option<(StateManifest, Blake3)>,
     /// What importing it would come to, or came to.
     pub standing: Standing,
 }
@@ -41,7 +40,7 @@ pub enum Standing {
     Here,
     /// It is signed for other nodes, or for this one and older than what it has seen.
     NotForUs(Reasons),
-    /// It does not verify.
+    /// It is not whole, or does not verify.
     Refused(Reasons),
 }
 
@@ -72,64 +71,77 @@ impl Import {
     }
 }
 
-/// A set, and how it is named on its medium.
-type Named = (String, Box<dyn SetSource>);
+/// A set of a medium, or why it cannot be read, and how it is named there.
+type Found = (String, Result<Box<dyn SetSource>, Reasons>);
 
-/// The sets of a medium.
-fn sets(path: &Path) -> Result<Vec<Named>, Reasons> {
-    if path.join(set::MANIFEST).exists() {
-        let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
-        return Ok(vec![(folder.describe(), Box::new(folder))]);
+/// The sets of a medium: those of a layout, or the one that the folder is.
+fn sets(path: &Path) -> Result<Vec<Found>, Reasons> {
+    let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
+    if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
+        return Ok(vec![(folder.describe(), Ok(Box::new(folder)))]);
     }
-    let layout = Layout::open(path)?;
-    let mut digests = BTreeSet::new();
-    for entry in &layout.index().manifests {
-        if layout.manifest(entry)?.kind() == SET_TYPE {
-            digests.insert(entry.digest);
-        }
-    }
-    let mut found: Vec<Named> = Vec::new();
-    for digest in digests {
-        let wanted = LayoutRef { path: path.to_owned(), pick: Some(Pick::Digest(digest)) };
-        found.push((wanted.to_string(), Box::new(Layout::open(path)?.into_set(&wanted)?)));
-    }
+    let layout = Arc::new(Layout::open(path)?);
+    layout.check()?;
+    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
+    let found: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(boxed))).collect();
     if found.is_empty() {
         return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
     }
     Ok(found)
 }
 
-/// A set that was looked at.
+/// A set that verified.
+type Judged = (Box<dyn SetSource>, VerifiedSet);
+
+/// What was found on a medium, and what is taken of it.
 struct Seen {
     told: OnMedium,
-    set: Box<dyn SetSource>,
-    verified: Option<VerifiedSet>,
+    takes: Option<Judged>,
 }
 
+/// Looks at every set, in order of stream and signed serial: later ones may build on earlier ones.
 fn look(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Vec<Seen>, Reasons> {
     let mut seen = Vec::new();
     for (name, set) in sets(path)? {
-        let bytes = peek(&*set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
-        let manifest: StateManifest = document::parse(&bytes)?;
-        let fingerprint = document::fingerprint(&bytes);
-        let (standing, verified) = if is_here(root, fingerprint)? {
-            (Standing::Here, None)
-        } else {
-            match verify(root, &*set, options) {
-                Ok(verified) if verified.manifest.fingerprint() == fingerprint => (Standing::Takes, Some(verified)),
-                Ok(_) => (Standing::Refused(changed()), None),
-                Err(reasons) => (standing_of(reasons), None),
+        let mut told = OnMedium { name, says: None, standing: Standing::Here };
+        let takes = match set.and_then(|set| judge(root, set, &mut told.says, options)) {
+            Ok(takes) => takes,
+            Err(reasons) => {
+                told.standing = standing_of(reasons);
+                None
             }
         };
-        seen.push(Seen { told: OnMedium { name, manifest, fingerprint, standing }, set, verified });
+        if takes.is_some() {
+            told.standing = Standing::Takes;
+        }
+        seen.push(Seen { told, takes });
     }
-    let key = |seen: &Seen| (seen.told.manifest.metadata.name.clone(), seen.told.manifest.metadata.serial);
+    let key = |seen: &Seen| {
+        seen.told.says.as_ref().map(|(manifest, _)| (manifest.metadata.name.clone(), manifest.metadata.serial))
+    };
     seen.sort_by_key(key);
     Ok(seen)
 }
 
-fn changed() -> Reasons {
-    Reason::new(Code::IoError, "the medium changed while it was read").into()
+/// Verifies a set; `None` when it is here already.
+fn judge(
+    root: &StateRoot,
+    set: Box<dyn SetSource>,
+    says: &mut Option<(StateManifest, Blake3)>,
+    options: &Options<'_>,
+) -> Result<Option<Judged>, Reasons> {
+    let bytes = read_file(&*set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
+    let bytes = bytes.ok_or_else(|| Reason::new(Code::MissingFile, format!("the set lacks `{}`", set::MANIFEST)))?;
+    let fingerprint = document::fingerprint(&bytes);
+    *says = Some((document::parse(&bytes)?, fingerprint));
+    if is_here(root, fingerprint)? {
+        return Ok(None);
+    }
+    let verified = verify(root, &*set, options)?;
+    if verified.manifest.fingerprint() == fingerprint {
+        return Ok(Some((set, verified)));
+    }
+    Err(Reason::new(Code::IoError, "the medium changed while it was read").into())
 }
 
 /// A medium that serves several nodes holds what is not for this one.
@@ -154,7 +166,6 @@ fn verify(root: &StateRoot, set: &dyn SetSource, options: &Options<'_>) -> Resul
 }
 
 fn is_here(root: &StateRoot, fingerprint: Blake3) -> Result<bool, Reasons> {
-    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
     if durable::exists(root.disk(), &layout::inbox_entry(fingerprint)).map_err(failed)? {
         return Ok(true);
     }
@@ -163,11 +174,7 @@ fn is_here(root: &StateRoot, fingerprint: Blake3) -> Result<bool, Reasons> {
 
 /// The active manifest.
 fn active(root: &StateRoot) -> Result<Option<(StateManifest, Blake3)>, Reasons> {
-    let Some(generation) = root.current()? else { return Ok(None) };
-    let path = layout::generation_manifest(&generation);
-    let bytes = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64);
-    let Some(bytes) = bytes.map_err(|error| error.to_reason())? else { return Ok(None) };
-    Ok(document::parse(&bytes).ok().map(|manifest| (manifest, document::fingerprint(&bytes))))
+    Ok(root.current()?.and_then(|generation| manifest_of(root, &generation)))
 }
 
 /// Tells what is on a medium, and whether it is trusted. Writes nothing.
@@ -188,70 +195,80 @@ pub fn import(
     let mut silent = Silent;
     let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
     let recovery = recover_held(root, &held, runner, &mut recorder)?;
-    let seen = look(root, path, options)?;
-    let takes: Vec<Blake3> = seen.iter().filter(|seen| seen.verified.is_some()).map(|s| s.told.fingerprint).collect();
-    recorder.begin(json!({ "from": path.display().to_string(), "manifests": takes }))?;
-    let mut sets = Vec::new();
-    for found in seen {
-        if let Some(verified) = &found.verified
-            && let Err(reasons) = put(root, &*found.set, verified)
-        {
-            recorder.end("failed", json!({ "reasons": reasons.as_slice() }));
-            return Err(reasons);
+    recorder.begin(json!({ "from": path.display().to_string() }))?;
+    let mut manifests = Vec::new();
+    let result = look(root, path, options).and_then(|seen| {
+        let mut sets = Vec::new();
+        for Seen { told, takes } in seen {
+            if let Some((set, verified)) = takes {
+                put(root, &*set, &verified, options)?;
+                manifests.push(verified.manifest.fingerprint());
+            }
+            sets.push(told);
         }
-        sets.push(found.told);
-    }
-    clear(root)?;
-    let word = if takes.is_empty() { "nothing" } else { "imported" };
-    let warning = told(&recovery).or(recorder.end(word, json!({ "manifests": takes })));
-    Ok(Import { sets, warning })
+        clear(root, &held)?;
+        Ok(sets)
+    });
+    let sets = result.inspect_err(|reasons| {
+        // The refusal is what is told.
+        recorder.end("failed", json!({ "manifests": manifests, "reasons": reasons.as_slice() }));
+    })?;
+    let mut import = Import { sets, warning: None };
+    let refusal = import.refusal();
+    let word = match (&refusal, manifests.is_empty()) {
+        (None, true) => "nothing",
+        (None, false) => "imported",
+        (Some(_), true) => "refused",
+        (Some(_), false) => "partly",
+    };
+    let reasons = refusal.as_ref().map(Reasons::as_slice);
+    import.warning = told(&recovery).or(recorder.end(word, json!({ "manifests": manifests, "reasons": reasons })));
+    Ok(import)
 }
 
 /// Stores the set and makes it durable; its entry appears in one rename.
-fn put(root: &StateRoot, set: &dyn SetSource, verified: &VerifiedSet) -> Result<(), Reasons> {
+fn put(root: &StateRoot, set: &dyn SetSource, verified: &VerifiedSet, options: &Options<'_>) -> Result<(), Reasons> {
     let fingerprint = verified.manifest.fingerprint();
     let part = layout::inbox_part(fingerprint);
-    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
-    let _writer = root.store_lock(LockMode::Shared).map_err(failed)?.ok_or_else(|| {
-        Reasons::from(Reason::new(Code::Locked, "the object store is locked by a garbage collection"))
-    })?;
-    if durable::exists(root.disk(), &part).map_err(failed)? {
-        durable::remove_tree(root.disk(), &part).map_err(failed)?;
-    }
-    let written = fill(root, set, verified, &part).and_then(|()| {
-        root.disk().sync(SyncTarget::Fs).map_err(failed)?;
-        root.disk().rename(&part, &layout::inbox_entry(fingerprint)).map_err(failed)?;
-        root.disk().sync(SyncTarget::Dir(Some(&layout::inbox()))).map_err(failed)
+    let _writer = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
+    durable::remove_tree(root.disk(), &part).map_err(failed)?;
+    let written = write(root, set, verified, &part, options).and_then(|()| {
+        root.disk().sync(SyncTarget::Fs)?;
+        root.disk().rename(&part, &layout::inbox_entry(fingerprint))?;
+        Ok(root.disk().sync(SyncTarget::Dir(Some(&layout::inbox())))?)
     });
     if written.is_err() {
         // If this fails too, the next import begins with it.
         durable::remove_tree(root.disk(), &part).ok();
     }
-    written
+    written.map_err(FillError::into_reasons)
 }
 
-/// Writes the files of the set below `part`: artifacts as links to objects, the verified bytes of everything else.
-fn fill(root: &StateRoot, source: &dyn SetSource, verified: &VerifiedSet, part: &RelPath) -> Result<(), Reasons> {
-    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
-    let store = ObjectStore::new(root);
-    let mut cache = StatCache::load(root);
-    durable::make_dirs(root.disk(), part).map_err(failed)?;
-    for artifact in &verified.manifest.document().spec.artifacts {
-        let Some(pins) = artifact.file() else { continue };
-        let index = Pins { size: pins.segments.size, sha256: None, blake3: pins.segments.index, mode: Mode::FILE };
-        let content = Pins { size: pins.size, sha256: Some(pins.digest), blake3: pins.blake3, mode: pins.mode };
-        for (name, pins) in [(set::segment_index(&artifact.name), index), (set::artifact(&artifact.path), content)] {
-            let path = rel(&name)?;
-            let to = part.join(&path);
-            if let Some(folder) = to.parent() {
-                durable::make_dirs(root.disk(), &folder).map_err(failed)?;
-            }
-            let open = || source.open(&path).map_err(|error| Placing::Source(error.to_reason()));
-            store.place(open, &pins, &to, Durability::Batched, &mut cache).map_err(|error| error.named(&name))?;
-        }
-    }
+/// Writes the files of the set below `part`: artifacts as links to objects, the verified bytes of everything else, and the
+/// roots, which are verified whenever they are used.
+fn write(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    verified: &VerifiedSet,
+    part: &RelPath,
+    options: &Options<'_>,
+) -> Result<(), FillError> {
+    durable::make_dirs(root.disk(), part)?;
     let manifest = &verified.manifest;
-    let documents: [(&str, &[u8]); 5] = [
+    let mut cache = StatCache::load(root);
+    let mut filling = Filling {
+        root,
+        set: source,
+        manifest: manifest.document(),
+        base: part,
+        durability: Durability::Batched,
+        cache: &mut cache,
+    };
+    fill(&mut filling, |done, total| {
+        (options.progress)(done, total);
+        Ok(())
+    })?;
+    let documents: [(&'static str, &[u8]); 5] = [
         (set::MANIFEST, manifest.bytes()),
         (set::MANIFEST_SIGNATURES, manifest.signatures()),
         (set::LOCK, verified.lock.bytes()),
@@ -259,27 +276,21 @@ fn fill(root: &StateRoot, source: &dyn SetSource, verified: &VerifiedSet, part: 
         (set::POLICY, &verified.policy),
     ];
     for (name, bytes) in documents {
-        write(root, &part.join(&rel(name)?), bytes)?;
+        durable::write_new(root.disk(), &part.join(&RelPath::fixed(name)), bytes, Mode::FILE)?;
     }
-    for file in source.list().map_err(|error| error.to_reason())?.iter().filter(|file| set::is_root_file(&file.path)) {
-        let bytes = roots::read_file(source, "", &file.path, document::MAX_DOCUMENT_BYTES as u64)?.unwrap_or_default();
-        write(root, &part.join(&rel(&file.path)?), &bytes)?;
+    let refused = |reason: Reason| FillError::Refused(reason.into());
+    let listed = source.list().map_err(|error| refused(error.to_reason()))?;
+    for file in listed.iter().filter(|file| set::is_root_file(&file.path)) {
+        let bytes = read_file(source, &file.path, document::MAX_DOCUMENT_BYTES as u64).map_err(refused)?;
+        let path = file.path.parse::<RelPath>().map_err(|error| refused(error.to_reason()))?;
+        durable::make_dirs(root.disk(), &part.join(&RelPath::fixed(set::ROOTS)))?;
+        durable::write_new(root.disk(), &part.join(&path), &bytes.unwrap_or_default(), Mode::FILE)?;
     }
     Ok(())
 }
 
-fn write(root: &StateRoot, path: &RelPath, bytes: &[u8]) -> Result<(), Reasons> {
-    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
-    if let Some(folder) = path.parent() {
-        durable::make_dirs(root.disk(), &folder).map_err(failed)?;
-    }
-    root.disk().set_len(path, 0).map_err(failed)?;
-    root.disk().write_at(path, 0, bytes).map_err(failed)
-}
-
 /// Removes from the inbox what the node has left behind: sets of its stream that are not newer than what it runs.
-pub(crate) fn clear(root: &StateRoot) -> Result<(), Reasons> {
-    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
+pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reasons> {
     let Some((active, _)) = active(root)? else { return Ok(()) };
     for (fingerprint, manifest) in entries(root)? {
         let metadata = &manifest.metadata;
@@ -295,7 +306,7 @@ fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
     let listed = match root.disk().list(Some(&layout::inbox())) {
         Ok(listed) => listed,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_reason().into()),
+        Err(error) => return Err(failed(error)),
     };
     let mut found = Vec::new();
     for entry in listed {
@@ -314,28 +325,7 @@ pub(crate) fn newest(root: &StateRoot) -> Result<Option<Blake3>, Reasons> {
     Ok(newest.map(|(fingerprint, _)| fingerprint))
 }
 
-fn rel(name: &str) -> Result<RelPath, Reasons> {
-    name.parse()
-        .map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()).into())
-}
-
-/// An error of placing one object, before its path is known.
-enum Placing {
-    Source(Reason),
-    Insert(InsertError),
-}
-
-impl From<InsertError> for Placing {
-    fn from(error: InsertError) -> Self {
-        Self::Insert(error)
-    }
-}
-
-impl Placing {
-    fn named(self, path: &str) -> Reasons {
-        match self {
-            Self::Source(reason) => reason.into(),
-            Self::Insert(error) => error.to_reason(path).into(),
-        }
-    }
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn failed(error: DiskError) -> Reasons {
+    error.to_reason().into()
 }

@@ -40,8 +40,6 @@ pub enum Source {
 
 /// Kinds of sources that are named already and come with later versions.
 const LATER: [&str; 2] = ["oci://", "release:"];
-/// What an empty inbox points to.
-pub(crate) const EMPTY_INBOX: &str = "inbox:";
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
@@ -72,23 +70,24 @@ impl Source {
         }
     }
 
-    /// What the source points to now, without reading the set: it changes when the set does.
-    pub fn tip(&self) -> Result<String, Reasons> {
+    /// What the source points to now, without reading the set: it changes when the set does. `None` when nothing is there
+    /// and that is no error.
+    pub fn tip(&self) -> Result<Option<String>, Reasons> {
         match self {
             Self::Folder(path) => {
                 let set = folder(path)?;
                 let mut seen = peek(&set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
                 seen.extend(peek(&set, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES));
-                Ok(Blake3::of(&seen).to_string())
+                Ok(Some(Blake3::of(&seen).to_string()))
             }
-            Self::Layout(wanted) => Ok(format!("oci:{}", layout(wanted)?.digest())),
+            Self::Layout(wanted) => Ok(Some(format!("oci:{}", layout(wanted)?.digest()))),
             Self::Inbox(path, wanted) => {
                 let found = chosen(path, *wanted)?;
-                Ok(format!("{EMPTY_INBOX}{}", found.map(|found| found.hex()).unwrap_or_default()))
+                Ok(found.map(|found| format!("inbox:{found}")))
             }
             Self::Git(url, reach) => {
                 let commit = autonomy_git::tip(url, &options(reach, None)).map_err(|error| error.to_reason())?;
-                Ok(format!("commit:{commit}"))
+                Ok(Some(format!("commit:{commit}")))
             }
         }
     }
@@ -130,7 +129,7 @@ fn inbox(text: &str, reach: Reach) -> Result<Source, Reasons> {
         let reason = Reason::new(Code::SourceNotFound, "the inbox is a node's, and no state root was given");
         return Err(reason.with_remedy("give --state-root DIR, or set AUTONOMY_STATE_ROOT").into());
     };
-    let Some(wanted) = text.strip_prefix(EMPTY_INBOX) else { return Ok(Source::Inbox(state_root, None)) };
+    let Some(wanted) = text.strip_prefix("inbox:") else { return Ok(Source::Inbox(state_root, None)) };
     // With or without the algorithm, as `autonomy facts` and the folder's name have it.
     let digest = if wanted.starts_with("blake3:") { wanted.to_owned() } else { format!("blake3:{wanted}") };
     let digest =
@@ -146,7 +145,7 @@ fn chosen(state_root: &Path, wanted: Option<Blake3>) -> Result<Option<Blake3>, R
 }
 
 fn layout(wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
-    Layout::open(&wanted.path)?.into_set(wanted)
+    Arc::new(Layout::open(&wanted.path)?).set(wanted)
 }
 
 fn folder(path: &Path) -> Result<DirSet, Reasons> {

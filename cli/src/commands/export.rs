@@ -1,6 +1,6 @@
 //! `autonomy export`: a set onto a medium.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use autonomy_reconciler::{Exported, active_set, export};
 use serde_json::json;
@@ -47,22 +47,15 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
         export(source.set(), &args.to, args.tag.as_deref(), &progress)
     } else {
         let (root, state_root) = node::state_root(global)?;
-        outside(&args.to, &state_root)?;
+        if node::lies_inside(&args.to, &state_root)? {
+            let message = format!("{} lies inside the state root; export to another place", args.to.display());
+            return Err(Failure::Usage(message));
+        }
         active_set(&root).and_then(|set| export(&set, &args.to, args.tag.as_deref(), &progress))
     };
     bar.finish_and_clear();
     show(args, &exported?);
     Ok(exit::DONE)
-}
-
-/// A medium is not kept in what it shall leave.
-fn outside(to: &Path, state_root: &Path) -> Result<(), Failure> {
-    let absolute = std::path::absolute(to).map_err(|error| Failure::io("resolve", to, &error))?;
-    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
-    if existing.is_some_and(|folder| folder.starts_with(state_root)) {
-        return Err(Failure::Usage(format!("{} lies inside the state root; export to another place", to.display())));
-    }
-    Ok(())
 }
 
 fn show(args: &Args, exported: &Exported) {

@@ -69,13 +69,16 @@ fn show(args: &Args, import: &Import) {
     }
     for set in &import.sets {
         let (word, reasons) = standing(args, set);
-        let (metadata, release) = (&set.manifest.metadata, &set.manifest.spec.release.version);
+        let what = match &set.says {
+            Some((manifest, fingerprint)) => {
+                let (metadata, release) = (&manifest.metadata, &manifest.spec.release.version);
+                format!("{} {release} (serial {}), {fingerprint}", metadata.name, metadata.serial)
+            }
+            None => set.name.clone(),
+        };
         let why: Vec<String> =
             reasons.iter().flat_map(Reasons::as_slice).map(|reason| format!("\n  {reason}")).collect();
-        let why = why.concat();
-        let text =
-            format!("{word}: {} {release} (serial {}), {}{why}\n", metadata.name, metadata.serial, set.fingerprint);
-        ui::out(&ui::printable(&text));
+        ui::out(&ui::printable(&format!("{word}: {what}{}\n", why.concat())));
     }
     if !args.preview && import.sets.iter().any(|set| matches!(set.standing, Standing::Takes)) {
         ui::out("Next: autonomy plan inbox, autonomy reconcile --once\n");
@@ -84,10 +87,11 @@ fn show(args: &Args, import: &Import) {
 
 fn as_json(args: &Args, set: &OnMedium) -> serde_json::Value {
     let (word, reasons) = standing(args, set);
-    let metadata = &set.manifest.metadata;
+    let says = set.says.as_ref();
     json!({
-        "name": set.name, "stream": metadata.name, "serial": metadata.serial, "manifest": set.fingerprint,
-        "release": set.manifest.spec.release.version, "standing": word,
+        "name": set.name, "stream": says.map(|(manifest, _)| &manifest.metadata.name),
+        "serial": says.map(|(manifest, _)| manifest.metadata.serial), "manifest": says.map(|(_, fingerprint)| fingerprint),
+        "release": says.map(|(manifest, _)| &manifest.spec.release.version), "standing": word,
         "reasons": reasons.as_ref().map(Reasons::as_slice).unwrap_or_default(),
     })
 }

@@ -177,7 +177,7 @@ fn what_is_wrong_with_a_medium_is_named_and_changes_nothing() {
 fn a_set_that_no_node_would_take_is_not_exported() {
     let site = Site::running();
     site.set("two", 2);
-    for name in ["unsigned", "other", "stray", "indexed"] {
+    for name in ["unsigned", "other", "stray", "indexed", "vast"] {
         site.copy("two", name);
     }
     std::fs::remove_file(site.world.path("unsigned/manifest.json.sigstore.jsonl")).expect("removes");
@@ -186,7 +186,13 @@ fn a_set_that_no_node_would_take_is_not_exported() {
     let mut indexed = site.world.read("indexed/segments/agent.idx");
     indexed[0] ^= 1;
     site.world.write("indexed/segments/agent.idx", indexed);
+    // Sparse, so that nothing is read or written of it: one file of FAT32 cannot hold it.
+    let vast: u64 = 4 << 30;
+    let file = std::fs::File::options().write(true).open(site.world.path("vast/artifacts/bin/agent")).expect("opens");
+    file.set_len(vast).expect("grows");
+    site.doctor("vast", |manifest| manifest["spec"]["artifacts"][0]["size"] = vast.into());
     for (set, exit, code) in [
+        ("vast", 3, "limit_exceeded: "),
         ("unsigned", 9, "missing_file: "),
         ("other", 3, "digest_mismatch: "),
         ("stray", 3, "extraneous_file: "),

@@ -103,6 +103,32 @@ fn what_does_not_verify_is_not_stored_and_what_does_is() {
 }
 
 #[test]
+fn one_bad_set_on_a_medium_does_not_keep_the_others_from_coming() {
+    for (spoilt, exit, code) in [("lost", 9, "missing_file: "), ("garbage", 3, "digest_mismatch: ")] {
+        let site = with_medium();
+        let index: Value = serde_json::from_slice(&site.world.read("stick/index.json")).expect("JSON");
+        let blob = |descriptor: &Value| {
+            let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+            format!("stick/blobs/sha256/{}", digest.expect("digest"))
+        };
+        // The second entry is release 2. Its own manifest is no other set's.
+        let of_two = blob(&index["manifests"][1]);
+        if spoilt == "garbage" {
+            site.world.write(&of_two, "{".repeat(site.world.read(&of_two).len()));
+        } else {
+            let manifest: Value = serde_json::from_slice(&site.world.read(&of_two)).expect("JSON");
+            let title = |layer: &&Value| layer["annotations"]["org.opencontainers.image.title"] == "manifest.json";
+            let layer = manifest["layers"].as_array().expect("layers").iter().find(title).expect("manifest");
+            std::fs::remove_file(site.world.path(&blob(layer))).expect("removes");
+        }
+        site.node("import stick").exits(exit).warns(code);
+        assert_eq!(inbox(&site), [site.fingerprint("three").hex()], "the good one came");
+        let audit = String::from_utf8(site.world.read("node/audit/audit.jsonl")).expect("UTF-8");
+        assert!(audit.contains("partly"), "{audit}");
+    }
+}
+
+#[test]
 fn a_medium_for_several_nodes_gives_each_its_own() {
     let site = with_medium();
     site.copy("two", "other");
