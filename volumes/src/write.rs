@@ -161,6 +161,8 @@ fn at(volume: u16) -> impl Fn(io::Error) -> WriteError {
 struct Draft {
     folder: Folder,
     files: Vec<File>,
+    /// Those that have their names already.
+    named: Vec<u16>,
     kept: bool,
 }
 
@@ -178,7 +180,7 @@ impl Draft {
         for volume in 0..MAX_VOLUMES {
             folder.remove(&temporary(volume)).map_err(at(volume))?;
         }
-        let mut draft = Draft { folder, files: Vec::new(), kept: false };
+        let mut draft = Draft { folder, files: Vec::new(), named: Vec::new(), kept: false };
         for volume in 0..shape.volumes() {
             let file = draft.folder.create(&temporary(volume)).map_err(at(volume))?;
             draft.files.push(file);
@@ -198,6 +200,7 @@ impl Draft {
         }
         for volume in (0..label.shape.volumes()).rev() {
             self.folder.rename(&temporary(volume), &shape::name(volume)).map_err(at(volume))?;
+            self.named.push(volume);
         }
         self.folder.sync().map_err(WriteError::Folder)?;
         self.kept = true;
@@ -213,7 +216,9 @@ impl Drop for Draft {
         // The error that led here is told; what cannot be removed is found by the next try.
         for volume in (0..MAX_VOLUMES).take(self.files.len()) {
             let _ = self.folder.remove(&temporary(volume));
-            let _ = self.folder.remove(&shape::name(volume));
+        }
+        for volume in &self.named {
+            let _ = self.folder.remove(&shape::name(*volume));
         }
     }
 }

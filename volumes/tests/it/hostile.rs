@@ -145,10 +145,8 @@ fn lists_that_lie_are_refused() {
         (sum(r#"[{"path":"a","size":0},{"path":"a-b","size":0},{"path":"a/b","size":0}]"#, 0), "below a file"),
     ] {
         medium(dir.path(), index.as_bytes(), stream);
-        match refusal(dir.path()) {
-            OpenError::Index(error) => assert!(error.to_string().contains(expected), "{index}: {error}"),
-            other => panic!("{index}: {other}"),
-        }
+        let OpenError::Index(error) = refusal(dir.path()) else { panic!("{index} is no list") };
+        assert!(error.to_string().contains(expected), "{index}: {error}");
     }
 }
 
@@ -173,10 +171,8 @@ fn volumes_of_two_sets_are_refused() {
     files[1].1[77] ^= 1;
     write(b.path(), &files, volume_of(2), 1).expect("writes");
     fs::copy(vol(b.path(), 2), vol(a.path(), 2)).expect("copies");
-    match refusal(a.path()) {
-        OpenError::Mixture { first, other } => assert_eq!((&*first, &*other), ("vol-000", "vol-002")),
-        other => panic!("{other}"),
-    }
+    let OpenError::Mixture { first, other } = refusal(a.path()) else { panic!("no mixture") };
+    assert_eq!((&*first, &*other), ("vol-000", "vol-002"));
 }
 
 #[test]

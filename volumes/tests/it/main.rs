@@ -1,5 +1,7 @@
 //! The room from outside: real folders, damaged by hand.
 
+#![expect(clippy::expect_used, reason = "helpers outside test functions fail the test that calls them")]
+
 mod hostile;
 mod losses;
 mod property;

@@ -1,6 +1,7 @@
 //! What a writer leaves: all volumes or none, the same bytes, none too large.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 
@@ -27,7 +28,7 @@ fn the_same_files_in_any_order_give_the_same_pinned_bytes() {
     for name in names(a.path()) {
         let bytes = fs::read(a.path().join(&name)).expect("reads");
         assert!(bytes == fs::read(b.path().join(&name)).expect("reads"));
-        told.push_str(&format!("{name} {} {}\n", bytes.len(), Blake3::of(&bytes)));
+        writeln!(told, "{name} {} {}", bytes.len(), Blake3::of(&bytes)).expect("writes");
     }
     assert_eq!(told, include_str!("pinned.txt"));
 }
@@ -120,6 +121,22 @@ fn a_second_writer_is_refused_meanwhile() {
     };
     autonomy_volumes::write(dir.path(), &members, OPTIONS, &during).expect("writes");
     assert!(matches!(second.into_inner(), Some(Err(WriteError::Busy))));
+}
+
+#[test]
+fn names_that_cannot_all_be_given_are_taken_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bytes = noise(1, 500_000);
+    let members = [member("a", 500_000, &bytes)];
+    // Somebody takes the last name while the volumes are written.
+    let during = |done, all| {
+        if done == all {
+            fs::create_dir(vol(dir.path(), 0)).expect("makes");
+        }
+    };
+    let error = autonomy_volumes::write(dir.path(), &members, OPTIONS, &during).expect_err("a folder is in the way");
+    assert!(matches!(&error, WriteError::Volume { volume, .. } if volume == "vol-000"), "{error}");
+    assert_eq!(names(dir.path()), ["vol-000"]);
 }
 
 #[test]
