@@ -16,6 +16,7 @@ use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest,
     REF_NAME,
 };
+use crate::volumes::Volumes;
 
 /// Most manifests of a layout that are read, lists of manifests included.
 const MAX_MANIFESTS: usize = 1000;
@@ -90,30 +91,48 @@ impl FromStr for LayoutRef {
 }
 
 /// An open layout. Its list of files was read once; no link in it is followed.
-#[derive(Debug)]
 pub struct Layout {
     path: PathBuf,
-    dir: DirSet,
+    medium: Box<dyn SetSource>,
     files: BTreeMap<String, SourceFile>,
     index: Index,
 }
 
 impl Layout {
-    /// Opens the layout in a folder, and reads its index.
+    /// Opens the layout in a folder, whole or in volumes, and reads its index.
     pub fn open(path: &Path) -> Result<Self, Reasons> {
-        let dir = DirSet::open(path).map_err(|error| error.to_reason())?;
-        let (files, reasons) = regular_files(&dir)?;
-        let Some(marker) = read_file(&dir, MARKER, MAX_MARKER_BYTES)? else {
+        let folder = || DirSet::open(path).map_err(|error| error.to_reason());
+        let has_marker = !matches!(folder()?.open(&RelPath::fixed(MARKER)), Err(SourceError::Missing(_)));
+        if !has_marker && let Some(volumes) = Volumes::open(path, folder()?)? {
+            return Self::on(path, Box::new(volumes));
+        }
+        Self::open_folder(path)
+    }
+
+    /// Opens the layout that is a folder.
+    pub(crate) fn open_folder(path: &Path) -> Result<Self, Reasons> {
+        let folder = DirSet::open(path).map_err(|error| error.to_reason())?;
+        Self::on(path, Box::new(folder))
+    }
+
+    fn on(path: &Path, medium: Box<dyn SetSource>) -> Result<Self, Reasons> {
+        let (files, reasons) = regular_files(&*medium)?;
+        let Some(marker) = read_file(&*medium, MARKER, MAX_MARKER_BYTES)? else {
             let message = format!("`{}` is no image layout: it has no `{MARKER}`", path.display());
             return Err(Reason::new(Code::SourceNotFound, message).into());
         };
         check_marker(&marker)?;
-        let Some(index) = read_file(&dir, INDEX, MAX_MANIFEST_BYTES)? else {
+        let Some(index) = read_file(&*medium, INDEX, MAX_MANIFEST_BYTES)? else {
             return Err(Reason::new(Code::MissingFile, format!("the layout lacks `{INDEX}`")).into());
         };
         let index = Index::parse(&index).map_err(|reason| named(INDEX, reason))?;
         Reasons::check(reasons)?;
-        Ok(Self { path: path.to_owned(), dir, files, index })
+        Ok(Self { path: path.to_owned(), medium, files, index })
+    }
+
+    /// What is wrong with the medium although everything could be read so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.medium.warnings()
     }
 
     /// What the layout holds.
@@ -132,7 +151,7 @@ impl Layout {
             return Err(Reason::new(Code::DocumentTooLarge, message));
         }
         self.there(descriptor)?;
-        let bytes = read_file(&self.dir, &name, descriptor.size)?.unwrap_or_default();
+        let bytes = read_file(&*self.medium, &name, descriptor.size)?.unwrap_or_default();
         let found = Sha256::of(&bytes);
         if found == descriptor.digest {
             return Ok(bytes);
@@ -279,12 +298,23 @@ impl Layout {
 }
 
 /// A set in a layout.
-#[derive(Debug)]
 pub struct LayoutSet {
     layout: Arc<Layout>,
     files: BTreeMap<String, Descriptor>,
     shown: String,
     digest: Sha256,
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layout").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LayoutSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayoutSet").field("shown", &self.shown).finish_non_exhaustive()
+    }
 }
 
 impl LayoutSet {
@@ -307,13 +337,17 @@ impl SetSource for LayoutSet {
         let found =
             self.files.get(path.as_str()).and_then(|descriptor| blob(descriptor.digest).parse::<RelPath>().ok());
         match found {
-            Some(blob) => self.layout.dir.open(&blob),
+            Some(blob) => self.layout.medium.open(&blob),
             None => Err(SourceError::Missing(path.to_string())),
         }
     }
 
     fn describe(&self) -> String {
         self.shown.clone()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.layout.warnings()
     }
 }
 

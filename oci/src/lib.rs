@@ -16,6 +16,7 @@
 mod layout;
 mod set;
 pub mod spec;
+mod volumes;
 mod writer;
 
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};

@@ -114,7 +114,7 @@ impl LayoutWriter {
         // The marker is written last of a new layout's frame: without it and with blobs, an earlier run was cut off.
         let begun = taken && !to.join(MARKER).exists() && fs::read_dir(to).is_ok_and(only_blobs);
         if taken && !begun {
-            let layout = Layout::open(to).map_err(|reasons| reasons.into_vec().swap_remove(0))?;
+            let layout = Layout::open_folder(to).map_err(|reasons| reasons.into_vec().swap_remove(0))?;
             return Ok(Self { index: layout.index().clone(), ..writer });
         }
         let blobs = to.join(BLOBS);
@@ -174,7 +174,7 @@ impl LayoutWriter {
         self.write(INDEX, INDEX_PART, &bytes)?;
         self.sync_dir(".")?;
         let layout =
-            Layout::open(&self.to).map_err(|reasons| WriteError::Refused(reasons.into_vec().swap_remove(0)))?;
+            Layout::open_folder(&self.to).map_err(|reasons| WriteError::Refused(reasons.into_vec().swap_remove(0)))?;
         for unnamed in layout.unnamed_blobs() {
             self.remove(&unnamed)?;
         }

@@ -86,8 +86,27 @@ impl SourceError {
             Self::NotRegular(_) => Reason::new(Code::SymlinkRefused, self.to_string()),
             Self::TooMany(_) => Reason::new(Code::LimitExceeded, self.to_string()),
             Self::TooLarge { .. } => Reason::new(Code::SourceTooLarge, self.to_string()),
-            Self::Io { source, .. } => Reason::new(Code::IoError, format!("{self}: {source}")),
+            Self::Io { path, source } => failed_read(path, source),
         }
+    }
+}
+
+/// What a source knows of a failed read beyond what the operating system says; it travels inside the [`io::Error`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub Reason);
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        Self::other(fault)
+    }
+}
+
+/// The reason for which `name` could not be read.
+pub fn failed_read(name: &str, error: &io::Error) -> Reason {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
+        Some(Fault(reason)) => Reason { message: format!("`{name}`: {}", reason.message), ..reason.clone() },
+        None => Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")),
     }
 }
 
@@ -102,6 +121,10 @@ pub trait SetSource: Send + Sync {
     /// The revision that was read, where the source has revisions: `commit:<40 hex>`.
     fn revision(&self) -> Option<String> {
         None
+    }
+    /// What is wrong with the medium although everything could be read so far.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -136,7 +159,7 @@ pub fn read_file(source: &dyn SetSource, name: &str, cap: u64) -> Result<Option<
     };
     let mut bytes = Vec::new();
     let read = file.take(cap.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+    read.map_err(|error| failed_read(name, &error))?;
     if bytes.len() as u64 > cap {
         return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")));
     }

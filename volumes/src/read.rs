@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use reed_solomon_simd::ReedSolomonDecoder;
 
 use crate::block::Block;
-use crate::set::VolumeSet;
+use crate::set::Body;
 use crate::shape::{self, BLOCK, BLOCK_BYTES};
 
 /// More volumes are lost or damaged at one place than there are parity volumes.
@@ -34,22 +35,22 @@ impl Incomplete {
 }
 
 /// The content of one member. A failed read is an [`Incomplete`]; the same read fails again.
-pub struct MemberReader<'a> {
-    stripes: Stripes<'a>,
+pub struct MemberReader {
+    stripes: Stripes,
     at: u64,
     end: u64,
     /// The block of the stream that `stripes` holds.
     held: Option<u64>,
 }
 
-impl<'a> MemberReader<'a> {
-    /// Reads the stream of `set` from `at` to `end`.
-    pub(crate) fn new(set: &'a VolumeSet, at: u64, end: u64) -> Self {
-        MemberReader { stripes: Stripes::new(set), at, end, held: None }
+impl MemberReader {
+    /// Reads the stream of `body` from `at` to `end`.
+    pub(crate) fn new(body: Arc<Body>, at: u64, end: u64) -> Self {
+        MemberReader { stripes: Stripes::new(body), at, end, held: None }
     }
 }
 
-impl Read for MemberReader<'_> {
+impl Read for MemberReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() || self.at >= self.end {
             return Ok(0);
@@ -57,7 +58,7 @@ impl Read for MemberReader<'_> {
         let block = self.at / BLOCK_BYTES;
         if self.held != Some(block) {
             self.held = None;
-            let (volume, stripe) = self.stripes.set.shape().place(block);
+            let (volume, stripe) = self.stripes.body.shape().place(block);
             self.stripes.load(volume, stripe)?;
             self.held = Some(block);
         }
@@ -71,27 +72,27 @@ impl Read for MemberReader<'_> {
 }
 
 /// Blocks of a set, with what is needed to repair them.
-pub(crate) struct Stripes<'a> {
-    set: &'a VolumeSet,
+pub(crate) struct Stripes {
+    body: Arc<Body>,
     block: Block,
     decoder: Option<ReedSolomonDecoder>,
 }
 
-impl<'a> Stripes<'a> {
-    pub(crate) fn new(set: &'a VolumeSet) -> Self {
-        Stripes { set, block: Block::zeros(), decoder: None }
+impl Stripes {
+    pub(crate) fn new(body: Arc<Body>) -> Self {
+        Stripes { body, block: Block::zeros(), decoder: None }
     }
 
     /// Makes the block of `volume` in `stripe` the one that is held.
     fn load(&mut self, volume: u16, stripe: u64) -> io::Result<()> {
-        if self.set.load(&mut self.block, volume, stripe) { Ok(()) } else { self.repair(volume, stripe) }
+        if self.body.load(&mut self.block, volume, stripe) { Ok(()) } else { self.repair(volume, stripe) }
     }
 
     /// Looks at every block of `stripe`, and whether what is lost could be repaired.
     pub(crate) fn check(&mut self, stripe: u64) -> Result<(), Incomplete> {
-        let shape = self.set.shape();
+        let shape = *self.body.shape();
         let held = (0..shape.volumes()).filter(|volume| stripe < shape.blocks_in(*volume));
-        let lost: Vec<u16> = held.filter(|volume| !self.set.load(&mut self.block, *volume, stripe)).collect();
+        let lost: Vec<u16> = held.filter(|volume| !self.body.load(&mut self.block, *volume, stripe)).collect();
         let spare = usize::from(shape.parity());
         if lost.len() <= spare || lost.iter().all(|volume| *volume >= shape.data()) {
             return Ok(());
@@ -100,7 +101,7 @@ impl<'a> Stripes<'a> {
     }
 
     fn repair(&mut self, wanted: u16, stripe: u64) -> io::Result<()> {
-        let shape = self.set.shape();
+        let shape = *self.body.shape();
         let (data, spare) = (usize::from(shape.data()), usize::from(shape.parity()));
         if spare == 0 {
             return Err(io::Error::other(incomplete(&[wanted], 0)));
@@ -116,7 +117,7 @@ impl<'a> Stripes<'a> {
         for volume in (0..shape.data()).filter(|volume| *volume != wanted) {
             if stripe >= shape.blocks_in(volume) {
                 self.block.payload_mut().fill(0);
-            } else if !self.set.load(&mut self.block, volume, stripe) {
+            } else if !self.body.load(&mut self.block, volume, stripe) {
                 lost.push(volume);
                 continue;
             }
@@ -128,7 +129,7 @@ impl<'a> Stripes<'a> {
             if got == needed {
                 break;
             }
-            if self.set.load(&mut self.block, volume, stripe) {
+            if self.body.load(&mut self.block, volume, stripe) {
                 decoder.add_recovery_shard(at, self.block.payload()).map_err(io::Error::other)?;
                 got += 1;
             } else {

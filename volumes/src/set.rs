@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use autonomy_schema::{Blake3, RelPath};
 
@@ -16,11 +16,16 @@ use crate::shape::{self, BLOCK_BYTES, MAX_VOLUMES, Shape};
 
 /// A set of volumes.
 pub struct VolumeSet {
-    label: Label,
-    volumes: Vec<Volume>,
+    body: Arc<Body>,
     members: Vec<Entry>,
     /// Where each member begins in the stream.
     starts: Vec<u64>,
+}
+
+/// The volumes themselves, which what reads from them holds open too.
+pub(crate) struct Body {
+    label: Label,
+    volumes: Vec<Volume>,
 }
 
 struct Volume {
@@ -102,34 +107,39 @@ impl VolumeSet {
     /// read: see [`VolumeSet::report`].
     pub fn open(dir: &Path) -> Result<VolumeSet, OpenError> {
         let (label, volumes) = find(&Folder::open(dir).map_err(OpenError::Folder)?)?;
-        let mut set = VolumeSet { label, volumes, members: Vec::new(), starts: Vec::new() };
+        let body = Arc::new(Body { label, volumes });
+        let (pinned, index_bytes) = (body.label.index, body.label.index_bytes);
         let mut bytes = Vec::new();
-        MemberReader::new(&set, 0, set.label.index_bytes).read_to_end(&mut bytes).map_err(
-            |error| match Incomplete::of(&error) {
+        MemberReader::new(Arc::clone(&body), 0, index_bytes).read_to_end(&mut bytes).map_err(|error| {
+            match Incomplete::of(&error) {
                 Some(incomplete) => OpenError::Incomplete(incomplete.clone()),
                 None => OpenError::Read(error),
-            },
-        )?;
-        if Blake3::of(&bytes) != set.label.index {
+            }
+        })?;
+        if Blake3::of(&bytes) != pinned {
             return Err(IndexError::Digest.into());
         }
-        set.members = index::parse(&bytes, set.shape().stream_bytes())?;
-        let mut start = set.label.index_bytes;
-        for member in &set.members {
-            set.starts.push(start);
-            start += member.size;
-        }
-        Ok(set)
+        let members = index::parse(&bytes, body.shape().stream_bytes())?;
+        let mut end = index_bytes;
+        let starts = members
+            .iter()
+            .map(|member| {
+                let start = end;
+                end += member.size;
+                start
+            })
+            .collect();
+        Ok(VolumeSet { body, members, starts })
     }
 
     /// The name of the set: a BLAKE3 over its list of files and the checksums of its data.
     pub fn id(&self) -> Blake3 {
-        self.label.set
+        self.body.label.set
     }
 
     /// Number of parity volumes: as many may be lost.
     pub fn parity(&self) -> u8 {
-        self.shape().parity()
+        self.body.shape().parity()
     }
 
     /// The members, sorted by path.
@@ -138,20 +148,20 @@ impl VolumeSet {
     }
 
     /// Reads a member; `None` if there is none of this path.
-    pub fn open_member(&self, path: &RelPath) -> Option<MemberReader<'_>> {
+    pub fn open_member(&self, path: &RelPath) -> Option<MemberReader> {
         let at = index::find(&self.members, path)?;
         let (start, member) = (self.starts.get(at)?, self.members.get(at)?);
-        Some(MemberReader::new(self, *start, start + member.size))
+        Some(MemberReader::new(Arc::clone(&self.body), *start, start + member.size))
     }
 
     /// What is known of every volume, in their order. Damaged blocks are known once they were read;
     /// [`VolumeSet::scan`] reads all.
     pub fn report(&self) -> Vec<VolumeReport> {
-        let volumes = (0..MAX_VOLUMES).zip(&self.volumes);
+        let volumes = (0..MAX_VOLUMES).zip(&self.body.volumes);
         volumes
             .map(|(number, volume)| VolumeReport {
                 name: shape::name(number),
-                parity: number >= self.shape().data(),
+                parity: number >= self.body.shape().data(),
                 state: volume.state,
                 damaged: volume.count(),
             })
@@ -160,16 +170,19 @@ impl VolumeSet {
 
     /// Reads every block of every volume, to its end. Fails with the first place that cannot be repaired.
     pub fn scan(&self, progress: &dyn Fn(u64, u64)) -> Result<(), Incomplete> {
-        let stripe_bytes = u64::from(self.shape().volumes()) * BLOCK_BYTES;
-        let mut stripes = Stripes::new(self);
+        let shape = self.body.shape();
+        let stripe_bytes = u64::from(shape.volumes()) * BLOCK_BYTES;
+        let mut stripes = Stripes::new(Arc::clone(&self.body));
         let mut result = Ok(());
-        for stripe in 0..self.shape().stripes() {
+        for stripe in 0..shape.stripes() {
             result = result.and(stripes.check(stripe));
-            progress((stripe + 1) * stripe_bytes, self.shape().stripes() * stripe_bytes);
+            progress((stripe + 1) * stripe_bytes, shape.stripes() * stripe_bytes);
         }
         result
     }
+}
 
+impl Body {
     pub(crate) fn shape(&self) -> &Shape {
         &self.label.shape
     }
