@@ -27,7 +27,7 @@ pub(crate) const INDEX: &str = "index.json";
 /// The folder of blobs.
 pub(crate) const BLOBS: &str = "blobs/sha256";
 /// What may lie beside a layout of ours: what nodes sign for on the medium.
-const RECEIPTS: &str = "receipts/";
+pub(crate) const RECEIPTS_FOLDER: &str = "receipts";
 /// Largest marker file.
 const MAX_MARKER_BYTES: u64 = 4096;
 
@@ -264,7 +264,7 @@ impl Layout {
         let strays = self
             .files
             .keys()
-            .filter(|name| !known.contains(*name) && !name.starts_with(RECEIPTS) && *name != MARKER && *name != INDEX);
+            .filter(|name| !known.contains(*name) && !is_receipt(name) && *name != MARKER && *name != INDEX);
         let stray =
             |name: &String| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`"));
         Reasons::check(strays.map(stray).collect())
@@ -355,6 +355,11 @@ impl SetSource for LayoutSet {
 struct Marker {
     #[serde(rename = "imageLayoutVersion")]
     version: String,
+}
+
+/// Whether a file lies among the receipts.
+fn is_receipt(name: &str) -> bool {
+    name.strip_prefix(RECEIPTS_FOLDER).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn check_marker(bytes: &[u8]) -> Result<(), Reason> {

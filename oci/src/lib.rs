@@ -14,11 +14,13 @@
 //! Start with [`Layout`].
 
 mod layout;
+mod leave;
 mod set;
 pub mod spec;
 mod volumes;
 mod writer;
 
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
+pub use leave::leave_receipts;
 pub use set::{FILE_TYPE, SET_TYPE};
 pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};

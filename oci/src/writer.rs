@@ -286,7 +286,7 @@ fn create(path: &Path) -> Result<File, WriteError> {
     OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| medium("create", path, source))
 }
 
-fn medium(verb: &'static str, path: &Path, source: io::Error) -> WriteError {
+pub(crate) fn medium(verb: &'static str, path: &Path, source: io::Error) -> WriteError {
     WriteError::Medium { verb, path: path.display().to_string(), source }
 }
 

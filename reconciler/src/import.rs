@@ -1,11 +1,13 @@
 //! What lies on a medium into the inbox: verified, stored, activated by nobody. `reconcile` takes it from there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_oci::Layout;
-use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
+use autonomy_schema::receipt::ReceiptResult;
+use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
     ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
     durable, fill, layout, read_capped, read_file,
@@ -15,6 +17,7 @@ use serde_json::json;
 
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
+use crate::receipts::{self, Became};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::set::{SetCheck, VerifiedSet, verify_set};
@@ -213,6 +216,7 @@ pub fn import(
     let mut manifests = Vec::new();
     let result = medium(path).and_then(|mut medium| {
         let mut sets = Vec::new();
+        let is_layout = medium.layout.is_some();
         for Seen { told, takes } in look(root, std::mem::take(&mut medium.sets), options) {
             if let Some((set, verified)) = takes {
                 put(root, &*set, &verified, options)?;
@@ -221,7 +225,9 @@ pub fn import(
             sets.push(told);
         }
         clear(root, &held)?;
-        Ok((sets, medium.warnings()))
+        let mut warnings = medium.warnings();
+        warnings.extend(sign_for(root, &held, &sets, is_layout.then_some(path), actor.clock));
+        Ok((sets, warnings))
     });
     let (sets, warnings) = result.inspect_err(|reasons| {
         // The refusal is what is told.
@@ -239,6 +245,41 @@ pub fn import(
     let lost = recorder.end(word, json!({ "manifests": manifests, "reasons": reasons }));
     import.warnings.extend(told(&recovery).into_iter().chain(lost));
     Ok(import)
+}
+
+/// Signs for what became of the sets, and leaves the receipts on the medium, where they may lie beside a layout. That none
+/// could be made, or left, is told and no more: the sets are here.
+fn sign_for(
+    root: &StateRoot,
+    held: &ActivationLock,
+    sets: &[OnMedium],
+    leave_on: Option<&Path>,
+    clock: Time,
+) -> Option<String> {
+    let active = active(root).ok().flatten().map(|(_, active)| active);
+    let became = sets.iter().filter_map(|set| {
+        let (_, manifest) = set.says.as_ref()?;
+        let result = match &set.standing {
+            Standing::NotForUs(_) => return None,
+            Standing::Refused(_) => ReceiptResult::Refused,
+            Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
+            Standing::Takes | Standing::Here => ReceiptResult::Stored,
+        };
+        let reasons: BTreeSet<Code> = match &set.standing {
+            Standing::Refused(reasons) => reasons.as_slice().iter().map(|reason| reason.code).collect(),
+            Standing::NotForUs(_) | Standing::Takes | Standing::Here => BTreeSet::new(),
+        };
+        Some(Became { manifest: *manifest, result, reasons: reasons.into_iter().collect() })
+    });
+    let receipts = match receipts::sign(root, held, &became.collect::<Vec<_>>(), clock) {
+        Ok(receipts) => receipts,
+        Err(reasons) => {
+            let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
+            return Some(format!("no receipts were made: {}", why.join("; ")));
+        }
+    };
+    let left = leave_on.map_or(Ok(()), |medium| receipts::leave(medium, &receipts));
+    left.err().map(|reason| format!("the receipts stay here, the medium did not take them: {reason}"))
 }
 
 /// Stores the set and makes it durable; its entry appears in one rename.

@@ -35,6 +35,7 @@ pub mod objects;
 pub mod place;
 mod quarantine;
 pub mod real;
+mod receipts;
 pub mod root;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -54,6 +55,7 @@ pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
 pub use quarantine::set_aside;
 pub use real::RealDisk;
+pub use receipts::KeptReceipt;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]
 pub use sim::{Image, SimDisk};
