@@ -13,11 +13,13 @@
 //!
 //! Start with [`Layout`].
 
+mod blobs;
 mod layout;
 mod set;
 pub mod spec;
 mod writer;
 
+pub use blobs::{Blob, MAX_FAT_FILE, Pin, SetPlan, Wanted, plan_set};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use set::{FILE_TYPE, SET_TYPE};
-pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};
+pub use writer::{LayoutWriter, WriteError};
