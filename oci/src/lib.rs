@@ -13,6 +13,7 @@
 //!
 //! Start with [`Layout`].
 
+mod blobs;
 mod layout;
 mod leave;
 mod set;
@@ -20,7 +21,8 @@ pub mod spec;
 mod volumes;
 mod writer;
 
+pub use blobs::{Blob, MAX_FAT_FILE, Pin, SetPlan, Wanted, plan_set};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use leave::leave_receipts;
 pub use set::{FILE_TYPE, SET_TYPE};
-pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};
+pub use writer::{LayoutWriter, WriteError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use autonomy_oci::{LayoutWriter, Pin, Wanted, WriteError};
+use autonomy_oci::{LayoutWriter, Pin, Wanted, WriteError, plan_set};
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, set};
 use autonomy_stateroot::{DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, layout};
 
@@ -42,12 +42,14 @@ pub fn export(
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;
     let wanted = wanted(&manifest, &listed)?;
-    let bytes = listed.iter().map(|file| file.size).sum();
     let tag = tag.map_or_else(|| format!("{}-{}", manifest.metadata.name, manifest.metadata.serial), str::to_owned);
+    let plan = plan_set(source, &wanted, &tag)?;
+    let (digest, bytes) = (plan.entry.digest, plan.bytes());
     let refused = |error: WriteError| Reasons::from(error.to_reason());
     let mut writer = LayoutWriter::open(to).map_err(refused)?;
-    let digest = writer.add(source, &wanted, &tag, &|done| progress(done, bytes)).map_err(refused)?;
+    writer.add(&plan, &|done| progress(done, bytes)).map_err(refused)?;
     writer.finish().map_err(refused)?;
+    let bytes = listed.iter().map(|file| file.size).sum();
     Ok(Exported { manifest, fingerprint, tag, digest, files: wanted.len(), bytes })
 }
 
