@@ -13,6 +13,7 @@ use autonomy_stateroot::{
 use autonomy_trust::Purpose;
 use serde_json::json;
 
+use crate::delta::complete;
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
 use crate::record::{Actor, Recorder};
@@ -74,16 +75,17 @@ impl Import {
 /// A set of a medium, or why it cannot be read, and how it is named there.
 type Found = (String, Result<Box<dyn SetSource>, Reasons>);
 
-/// The sets of a medium: those of a layout, or the one that the folder is.
-fn sets(path: &Path) -> Result<Vec<Found>, Reasons> {
+/// The sets of a medium: those of a layout, or the one that the folder is. What they leave out comes from the state root,
+/// or from each other.
+fn sets(root: &StateRoot, path: &Path) -> Result<Vec<Found>, Reasons> {
     let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
     if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
         return Ok(vec![(folder.describe(), Ok(Box::new(folder)))]);
     }
     let layout = Arc::new(Layout::open(path)?);
     layout.check()?;
-    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
-    let found: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(boxed))).collect();
+    let whole = |set| complete(set, Some(root));
+    let found: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(whole))).collect();
     if found.is_empty() {
         return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
     }
@@ -102,7 +104,7 @@ struct Seen {
 /// Looks at every set, in order of stream and signed serial: later ones may build on earlier ones.
 fn look(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Vec<Seen>, Reasons> {
     let mut seen = Vec::new();
-    for (name, set) in sets(path)? {
+    for (name, set) in sets(root, path)? {
         let mut told = OnMedium { name, says: None, standing: Standing::Here };
         let takes = match set.and_then(|set| judge(root, set, &mut told.says, options)) {
             Ok(takes) => takes,
@@ -302,7 +304,7 @@ pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reas
 }
 
 /// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
-fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
+pub(crate) fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
     let listed = match root.disk().list(Some(&layout::inbox())) {
         Ok(listed) => listed,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

@@ -57,4 +57,6 @@ pub use real::RealDisk;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]
 pub use sim::{Image, SimDisk};
-pub use source::{DirSet, SetSource, SourceError, SourceFile, SourceKind, read_file, regular_files};
+pub use source::{
+    DirSet, SetSource, SourceError, SourceFile, SourceKind, read_failed, read_file, read_refused, regular_files,
+};
