@@ -1,13 +1,17 @@
 //! What sets come to on a medium, before a byte of it is written: a list of blobs, each with its digest, its size and a way
 //! to its bytes. Whatever writes media writes such a list.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
 
 use autonomy_schema::{Blake3, Code, Reason, RelPath, Sha256, oci};
-use autonomy_stateroot::SetSource;
+use autonomy_stateroot::{SetSource, read_failed};
 use sha2::Digest as _;
 
-use crate::set::{FILE_TYPE, SET_TYPE};
+use crate::pack::{Cuts, MAX_PACK_BYTES, PACK_TYPE, Packing};
+use crate::set::{BASES, FILE_TYPE, SET_TYPE};
 use crate::spec::{Descriptor, EMPTY_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest, REF_NAME, TITLE};
 
 /// Largest file of FAT32: one byte less than 4 GiB.
@@ -53,6 +57,14 @@ impl<'a> Blob<'a> {
         Self { digest, size, name, open }
     }
 
+    /// A blob that is a pack.
+    fn pack(set: &'a dyn SetSource, cuts: &Arc<Cuts>, pack: &Range<usize>, digest: Sha256) -> Self {
+        let (size, name) = (cuts.size(pack), format!("the pack {digest}"));
+        let (cuts, pack) = (Arc::clone(cuts), pack.clone());
+        let open: Open<'a> = Box::new(move || Ok(Box::new(Packing::new(set, &cuts, &pack))));
+        Self { digest, size, name, open }
+    }
+
     /// Reads all of it, piece by piece. What turns out to be longer, shorter or other than announced is an error, after
     /// the pieces.
     pub fn read<E: From<Reason>>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
@@ -88,6 +100,33 @@ pub struct Wanted {
     pub pin: Pin,
 }
 
+/// What of a set goes onto a medium.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Its files, in order; artifacts that are built from segments are not among them.
+    pub files: Vec<Wanted>,
+    /// The segments that the receiver lacks.
+    pub cuts: Cuts,
+    /// Manifests that the receiver is taken to have the artifacts of.
+    pub bases: BTreeSet<Blake3>,
+}
+
+/// How large files on a medium may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Any file.
+    pub file: u64,
+    /// A pack.
+    pub pack: u64,
+}
+
+impl Default for Limits {
+    /// Those of a FAT32 medium.
+    fn default() -> Self {
+        Self { file: MAX_FAT_FILE, pack: MAX_PACK_BYTES }
+    }
+}
+
 /// A set as it will lie on a medium.
 #[derive(Debug)]
 pub struct SetPlan<'a> {
@@ -95,6 +134,10 @@ pub struct SetPlan<'a> {
     pub entry: Descriptor,
     /// The blobs that it needs, each once, its OCI manifest last.
     pub blobs: Vec<Blob<'a>>,
+    /// Bytes of the packs among them.
+    pub packed: u64,
+    /// Number of the packs among them.
+    pub packs: usize,
 }
 
 impl SetPlan<'_> {
@@ -104,34 +147,65 @@ impl SetPlan<'_> {
     }
 }
 
-/// Plans a set: the files that are `wanted`, in order, under a tag. Files whose SHA-256 is pinned are not read for it, all
-/// others are.
-pub fn plan_set<'a>(set: &'a dyn SetSource, wanted: &[Wanted], tag: &str) -> Result<SetPlan<'a>, Reason> {
-    if let Some(file) = wanted.iter().find(|file| file.size > MAX_FAT_FILE) {
-        return Err(too_large(file));
+/// Plans a set under a tag. Files whose SHA-256 is pinned are not read for it, all others are; packs are made once, for their
+/// digest.
+pub fn plan_set<'a>(set: &'a dyn SetSource, parts: Parts, limits: Limits, tag: &str) -> Result<SetPlan<'a>, Reason> {
+    let Parts { files, cuts, bases } = parts;
+    if let Some(file) = files.iter().find(|file| file.size > limits.file) {
+        return Err(too_large(file, limits));
     }
-    let mut blobs = Vec::with_capacity(wanted.len() + 2);
-    let mut layers = Vec::with_capacity(wanted.len());
-    for file in wanted {
+    let mut blobs = Vec::with_capacity(files.len() + 2);
+    let mut layers = Vec::with_capacity(files.len());
+    for file in &files {
         let digest = file.digest(set)?;
         layers.push(Descriptor::new(FILE_TYPE, digest, file.size).with(TITLE, file.path.as_str()));
         blobs.push(Blob::file(set, &file.path, digest, file.size));
     }
-    let manifest = Manifest::artifact(SET_TYPE, layers).to_bytes();
-    let manifest = manifest.map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
-    if manifest.len() as u64 > MAX_MANIFEST_BYTES {
-        let (files, size) = (wanted.len(), manifest.len());
-        let message =
-            format!("the OCI manifest of {files} files has {size} bytes; registries take {MAX_MANIFEST_BYTES}");
-        return Err(Reason::new(Code::LimitExceeded, message));
+    let cuts = Arc::new(cuts);
+    let packs = cuts.packs(limits.pack);
+    let mut packed = 0;
+    for pack in &packs {
+        let (digest, size) = (digest_of(Packing::new(set, &cuts, pack))?, cuts.size(pack));
+        layers.push(Descriptor::new(PACK_TYPE, digest, size));
+        blobs.push(Blob::pack(set, &cuts, pack, digest));
+        packed += size;
     }
+    let manifest = manifest(layers, &bases)?;
     let mut entry = Descriptor::of(MANIFEST_TYPE, &manifest).with(REF_NAME, tag);
     entry.artifact_type = Some(SET_TYPE.to_owned());
     blobs.push(Blob::of(EMPTY_TYPE, oci::EMPTY_CONFIG.to_vec()));
     blobs.push(Blob::of("the OCI manifest", manifest));
-    let mut known = std::collections::BTreeSet::new();
+    let mut known = BTreeSet::new();
     blobs.retain(|blob| known.insert(blob.digest));
-    Ok(SetPlan { entry, blobs })
+    Ok(SetPlan { entry, blobs, packed, packs: packs.len() })
+}
+
+/// The OCI manifest of a set.
+fn manifest(layers: Vec<Descriptor>, bases: &BTreeSet<Blake3>) -> Result<Vec<u8>, Reason> {
+    let count = layers.len();
+    let mut manifest = Manifest::artifact(SET_TYPE, layers);
+    if !bases.is_empty() {
+        let bases: Vec<String> = bases.iter().map(ToString::to_string).collect();
+        manifest.annotations.insert(BASES.to_owned(), bases.join(" "));
+    }
+    let bytes = manifest.to_bytes().map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
+    if bytes.len() as u64 <= MAX_MANIFEST_BYTES {
+        return Ok(bytes);
+    }
+    let size = bytes.len();
+    let message = format!("the OCI manifest of {count} files has {size} bytes; registries take {MAX_MANIFEST_BYTES}");
+    Err(Reason::new(Code::LimitExceeded, message))
+}
+
+fn digest_of(mut pack: Packing<'_>) -> Result<Sha256, Reason> {
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match pack.read(&mut buffer).map_err(|error| read_failed("a pack", &error))? {
+            0 => return Ok(Sha256::from_bytes(hash.finalize().into())),
+            read => hash.update(&buffer[..read]),
+        }
+    }
 }
 
 impl Wanted {
@@ -170,7 +244,7 @@ fn pieces<E: From<Reason>>(
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")).into()),
+            Err(error) => return Err(read_failed(name, &error).into()),
         };
         done += read as u64;
         each(&buffer[..read])?;
@@ -186,8 +260,8 @@ fn other(name: &str, found: &dyn std::fmt::Display, pinned: &dyn std::fmt::Displ
     Reason::new(Code::DigestMismatch, format!("`{name}` is {found}, and {pinned} is expected"))
 }
 
-fn too_large(file: &Wanted) -> Reason {
+fn too_large(file: &Wanted, limits: Limits) -> Reason {
     let Wanted { path, size, .. } = file;
-    let message = format!("`{path}` has {size} bytes; one file of a FAT32 medium holds at most {MAX_FAT_FILE}");
-    Reason::new(Code::LimitExceeded, message).with_remedy("bring it as several artifacts")
+    let message = format!("`{path}` has {size} bytes; one file of the medium holds at most {}", limits.file);
+    Reason::new(Code::LimitExceeded, message)
 }

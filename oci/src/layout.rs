@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use autonomy_schema::{Code, Reason, Reasons, RelPath, Sha256};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256};
 use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
 use serde::Deserialize;
 
-use crate::set::{self, SET_TYPE};
+use crate::set::{self, Layers, SET_TYPE};
 use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest,
     REF_NAME,
@@ -214,10 +214,10 @@ impl Layout {
         entry: &Descriptor,
         manifest: &Manifest,
     ) -> Result<LayoutSet, Reasons> {
-        let files = set::files(manifest)?;
+        let layers = set::layers(manifest)?;
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         Reasons::check(blobs.filter_map(|blob| self.there(blob).err()).collect())?;
-        Ok(LayoutSet { layout: Arc::clone(self), files, shown: wanted.to_string(), digest: entry.digest })
+        Ok(LayoutSet { layout: Arc::clone(self), layers, shown: wanted.to_string(), digest: entry.digest })
     }
 
     fn pick(&self, wanted: &LayoutRef) -> Result<(Descriptor, Manifest), Reasons> {
@@ -297,10 +297,10 @@ impl Layout {
     }
 }
 
-/// A set in a layout.
+/// A set in a layout, as far as its files lie there: what is to be built from segments is not listed.
 pub struct LayoutSet {
     layout: Arc<Layout>,
-    files: BTreeMap<String, Descriptor>,
+    layers: Layers,
     shown: String,
     digest: Sha256,
 }
@@ -322,11 +322,45 @@ impl LayoutSet {
     pub fn digest(&self) -> Sha256 {
         self.digest
     }
+
+    /// Whether artifacts may be left out, to be built from segments.
+    pub fn is_delta(&self) -> bool {
+        self.layers.bases.is_some() || !self.layers.packs.is_empty()
+    }
+
+    /// What it says of the manifests that it builds on. Nobody signed that.
+    pub fn bases(&self) -> &[Blake3] {
+        self.layers.bases.as_deref().unwrap_or_default()
+    }
+
+    /// Its packs.
+    pub fn packs(&self) -> &[Descriptor] {
+        &self.layers.packs
+    }
+
+    /// Opens a pack at an offset.
+    pub fn open_pack(&self, pack: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.open_blob(pack, offset)
+    }
+
+    /// The layout that it lies in.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let name = blob(descriptor.digest);
+        match name.parse::<RelPath>() {
+            Ok(path) => self.layout.medium.open_at(&path, offset),
+            // Hex digits below a fixed folder are always a safe path.
+            Err(_never) => Err(SourceError::Missing(name)),
+        }
+    }
 }
 
 impl SetSource for LayoutSet {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
-        let entries = self.files.iter().filter_map(|(path, descriptor)| {
+        let entries = self.layers.files.iter().filter_map(|(path, descriptor)| {
             let file = self.layout.files.get(&blob(descriptor.digest))?;
             Some(SourceFile { path: path.clone(), ..file.clone() })
         });
@@ -334,10 +368,12 @@ impl SetSource for LayoutSet {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let found =
-            self.files.get(path.as_str()).and_then(|descriptor| blob(descriptor.digest).parse::<RelPath>().ok());
-        match found {
-            Some(blob) => self.layout.medium.open(&blob),
+        self.open_at(path, 0)
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        match self.layers.files.get(path.as_str()) {
+            Some(descriptor) => self.open_blob(descriptor, offset),
             None => Err(SourceError::Missing(path.to_string())),
         }
     }

@@ -16,13 +16,15 @@
 mod blobs;
 mod layout;
 mod leave;
+pub mod pack;
 mod set;
 pub mod spec;
 mod volumes;
 mod writer;
 
-pub use blobs::{Blob, MAX_FAT_FILE, Pin, SetPlan, Wanted, plan_set};
+pub use blobs::{Blob, Limits, MAX_FAT_FILE, Parts, Pin, SetPlan, Wanted, plan_set};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use leave::leave_receipts;
-pub use set::{FILE_TYPE, SET_TYPE};
+pub use pack::{Cut, Cuts, MAX_PACK_BYTES, PACK_TYPE};
+pub use set::{BASES, FILE_TYPE, SET_TYPE};
 pub use writer::{LayoutWriter, WriteError};

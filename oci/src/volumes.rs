@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use autonomy_schema::{Code, Reason, RelPath};
-use autonomy_stateroot::{DirSet, Fault, SetSource, SourceError, SourceFile, SourceKind};
+use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, SourceKind, read_refused};
 use autonomy_volumes::{Incomplete, MemberReader, OpenError, VolumeReport, VolumeSet, VolumeState};
 
 /// The volumes of a folder.
@@ -43,9 +43,13 @@ impl SetSource for Volumes {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        match self.set.open_member(path) {
+        self.open_at(path, 0)
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        match self.set.open_member(path, offset) {
             Some(reader) => Ok(Box::new(Member(reader))),
-            None => self.folder.open(path),
+            None => self.folder.open_at(path, offset),
         }
     }
 
@@ -85,7 +89,7 @@ struct Member(MemberReader);
 impl Read for Member {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.read(into).map_err(|error| match Incomplete::of(&error) {
-            Some(incomplete) => Fault(lost(incomplete)).into(),
+            Some(incomplete) => read_refused(lost(incomplete)),
             None => error,
         })
     }

@@ -15,6 +15,7 @@ use autonomy_stateroot::{
 use autonomy_trust::Purpose;
 use serde_json::json;
 
+use crate::delta::complete;
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
 use crate::receipts::{self, Became};
@@ -90,16 +91,16 @@ impl Medium {
     }
 }
 
-/// Opens a medium: a layout, or a set by itself.
-fn medium(path: &Path) -> Result<Medium, Reasons> {
+/// Opens a medium: a layout, or a set by itself. What its sets leave out comes from the state root, or from each other.
+fn medium(root: &StateRoot, path: &Path) -> Result<Medium, Reasons> {
     let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
     if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
         return Ok(Medium { sets: vec![(folder.describe(), Ok(Box::new(folder)))], layout: None });
     }
     let layout = Arc::new(Layout::open(path)?);
     layout.check()?;
-    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
-    let sets: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(boxed))).collect();
+    let whole = |set| complete(set, Some(root));
+    let sets: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(whole))).collect();
     if sets.is_empty() {
         return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
     }
@@ -195,7 +196,7 @@ fn active(root: &StateRoot) -> Result<Option<(StateManifest, Blake3)>, Reasons> 
 
 /// Tells what is on a medium, and whether it is trusted. Writes nothing.
 pub fn preview(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Import, Reasons> {
-    let mut medium = medium(path)?;
+    let mut medium = medium(root, path)?;
     let sets = look(root, std::mem::take(&mut medium.sets), options).into_iter().map(|seen| seen.told).collect();
     Ok(Import { sets, warnings: medium.warnings() })
 }
@@ -214,7 +215,7 @@ pub fn import(
     let recovery = recover_held(root, &held, runner, &mut recorder)?;
     recorder.begin(json!({ "from": path.display().to_string() }))?;
     let mut manifests = Vec::new();
-    let result = medium(path).and_then(|mut medium| {
+    let result = medium(root, path).and_then(|mut medium| {
         let mut sets = Vec::new();
         let is_layout = medium.layout.is_some();
         for Seen { told, takes } in look(root, std::mem::take(&mut medium.sets), options) {
@@ -358,7 +359,7 @@ pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reas
 }
 
 /// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
-fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
+pub(crate) fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
     let listed = match root.disk().list(Some(&layout::inbox())) {
         Ok(listed) => listed,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

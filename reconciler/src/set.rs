@@ -6,7 +6,7 @@ use std::io::Read;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::manifest::{Artifact, StateManifest};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
-use autonomy_stateroot::{Identity, SetSource, SourceFile, StatCache, failed_read, read_file, regular_files};
+use autonomy_stateroot::{Identity, SetSource, SourceFile, StatCache, read_failed, read_file, regular_files};
 use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
 use sha2::Digest as _;
 
@@ -272,7 +272,7 @@ impl Contents<'_> {
         let mut read = 0;
         loop {
             let count = file.read(&mut self.buffer);
-            let count = count.map_err(|error| failed_read(name, &error))?;
+            let count = count.map_err(|error| read_failed(name, &error))?;
             if count == 0 {
                 break;
             }

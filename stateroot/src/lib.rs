@@ -60,5 +60,5 @@ pub use root::StateRoot;
 #[cfg(feature = "sim")]
 pub use sim::{Image, SimDisk};
 pub use source::{
-    DirSet, Fault, SetSource, SourceError, SourceFile, SourceKind, failed_read, read_file, regular_files,
+    DirSet, SetSource, SourceError, SourceFile, SourceKind, read_failed, read_file, read_refused, regular_files,
 };

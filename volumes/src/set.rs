@@ -147,11 +147,11 @@ impl VolumeSet {
         &self.members
     }
 
-    /// Reads a member; `None` if there is none of this path.
-    pub fn open_member(&self, path: &RelPath) -> Option<MemberReader> {
+    /// Reads a member from an offset on; `None` if there is none of this path.
+    pub fn open_member(&self, path: &RelPath, offset: u64) -> Option<MemberReader> {
         let at = index::find(&self.members, path)?;
         let (start, member) = (self.starts.get(at)?, self.members.get(at)?);
-        Some(MemberReader::new(Arc::clone(&self.body), *start, start + member.size))
+        Some(MemberReader::new(Arc::clone(&self.body), start + offset.min(member.size), start + member.size))
     }
 
     /// What is known of every volume, in their order. Damaged blocks are known once they were read;

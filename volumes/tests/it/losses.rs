@@ -100,7 +100,7 @@ fn a_failed_read_fails_again() {
     write(dir.path(), &files(&[3 * BLOCK]), volume_of(1), 0).expect("writes");
     fs::remove_file(vol(dir.path(), 2)).expect("removes");
     let set = VolumeSet::open(dir.path()).expect("opens");
-    let mut reader = set.open_member(&set.members()[0].path).expect("a member");
+    let mut reader = set.open_member(&set.members()[0].path, 0).expect("a member");
     let mut bytes = Vec::new();
     assert_eq!(incomplete(&reader.read_to_end(&mut bytes).expect_err("lost")).volumes, ["vol-002"]);
     assert_eq!(incomplete(&reader.read_to_end(&mut bytes).expect_err("lost")).volumes, ["vol-002"]);

@@ -51,7 +51,7 @@ fn write(out: &Path, files: &Files, volume_bytes: u64, parity: u8) -> Result<Wri
 fn read(set: &VolumeSet, path: &str) -> io::Result<Vec<u8>> {
     let path: RelPath = path.parse().expect("a path");
     let mut bytes = Vec::new();
-    set.open_member(&path).expect("a member").read_to_end(&mut bytes)?;
+    set.open_member(&path, 0).expect("a member").read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
