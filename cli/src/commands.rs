@@ -25,6 +25,7 @@ mod keygen;
 mod lock;
 pub(crate) mod plan;
 mod policy;
+mod receipts;
 mod reconcile;
 mod render;
 mod restore;
@@ -113,6 +114,9 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Put the sets of a medium into the inbox, for `reconcile`.
     Import(import::Args),
+    /// What nodes signed for: verify the receipts that a medium brought back.
+    #[command(subcommand)]
+    Receipts(receipts::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -157,6 +161,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Selftest(command) => selftest::run(&command),
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),
+        Command::Receipts(command) => receipts::run(&command, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

@@ -75,6 +75,15 @@ pub(crate) struct Opened {
     _workspace: Option<tempfile::TempDir>,
 }
 
+impl Drop for Opened {
+    /// What is wrong with the medium is known when it was read.
+    fn drop(&mut self) {
+        for warning in self.set.warnings() {
+            ui::warn(Some(&warning));
+        }
+    }
+}
+
 impl Opened {
     /// The set.
     pub(crate) fn set(&self) -> &dyn SetSource {

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use autonomy_schema::{Code, Reason, Reasons, RelPath, Sha256};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256};
 use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
 use serde::Deserialize;
 
-use crate::set::{self, SET_TYPE};
+use crate::set::{self, Layers, SET_TYPE};
 use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest,
     REF_NAME,
 };
+use crate::volumes::Volumes;
 
 /// Most manifests of a layout that are read, lists of manifests included.
 const MAX_MANIFESTS: usize = 1000;
@@ -26,7 +27,7 @@ pub(crate) const INDEX: &str = "index.json";
 /// The folder of blobs.
 pub(crate) const BLOBS: &str = "blobs/sha256";
 /// What may lie beside a layout of ours: what nodes sign for on the medium.
-const RECEIPTS: &str = "receipts/";
+pub(crate) const RECEIPTS_FOLDER: &str = "receipts";
 /// Largest marker file.
 const MAX_MARKER_BYTES: u64 = 4096;
 
@@ -90,30 +91,48 @@ impl FromStr for LayoutRef {
 }
 
 /// An open layout. Its list of files was read once; no link in it is followed.
-#[derive(Debug)]
 pub struct Layout {
     path: PathBuf,
-    dir: DirSet,
+    medium: Box<dyn SetSource>,
     files: BTreeMap<String, SourceFile>,
     index: Index,
 }
 
 impl Layout {
-    /// Opens the layout in a folder, and reads its index.
+    /// Opens the layout in a folder, whole or in volumes, and reads its index.
     pub fn open(path: &Path) -> Result<Self, Reasons> {
-        let dir = DirSet::open(path).map_err(|error| error.to_reason())?;
-        let (files, reasons) = regular_files(&dir)?;
-        let Some(marker) = read_file(&dir, MARKER, MAX_MARKER_BYTES)? else {
+        let folder = || DirSet::open(path).map_err(|error| error.to_reason());
+        let has_marker = !matches!(folder()?.open(&RelPath::fixed(MARKER)), Err(SourceError::Missing(_)));
+        if !has_marker && let Some(volumes) = Volumes::open(path, folder()?)? {
+            return Self::on(path, Box::new(volumes));
+        }
+        Self::open_folder(path)
+    }
+
+    /// Opens the layout that is a folder.
+    pub(crate) fn open_folder(path: &Path) -> Result<Self, Reasons> {
+        let folder = DirSet::open(path).map_err(|error| error.to_reason())?;
+        Self::on(path, Box::new(folder))
+    }
+
+    fn on(path: &Path, medium: Box<dyn SetSource>) -> Result<Self, Reasons> {
+        let (files, reasons) = regular_files(&*medium)?;
+        let Some(marker) = read_file(&*medium, MARKER, MAX_MARKER_BYTES)? else {
             let message = format!("`{}` is no image layout: it has no `{MARKER}`", path.display());
             return Err(Reason::new(Code::SourceNotFound, message).into());
         };
         check_marker(&marker)?;
-        let Some(index) = read_file(&dir, INDEX, MAX_MANIFEST_BYTES)? else {
+        let Some(index) = read_file(&*medium, INDEX, MAX_MANIFEST_BYTES)? else {
             return Err(Reason::new(Code::MissingFile, format!("the layout lacks `{INDEX}`")).into());
         };
         let index = Index::parse(&index).map_err(|reason| named(INDEX, reason))?;
         Reasons::check(reasons)?;
-        Ok(Self { path: path.to_owned(), dir, files, index })
+        Ok(Self { path: path.to_owned(), medium, files, index })
+    }
+
+    /// What is wrong with the medium although everything could be read so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.medium.warnings()
     }
 
     /// What the layout holds.
@@ -132,7 +151,7 @@ impl Layout {
             return Err(Reason::new(Code::DocumentTooLarge, message));
         }
         self.there(descriptor)?;
-        let bytes = read_file(&self.dir, &name, descriptor.size)?.unwrap_or_default();
+        let bytes = read_file(&*self.medium, &name, descriptor.size)?.unwrap_or_default();
         let found = Sha256::of(&bytes);
         if found == descriptor.digest {
             return Ok(bytes);
@@ -195,10 +214,10 @@ impl Layout {
         entry: &Descriptor,
         manifest: &Manifest,
     ) -> Result<LayoutSet, Reasons> {
-        let files = set::files(manifest)?;
+        let layers = set::layers(manifest)?;
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         Reasons::check(blobs.filter_map(|blob| self.there(blob).err()).collect())?;
-        Ok(LayoutSet { layout: Arc::clone(self), files, shown: wanted.to_string(), digest: entry.digest })
+        Ok(LayoutSet { layout: Arc::clone(self), layers, shown: wanted.to_string(), digest: entry.digest })
     }
 
     fn pick(&self, wanted: &LayoutRef) -> Result<(Descriptor, Manifest), Reasons> {
@@ -245,7 +264,7 @@ impl Layout {
         let strays = self
             .files
             .keys()
-            .filter(|name| !known.contains(*name) && !name.starts_with(RECEIPTS) && *name != MARKER && *name != INDEX);
+            .filter(|name| !known.contains(*name) && !is_receipt(name) && *name != MARKER && *name != INDEX);
         let stray =
             |name: &String| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`"));
         Reasons::check(strays.map(stray).collect())
@@ -278,13 +297,24 @@ impl Layout {
     }
 }
 
-/// A set in a layout.
-#[derive(Debug)]
+/// A set in a layout, as far as its files lie there: what is to be built from segments is not listed.
 pub struct LayoutSet {
     layout: Arc<Layout>,
-    files: BTreeMap<String, Descriptor>,
+    layers: Layers,
     shown: String,
     digest: Sha256,
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layout").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LayoutSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayoutSet").field("shown", &self.shown).finish_non_exhaustive()
+    }
 }
 
 impl LayoutSet {
@@ -292,11 +322,45 @@ impl LayoutSet {
     pub fn digest(&self) -> Sha256 {
         self.digest
     }
+
+    /// Whether artifacts may be left out, to be built from segments.
+    pub fn is_delta(&self) -> bool {
+        self.layers.bases.is_some() || !self.layers.packs.is_empty()
+    }
+
+    /// What it says of the manifests that it builds on. Nobody signed that.
+    pub fn bases(&self) -> &[Blake3] {
+        self.layers.bases.as_deref().unwrap_or_default()
+    }
+
+    /// Its packs.
+    pub fn packs(&self) -> &[Descriptor] {
+        &self.layers.packs
+    }
+
+    /// Opens a pack at an offset.
+    pub fn open_pack(&self, pack: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.open_blob(pack, offset)
+    }
+
+    /// The layout that it lies in.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let name = blob(descriptor.digest);
+        match name.parse::<RelPath>() {
+            Ok(path) => self.layout.medium.open_at(&path, offset),
+            // Hex digits below a fixed folder are always a safe path.
+            Err(_never) => Err(SourceError::Missing(name)),
+        }
+    }
 }
 
 impl SetSource for LayoutSet {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
-        let entries = self.files.iter().filter_map(|(path, descriptor)| {
+        let entries = self.layers.files.iter().filter_map(|(path, descriptor)| {
             let file = self.layout.files.get(&blob(descriptor.digest))?;
             Some(SourceFile { path: path.clone(), ..file.clone() })
         });
@@ -304,10 +368,12 @@ impl SetSource for LayoutSet {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let found =
-            self.files.get(path.as_str()).and_then(|descriptor| blob(descriptor.digest).parse::<RelPath>().ok());
-        match found {
-            Some(blob) => self.layout.dir.open(&blob),
+        self.open_at(path, 0)
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        match self.layers.files.get(path.as_str()) {
+            Some(descriptor) => self.open_blob(descriptor, offset),
             None => Err(SourceError::Missing(path.to_string())),
         }
     }
@@ -315,12 +381,21 @@ impl SetSource for LayoutSet {
     fn describe(&self) -> String {
         self.shown.clone()
     }
+
+    fn warnings(&self) -> Vec<String> {
+        self.layout.warnings()
+    }
 }
 
 #[derive(Deserialize)]
 struct Marker {
     #[serde(rename = "imageLayoutVersion")]
     version: String,
+}
+
+/// Whether a file lies among the receipts.
+fn is_receipt(name: &str) -> bool {
+    name.strip_prefix(RECEIPTS_FOLDER).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn check_marker(bytes: &[u8]) -> Result<(), Reason> {

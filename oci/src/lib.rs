@@ -13,11 +13,18 @@
 //!
 //! Start with [`Layout`].
 
+mod blobs;
 mod layout;
+mod leave;
+pub mod pack;
 mod set;
 pub mod spec;
+mod volumes;
 mod writer;
 
+pub use blobs::{Blob, Limits, MAX_FAT_FILE, Parts, Pin, SetPlan, Wanted, plan_set};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
-pub use set::{FILE_TYPE, SET_TYPE};
-pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};
+pub use leave::leave_receipts;
+pub use pack::{Cut, Cuts, MAX_PACK_BYTES, PACK_TYPE};
+pub use set::{BASES, FILE_TYPE, SET_TYPE};
+pub use writer::{LayoutWriter, WriteError};

@@ -34,7 +34,7 @@ use target::Target;
 pub(crate) use target::{Identity, identity};
 
 /// Largest key file that is read.
-const MAX_KEY_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// Who backs up or restores, and who runs the services of an apply that must be finished before.
 pub struct Keeper<'a> {

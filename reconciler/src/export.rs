@@ -1,17 +1,15 @@
 //! A set onto a medium: into an OCI image layout that other tools read as well.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use autonomy_oci::{LayoutWriter, Pin, Wanted, WriteError};
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, set};
-use autonomy_stateroot::{
-    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, contents, layout,
-};
+use autonomy_oci::{Layout, LayoutSet, LayoutWriter, Limits, WriteError, plan_set};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, document, set};
+use autonomy_stateroot::{SetSource, SourceFile, StateRoot, read_file};
 
-use crate::generations::manifest_of;
-use crate::roots;
+use crate::kept::kept;
+use crate::parts::{Base, Receiver, parts};
 use crate::set::{Draft, read_draft};
 
 /// What an export wrote.
@@ -25,10 +23,42 @@ pub struct Exported {
     pub tag: String,
     /// The digest of the OCI manifest.
     pub digest: Sha256,
-    /// Files of the set.
+    /// Files of the set that the medium holds.
     pub files: usize,
-    /// Their bytes.
+    /// Artifacts that are left out: receivers put them together.
+    pub left_out: usize,
+    /// Packs of segments.
+    pub packs: usize,
+    /// Bytes of the packs.
+    pub packed: u64,
+    /// Bytes on the medium, packs and OCI manifest included.
     pub bytes: u64,
+    /// Bytes of the set.
+    pub set_bytes: u64,
+    /// Manifests whose artifacts the receivers must have.
+    pub bases: BTreeSet<Blake3>,
+}
+
+/// For whom a set is written; without receivers, for everybody.
+#[derive(Default)]
+pub struct Audience<'a> {
+    /// Each of them can build the set from what it has and what is written.
+    pub receivers: Vec<Receiver>,
+    /// The state root where sets are looked for that receivers have.
+    pub root: Option<&'a StateRoot>,
+    /// More such sets.
+    pub bases: Vec<&'a dyn SetSource>,
+}
+
+/// Where and how a set is written.
+#[derive(Default)]
+pub struct Shipment<'a> {
+    /// The tag in the layout; by default `<stream>-<serial>`.
+    pub tag: Option<&'a str>,
+    /// For whom.
+    pub audience: Audience<'a>,
+    /// How large files may be.
+    pub limits: Limits,
 }
 
 /// Writes a set into the layout at `to`, which is made when it is absent, beside the sets that it holds already. Who
@@ -37,20 +67,34 @@ pub struct Exported {
 pub fn export(
     source: &dyn SetSource,
     to: &Path,
-    tag: Option<&str>,
+    shipment: &Shipment<'_>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Exported, Reasons> {
     let Draft { manifest, fingerprint, policy: _ } = read_draft(source)?;
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;
-    let wanted = wanted(&manifest, &listed)?;
-    let bytes = listed.iter().map(|file| file.size).sum();
-    let tag = tag.map_or_else(|| format!("{}-{}", manifest.metadata.name, manifest.metadata.serial), str::to_owned);
+    let at_hand = AtHand::look(&shipment.audience, to)?;
+    let parts = parts(
+        source,
+        &manifest,
+        &listed,
+        &shipment.audience.receivers,
+        &at_hand.bases(&shipment.audience),
+        shipment.limits,
+    )?;
+    let (files, bases) = (parts.files.len(), parts.bases.clone());
+    let tag = || format!("{}-{}", manifest.metadata.name, manifest.metadata.serial);
+    let tag = shipment.tag.map_or_else(tag, str::to_owned);
+    let plan = plan_set(source, parts, shipment.limits, &tag)?;
+    let (digest, bytes) = (plan.entry.digest, plan.bytes());
     let refused = |error: WriteError| Reasons::from(error.to_reason());
     let mut writer = LayoutWriter::open(to).map_err(refused)?;
-    let digest = writer.add(source, &wanted, &tag, &|done| progress(done, bytes)).map_err(refused)?;
+    writer.add(&plan, &|done| progress(done, bytes)).map_err(refused)?;
     writer.finish().map_err(refused)?;
-    Ok(Exported { manifest, fingerprint, tag, digest, files: wanted.len(), bytes })
+    let set_bytes = listed.iter().map(|file| file.size).sum();
+    let left_out = listed.len() - files;
+    let (packs, packed) = (plan.packs, plan.packed);
+    Ok(Exported { manifest, fingerprint, tag, digest, files, left_out, packs, packed, bytes, set_bytes, bases })
 }
 
 /// A set that nobody signed is of no use on a medium.
@@ -63,96 +107,42 @@ fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
     Reasons::check(reasons.collect())
 }
 
-/// The files of the set as the manifest pins them, and the trust roots that lie with it.
-fn wanted(manifest: &StateManifest, listed: &[SourceFile]) -> Result<Vec<Wanted>, Reasons> {
-    let spec = &manifest.spec;
-    let mut pinned = BTreeMap::from([
-        (set::LOCK.to_owned(), (spec.lock.size, Pin::Sha256(spec.lock.digest))),
-        (set::POLICY.to_owned(), (spec.policy.size, Pin::Sha256(spec.policy.digest))),
-    ]);
-    for artifact in &spec.artifacts {
-        let Some(pins) = artifact.file() else { continue };
-        let index = (pins.segments.size, Pin::Blake3(pins.segments.index));
-        pinned.insert(set::segment_index(&artifact.name), index);
-        pinned.insert(set::artifact(&artifact.path), (pins.size, Pin::Sha256(pins.digest)));
-    }
-    let wanted = listed.iter().map(|file| {
-        let path = file.path.parse::<RelPath>().map_err(|error| error.to_reason())?;
-        let (size, pin) = pinned.get(&file.path).copied().unwrap_or((file.size, Pin::None));
-        Ok(Wanted { path, size, pin })
-    });
-    wanted.collect::<Result<_, Reason>>().map_err(Reasons::from)
+/// Sets that receivers may have, where their segment indices can be read.
+struct AtHand {
+    sets: Vec<Box<dyn SetSource>>,
 }
 
-/// The active generation as a set, with every trust root that the node keeps.
-pub fn active_set(root: &StateRoot) -> Result<GenerationSet<'_>, Reasons> {
-    let Some(generation) = root.current()? else {
-        let reason = Reason::new(Code::SourceNotFound, "no generation is active on this node");
-        return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
-    };
-    let Some((manifest, _)) = manifest_of(root, &generation) else {
-        let path = layout::generation_manifest(&generation);
-        return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
-    };
-    let mut files: BTreeMap<String, RelPath> = BTreeMap::new();
-    for name in set::files(&manifest).into_keys() {
-        let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
-        files.insert(name, layout::in_generation(&generation, &tail));
-    }
-    let contents = contents(&manifest, &Stored::generation(root.disk(), &generation))?;
-    let stored = contents.into_iter().map(|content| content.path);
-    files.extend(stored.map(|path| (path.to_string(), layout::in_generation(&generation, &path))));
-    let pinned = roots::pinned_root(root)?;
-    let newest = pinned.document().version;
-    let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
-        let (name, beside) = set::root_files(version);
-        files.extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
-    };
-    add(newest, (layout::trust_root(), layout::trust_root_signatures()));
-    for kept in pinned.earlier() {
-        let version = kept.document().version;
-        add(version, (layout::kept_root(version), layout::kept_root_signatures(version)));
-    }
-    Ok(GenerationSet { root, generation, files })
-}
-
-/// A generation of a node, read as a set.
-pub struct GenerationSet<'a> {
-    root: &'a StateRoot,
-    generation: Name,
-    /// Names in the set, and where they lie in the state root.
-    files: BTreeMap<String, RelPath>,
-}
-
-impl SetSource for GenerationSet<'_> {
-    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
-        let mut found = Vec::new();
-        for (name, at) in &self.files {
-            let Some(stat) = self.root.disk().stat(at).map_err(|error| broken(name, error))? else { continue };
-            let kind = match stat.kind {
-                FileKind::File => SourceKind::File,
-                FileKind::Symlink => SourceKind::Symlink,
-                FileKind::Dir | FileKind::Other => SourceKind::Other,
-            };
-            found.push(SourceFile { path: name.clone(), kind, size: stat.size, identity: Some(stat.identity) });
+impl AtHand {
+    /// Those in the state root, and those at the target already. Nothing is looked for when nobody has anything.
+    fn look(audience: &Audience<'_>, to: &Path) -> Result<Self, Reasons> {
+        let mut sets: Vec<Box<dyn SetSource>> = Vec::new();
+        if audience.receivers.iter().all(|receiver| receiver.has.is_empty()) {
+            return Ok(Self { sets });
         }
-        found.sort();
-        Ok(found)
+        if let Some(root) = audience.root {
+            sets.extend(kept(root)?.into_iter().map(|kept| Box::new(kept.set) as Box<dyn SetSource>));
+        }
+        // What is wrong with the target is told when it is written to. A set that leaves artifacts out will do: its
+        // indices are there.
+        let boxed = |set: LayoutSet| Box::new(set) as Box<dyn SetSource>;
+        if let Ok(layout) = Layout::open(to).map(Arc::new) {
+            sets.extend(layout.sets().into_iter().filter_map(|(_, set)| set.ok()).map(boxed));
+        }
+        Ok(Self { sets })
     }
 
-    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let at = self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))?;
-        self.root.disk().open(at).map_err(|error| broken(path.as_str(), error))
+    /// All that are at hand, by the fingerprint of their manifest.
+    fn bases<'s>(&'s self, audience: &Audience<'s>) -> BTreeMap<Blake3, Base<'s>> {
+        let own = self.sets.iter().map(|set| &**set);
+        let mut found = BTreeMap::new();
+        for set in audience.bases.iter().copied().chain(own) {
+            let bytes = read_file(set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
+            if let Ok(Some(bytes)) = bytes
+                && let Ok(manifest) = document::parse(&bytes)
+            {
+                found.entry(document::fingerprint(&bytes)).or_insert(Base { manifest, set });
+            }
+        }
+        found
     }
-
-    fn describe(&self) -> String {
-        format!("generation {}", self.generation)
-    }
-}
-
-fn broken(path: &str, error: DiskError) -> SourceError {
-    if error.is_not_found() {
-        return SourceError::Missing(path.to_owned());
-    }
-    SourceError::Io { path: path.to_owned(), source: error.source }
 }

@@ -1,11 +1,13 @@
 //! What lies on a medium into the inbox: verified, stored, activated by nobody. `reconcile` takes it from there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_oci::Layout;
-use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
+use autonomy_schema::receipt::ReceiptResult;
+use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
     ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
     durable, fill, layout, read_capped, read_file,
@@ -13,8 +15,10 @@ use autonomy_stateroot::{
 use autonomy_trust::Purpose;
 use serde_json::json;
 
+use crate::delta::complete;
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
+use crate::receipts::{self, Became};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::set::{SetCheck, VerifiedSet, verify_set};
@@ -49,8 +53,9 @@ pub enum Standing {
 pub struct Import {
     /// The sets of the medium, by stream and serial.
     pub sets: Vec<OnMedium>,
-    /// A record that could not be written, or what a recovery did first.
-    pub warning: Option<String>,
+    /// What is wrong with the medium although it could be read, a record that could not be written, what a recovery did
+    /// first.
+    pub warnings: Vec<String>,
 }
 
 impl Import {
@@ -74,20 +79,32 @@ impl Import {
 /// A set of a medium, or why it cannot be read, and how it is named there.
 type Found = (String, Result<Box<dyn SetSource>, Reasons>);
 
-/// The sets of a medium: those of a layout, or the one that the folder is.
-fn sets(path: &Path) -> Result<Vec<Found>, Reasons> {
+/// A medium: the sets on it, and the layout that they lie in.
+struct Medium {
+    sets: Vec<Found>,
+    layout: Option<Arc<Layout>>,
+}
+
+impl Medium {
+    fn warnings(&self) -> Vec<String> {
+        self.layout.as_ref().map(|layout| layout.warnings()).unwrap_or_default()
+    }
+}
+
+/// Opens a medium: a layout, or a set by itself. What its sets leave out comes from the state root, or from each other.
+fn medium(root: &StateRoot, path: &Path) -> Result<Medium, Reasons> {
     let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
     if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
-        return Ok(vec![(folder.describe(), Ok(Box::new(folder)))]);
+        return Ok(Medium { sets: vec![(folder.describe(), Ok(Box::new(folder)))], layout: None });
     }
     let layout = Arc::new(Layout::open(path)?);
     layout.check()?;
-    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
-    let found: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(boxed))).collect();
-    if found.is_empty() {
+    let whole = |set| complete(set, Some(root));
+    let sets: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(whole))).collect();
+    if sets.is_empty() {
         return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
     }
-    Ok(found)
+    Ok(Medium { sets, layout: Some(layout) })
 }
 
 /// A set that verified.
@@ -100,9 +117,9 @@ struct Seen {
 }
 
 /// Looks at every set, in order of stream and signed serial: later ones may build on earlier ones.
-fn look(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Vec<Seen>, Reasons> {
+fn look(root: &StateRoot, sets: Vec<Found>, options: &Options<'_>) -> Vec<Seen> {
     let mut seen = Vec::new();
-    for (name, set) in sets(path)? {
+    for (name, set) in sets {
         let mut told = OnMedium { name, says: None, standing: Standing::Here };
         let takes = match set.and_then(|set| judge(root, set, &mut told.says, options)) {
             Ok(takes) => takes,
@@ -120,7 +137,7 @@ fn look(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Vec<Seen
         seen.told.says.as_ref().map(|(manifest, _)| (manifest.metadata.name.clone(), manifest.metadata.serial))
     };
     seen.sort_by_key(key);
-    Ok(seen)
+    seen
 }
 
 /// Verifies a set; `None` when it is here already.
@@ -179,8 +196,9 @@ fn active(root: &StateRoot) -> Result<Option<(StateManifest, Blake3)>, Reasons> 
 
 /// Tells what is on a medium, and whether it is trusted. Writes nothing.
 pub fn preview(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Import, Reasons> {
-    let sets = look(root, path, options)?.into_iter().map(|seen| seen.told).collect();
-    Ok(Import { sets, warning: None })
+    let mut medium = medium(root, path)?;
+    let sets = look(root, std::mem::take(&mut medium.sets), options).into_iter().map(|seen| seen.told).collect();
+    Ok(Import { sets, warnings: medium.warnings() })
 }
 
 /// Puts what verifies into the inbox. What was cut off is taken up again: objects that are here whole stay.
@@ -197,9 +215,10 @@ pub fn import(
     let recovery = recover_held(root, &held, runner, &mut recorder)?;
     recorder.begin(json!({ "from": path.display().to_string() }))?;
     let mut manifests = Vec::new();
-    let result = look(root, path, options).and_then(|seen| {
+    let result = medium(root, path).and_then(|mut medium| {
         let mut sets = Vec::new();
-        for Seen { told, takes } in seen {
+        let is_layout = medium.layout.is_some();
+        for Seen { told, takes } in look(root, std::mem::take(&mut medium.sets), options) {
             if let Some((set, verified)) = takes {
                 put(root, &*set, &verified, options)?;
                 manifests.push(verified.manifest.fingerprint());
@@ -207,13 +226,15 @@ pub fn import(
             sets.push(told);
         }
         clear(root, &held)?;
-        Ok(sets)
+        let mut warnings = medium.warnings();
+        warnings.extend(sign_for(root, &held, &sets, is_layout.then_some(path), actor.clock));
+        Ok((sets, warnings))
     });
-    let sets = result.inspect_err(|reasons| {
+    let (sets, warnings) = result.inspect_err(|reasons| {
         // The refusal is what is told.
         recorder.end("failed", json!({ "manifests": manifests, "reasons": reasons.as_slice() }));
     })?;
-    let mut import = Import { sets, warning: None };
+    let mut import = Import { sets, warnings };
     let refusal = import.refusal();
     let word = match (&refusal, manifests.is_empty()) {
         (None, true) => "nothing",
@@ -222,8 +243,44 @@ pub fn import(
         (Some(_), false) => "partly",
     };
     let reasons = refusal.as_ref().map(Reasons::as_slice);
-    import.warning = told(&recovery).or(recorder.end(word, json!({ "manifests": manifests, "reasons": reasons })));
+    let lost = recorder.end(word, json!({ "manifests": manifests, "reasons": reasons }));
+    import.warnings.extend(told(&recovery).into_iter().chain(lost));
     Ok(import)
+}
+
+/// Signs for what became of the sets, and leaves the receipts on the medium, where they may lie beside a layout. That none
+/// could be made, or left, is told and no more: the sets are here.
+fn sign_for(
+    root: &StateRoot,
+    held: &ActivationLock,
+    sets: &[OnMedium],
+    leave_on: Option<&Path>,
+    clock: Time,
+) -> Option<String> {
+    let active = active(root).ok().flatten().map(|(_, active)| active);
+    let became = sets.iter().filter_map(|set| {
+        let (_, manifest) = set.says.as_ref()?;
+        let result = match &set.standing {
+            Standing::NotForUs(_) => return None,
+            Standing::Refused(_) => ReceiptResult::Refused,
+            Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
+            Standing::Takes | Standing::Here => ReceiptResult::Stored,
+        };
+        let reasons: BTreeSet<Code> = match &set.standing {
+            Standing::Refused(reasons) => reasons.as_slice().iter().map(|reason| reason.code).collect(),
+            Standing::NotForUs(_) | Standing::Takes | Standing::Here => BTreeSet::new(),
+        };
+        Some(Became { manifest: *manifest, result, reasons: reasons.into_iter().collect() })
+    });
+    let receipts = match receipts::sign(root, held, &became.collect::<Vec<_>>(), clock) {
+        Ok(receipts) => receipts,
+        Err(reasons) => {
+            let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
+            return Some(format!("no receipts were made: {}", why.join("; ")));
+        }
+    };
+    let left = leave_on.map_or(Ok(()), |medium| receipts::leave(medium, &receipts));
+    left.err().map(|reason| format!("the receipts stay here, the medium did not take them: {reason}"))
 }
 
 /// Stores the set and makes it durable; its entry appears in one rename.
@@ -302,7 +359,7 @@ pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reas
 }
 
 /// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
-fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
+pub(crate) fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
     let listed = match root.disk().list(Some(&layout::inbox())) {
         Ok(listed) => listed,
         Err(error) if error.is_not_found() => return Ok(Vec::new()),

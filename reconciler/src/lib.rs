@@ -17,6 +17,7 @@
 
 mod backup;
 mod decisions;
+mod delta;
 mod execute;
 mod export;
 pub mod follow;
@@ -29,7 +30,10 @@ mod history;
 mod hold;
 mod import;
 mod judge;
+mod kept;
+mod parts;
 mod quarantine;
+mod receipts;
 mod record;
 mod recovery;
 mod rollback;
@@ -42,7 +46,7 @@ mod trust;
 
 pub use backup::{Archive, Keeper, Made, Restored, backup, restore};
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set};
-pub use export::{Exported, GenerationSet, active_set, export};
+pub use export::{Audience, Exported, Shipment, export};
 pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
 pub use gc::{Collected, collect_garbage, find_garbage};
 pub use generations::{Listed, generations};
@@ -50,6 +54,9 @@ pub use history::{Act, history};
 pub use hold::{Noted, resume, suspend, unpin};
 pub use import::{Import, OnMedium, Standing, import, preview};
 pub use judge::{Asked, Loaded, Options, Prepared, load, look, prepare, prepare_as};
+pub use kept::{KeptSet, active_set, kept_manifests};
+pub use parts::Receiver;
+pub use receipts::{Collection, Custody, FoundReceipt, collect as collect_receipts, known_nodes, look_at_receipts};
 pub use record::Actor;
 pub use recovery::{Awaiting, awaiting, confirm, expire, recover_unfinished};
 pub use rollback::{PreparedReturn, prepare_return, roll_back};

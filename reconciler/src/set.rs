@@ -7,7 +7,8 @@ use autonomy_schema::lock::Lock;
 use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
 use autonomy_stateroot::{
-    Content, Identity, Known, Pins, SetSource, SourceFile, StatCache, known_contents, read_file, regular_files,
+    Content, Identity, Known, Pins, SetSource, SourceFile, StatCache, known_contents, read_failed, read_file,
+    regular_files,
 };
 use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
 use sha2::Digest as _;
@@ -290,7 +291,7 @@ impl Bytes<'_> {
         let mut read = 0;
         loop {
             let count = file.read(&mut self.buffer);
-            let count = count.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+            let count = count.map_err(|error| read_failed(name, &error))?;
             if count == 0 {
                 break;
             }

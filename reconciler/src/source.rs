@@ -9,6 +9,7 @@ use autonomy_oci::{Layout, LayoutRef, LayoutSet};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
 use autonomy_stateroot::{DirSet, SetSource, StateRoot};
 
+use crate::delta::complete;
 use crate::import;
 use crate::judge::peek;
 
@@ -21,7 +22,7 @@ pub struct Reach {
     pub git_credentials: Option<PathBuf>,
     /// Set to true from another thread to stop a fetch.
     pub cancel: Option<Arc<AtomicBool>>,
-    /// The state root whose inbox `inbox` means.
+    /// The state root whose inbox `inbox` means, and whose sets complete one that leaves artifacts out.
     pub state_root: Option<PathBuf>,
 }
 
@@ -33,7 +34,7 @@ pub enum Source {
     /// A folder of a commit in a git repository.
     Git(GitUrl, Reach),
     /// A set in an OCI image layout, such as `export` writes.
-    Layout(LayoutRef),
+    Layout(LayoutRef, Reach),
     /// The inbox of a node: the set with this fingerprint, or the one with the highest serial.
     Inbox(PathBuf, Option<Blake3>),
 }
@@ -57,7 +58,7 @@ impl Source {
             return Err(reason.with_remedy("name a folder, an image layout or a git repository").into());
         }
         if text.starts_with("oci:") {
-            return Ok(Self::Layout(text.parse()?));
+            return Ok(Self::Layout(text.parse()?, reach));
         }
         Ok(Self::Folder(PathBuf::from(text)))
     }
@@ -65,7 +66,7 @@ impl Source {
     /// Whether something must be fetched before the set can be read.
     pub fn fetches(&self) -> bool {
         match self {
-            Self::Folder(_) | Self::Layout(_) | Self::Inbox(..) => false,
+            Self::Folder(_) | Self::Layout(..) | Self::Inbox(..) => false,
             Self::Git(url, _) => !url.is_local(),
         }
     }
@@ -80,7 +81,7 @@ impl Source {
                 seen.extend(peek(&set, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES));
                 Ok(Some(Blake3::of(&seen).to_string()))
             }
-            Self::Layout(wanted) => Ok(Some(format!("oci:{}", layout(wanted)?.digest()))),
+            Self::Layout(wanted, _) => Ok(Some(format!("oci:{}", layout(wanted)?.digest()))),
             Self::Inbox(path, wanted) => {
                 let found = chosen(path, *wanted)?;
                 Ok(found.map(|found| format!("inbox:{found}")))
@@ -97,7 +98,11 @@ impl Source {
     pub fn open(&self, workspace: &Path, progress: &dyn Fn(u64)) -> Result<Box<dyn SetSource>, Reasons> {
         match self {
             Self::Folder(path) => Ok(Box::new(folder(path)?)),
-            Self::Layout(wanted) => Ok(Box::new(layout(wanted)?)),
+            Self::Layout(wanted, reach) => {
+                // A folder that is no state root yet has nothing to complete a set with.
+                let root = reach.state_root.as_deref().map(StateRoot::open).and_then(Result::ok);
+                Ok(complete(layout(wanted)?, root.as_ref()))
+            }
             Self::Inbox(path, wanted) => {
                 let found = chosen(path, *wanted)?.ok_or_else(|| {
                     let reason = Reason::new(Code::SourceNotFound, "the inbox is empty");

@@ -329,6 +329,9 @@ pub struct ObservedFacts {
     /// Whether the node is suspended.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suspended: bool,
+    /// Manifests whose artifacts the node keeps: those of its generations and of its inbox. Told by `autonomy facts`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kept: BTreeSet<Blake3>,
 }
 
 impl BoundFacts {
@@ -414,6 +417,9 @@ impl ObservedFacts {
         ]);
         if let Some(mark) = self.time_mark {
             named.insert("observed.timeMark".to_owned(), mark.to_string());
+        }
+        for manifest in &self.kept {
+            named.insert(format!("observed.kept.{}", manifest.short()), manifest.to_string());
         }
         named
     }

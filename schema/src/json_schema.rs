@@ -11,6 +11,7 @@ use crate::manifest::StateManifest;
 use crate::node::Node;
 use crate::plan_doc::PlanDoc;
 use crate::policy_override::PolicyOverride;
+use crate::receipt::Receipt;
 use crate::revocation::Revocation;
 use crate::root::TrustRoot;
 use crate::version::Kind;
@@ -27,6 +28,7 @@ pub fn json_schema(kind: Kind) -> Schema {
         Kind::Floors => schemars::schema_for!(Floors),
         Kind::Node => schemars::schema_for!(Node),
         Kind::Backup => schemars::schema_for!(Backup),
+        Kind::Receipt => schemars::schema_for!(Receipt),
         Kind::Revocation => schemars::schema_for!(Revocation),
         Kind::PolicyOverride => schemars::schema_for!(PolicyOverride),
     }

@@ -31,6 +31,7 @@ pub mod path;
 pub mod plan_doc;
 pub mod policy_override;
 pub mod reason;
+pub mod receipt;
 pub mod relay;
 pub mod revocation;
 pub mod root;

@@ -84,6 +84,7 @@ codes! {
     PolicyDenied "policy_denied" 4 "The node's policy refused the update: a `deny` message, or no `allow`." "read the messages; change the release or the policy";
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
+    ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
     RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";

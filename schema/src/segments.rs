@@ -128,18 +128,59 @@ pub fn parse_index(bytes: &[u8], size: u64) -> Result<Vec<Segment>, IndexError> 
     let mut sum = 0u64;
     let mut segments = Vec::with_capacity(entries.len());
     for (at, entry) in entries.iter().enumerate() {
-        let mut id = [0; 32];
-        let mut length = [0; 8];
-        id.copy_from_slice(&entry[..32]);
-        length.copy_from_slice(&entry[32..]);
-        let length = u64::from_le_bytes(length);
-        if length == 0 || length > u64::from(MAX_SEGMENT) {
-            return Err(IndexError::BadLength { at, length });
-        }
-        sum += length;
-        segments.push(Segment { id: Blake3::from_bytes(id), length });
+        let segment = parse_entry(entry, at)?;
+        sum += segment.length;
+        segments.push(segment);
     }
     if sum == size { Ok(segments) } else { Err(IndexError::BadSum { sum, size }) }
+}
+
+fn parse_entry(entry: &[u8; ENTRY], at: usize) -> Result<Segment, IndexError> {
+    let mut id = [0; 32];
+    let mut length = [0; 8];
+    id.copy_from_slice(&entry[..32]);
+    length.copy_from_slice(&entry[32..]);
+    let length = u64::from_le_bytes(length);
+    if length == 0 || length > u64::from(MAX_SEGMENT) {
+        return Err(IndexError::BadLength { at, length });
+    }
+    Ok(Segment { id: Blake3::from_bytes(id), length })
+}
+
+/// The entries of an index that is read while they are used. Whether their lengths add up is the caller's to ask.
+#[derive(Debug)]
+pub struct Entries<R> {
+    index: R,
+    at: usize,
+}
+
+impl<R: Read> Entries<R> {
+    /// The entries of `index`, which is best buffered.
+    pub fn of(index: R) -> Self {
+        Self { index, at: 0 }
+    }
+}
+
+impl<R: Read> Iterator for Entries<R> {
+    type Item = std::io::Result<Segment>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        use std::io::{Error, ErrorKind};
+        let mut entry = [0; ENTRY];
+        let mut filled = 0;
+        while filled < ENTRY {
+            match self.index.read(&mut entry[filled..]) {
+                Ok(0) if filled == 0 => return None,
+                Ok(0) => return Some(Err(Error::new(ErrorKind::InvalidData, IndexError::Ragged(filled)))),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let segment = parse_entry(&entry, self.at);
+        self.at += 1;
+        Some(segment.map_err(|error| Error::new(ErrorKind::InvalidData, error)))
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +204,8 @@ mod tests {
         edited.splice(500_000..500_000, *b"seventeen bytes!!");
         let edited = measure(&edited[..], u64::MAX - 1).expect("reads");
         let after = parse_index(&edited.index, edited.size).expect("parses");
+        let streamed: Vec<_> = Entries::of(&edited.index[..]).map(|entry| entry.expect("reads")).collect();
+        assert_eq!(streamed, after);
         let fresh = after.iter().filter(|segment| !before.contains(segment)).count();
         assert!(fresh <= 4, "{fresh} of {} segments moved", after.len());
     }
@@ -181,5 +224,9 @@ mod tests {
         assert_eq!(parse_index(&[0; 39], 0), Err(IndexError::Ragged(39)));
         assert_eq!(parse_index(&[0; 40], 0), Err(IndexError::BadLength { at: 0, length: 0 }));
         assert_eq!(parse_index(&[], 1), Err(IndexError::BadSum { sum: 0, size: 1 }));
+        let streamed = |bytes: &[u8]| Entries::of(bytes).map(|entry| entry.map_err(|error| error.to_string())).last();
+        assert_eq!(streamed(&[0; 39]), Some(Err(IndexError::Ragged(39).to_string())));
+        assert_eq!(streamed(&[0; 40]), Some(Err(IndexError::BadLength { at: 0, length: 0 }.to_string())));
+        assert_eq!(streamed(&[]), None);
     }
 }

@@ -107,6 +107,7 @@ kinds! {
     Node "Who the node is (`node.yaml`).";
     Backup "What a backup of a state root holds.";
     Revocation "Keys and manifests that count for nothing any more, signed by role `manifest` or `root`.";
+    Receipt "What became of a set on a node, signed by the node's attest key.";
     PolicyOverride "Lets one manifest pass a policy that denies it, signed by role `root`.";
 }
 

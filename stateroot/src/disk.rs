@@ -71,6 +71,12 @@ pub trait Disk: Send + Sync {
 pub trait Query: Send + Sync {
     /// Opens a regular file for reading; anything else is an error.
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, DiskError>;
+    /// The same from an offset on; nothing is read when it lies behind the end.
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, DiskError> {
+        let mut file = self.open(path)?;
+        crate::source::skip(&mut file, offset).map_err(|source| DiskError::new("read", path, source))?;
+        Ok(file)
+    }
     /// What lies there; `None` when nothing does.
     fn stat(&self, path: &RelPath) -> Result<Option<Stat>, DiskError>;
     /// The entries of a folder (`None` is the state root itself), sorted by name.

@@ -101,6 +101,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         free_bytes: root.disk().space().map_err(failed)?.free,
         used_bytes: walked.used_bytes,
         suspended: root.is_suspended().map_err(failed)?,
+        kept: std::collections::BTreeSet::new(),
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
 }

@@ -1,5 +1,6 @@
 //! Where everything lies in a state root. `docs/formats/state-root.md` draws it.
 
+use autonomy_schema::receipt::ReceiptName;
 use autonomy_schema::{Blake3, Mode, Name, RelPath, set};
 
 macro_rules! places {
@@ -67,6 +68,14 @@ places! {
     pins "pins.json";
     /// Present while the node is suspended.
     suspended "suspended";
+    /// What this node signed for, and what others signed for that was collected here.
+    receipts "receipts";
+    /// The highest counter of this node's receipts.
+    receipt_counter "receipts/counter";
+    /// The newest revocation list that came by itself.
+    revocation "trust/revocation.json";
+    /// Its signatures.
+    revocation_signatures "trust/revocation.json.sigstore.jsonl";
     /// What the relay daemon still needs; written by `edged`, read by gc.
     edge_pins "edge/pins.json";
     /// The operator's own settings of the relay daemon.
@@ -238,6 +247,16 @@ pub fn inbox_entry(manifest: Blake3) -> RelPath {
 /// A set that is being put there.
 pub fn inbox_part(manifest: Blake3) -> RelPath {
     format!(".import-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+}
+
+/// A receipt.
+pub fn receipt(name: &ReceiptName) -> RelPath {
+    name.file().parse().map_or_else(|_never| receipts(), |file| receipts().join(&file))
+}
+
+/// The signature of a receipt.
+pub fn receipt_signature(name: &ReceiptName) -> RelPath {
+    name.signature().parse().map_or_else(|_never| receipts(), |file| receipts().join(&file))
 }
 
 /// The telemetry of a process role.

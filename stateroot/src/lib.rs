@@ -36,6 +36,7 @@ pub mod objects;
 pub mod place;
 mod quarantine;
 pub mod real;
+mod receipts;
 pub mod root;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -56,7 +57,10 @@ pub use lock::{ActivationLock, Holder, LockError};
 pub use objects::{Durability, InsertError, ObjectStore, Pins, Placed};
 pub use quarantine::set_aside;
 pub use real::RealDisk;
+pub use receipts::KeptReceipt;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]
 pub use sim::{Image, SimDisk};
-pub use source::{DirSet, SetSource, SourceError, SourceFile, SourceKind, read_file, regular_files};
+pub use source::{
+    DirSet, SetSource, SourceError, SourceFile, SourceKind, read_failed, read_file, read_refused, regular_files,
+};

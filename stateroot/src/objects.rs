@@ -9,6 +9,7 @@ use crate::disk::{DiskError, FileKind, Identity, Link, Stat, SyncTarget};
 use crate::hash::{self, Hashes};
 use crate::layout;
 use crate::root::StateRoot;
+use crate::source::read_failed;
 
 /// What the signed manifest says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl InsertError {
         match self {
             Self::Size(message) => Reason::new(Code::SizeMismatch, format!("`{what}` {message}")),
             Self::Digest(message) => Reason::new(Code::DigestMismatch, format!("`{what}` {message}")),
-            Self::Source(source) => Reason::new(Code::IoError, format!("cannot read `{what}`: {source}")),
+            Self::Source(source) => read_failed(what, source),
             Self::Disk(error) => error.to_reason(),
         }
     }

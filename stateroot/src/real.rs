@@ -6,7 +6,7 @@
 //! sync of a folder or of the file system). Neither outlives one durable step, within which our folders stay put.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -286,6 +286,13 @@ impl Query for RealDisk {
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, DiskError> {
         let (fd, _) = at::open_file(self.fd(), path.as_str()).map_err(|source| DiskError::new("open", path, source))?;
         Ok(Box::new(File::from(fd)))
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, DiskError> {
+        let (fd, _) = at::open_file(self.fd(), path.as_str()).map_err(|source| DiskError::new("open", path, source))?;
+        let mut file = File::from(fd);
+        file.seek(SeekFrom::Start(offset)).map_err(|source| DiskError::new("seek in", path, source))?;
+        Ok(Box::new(file))
     }
 
     fn stat(&self, path: &RelPath) -> Result<Option<Stat>, DiskError> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use autonomy_schema::{Code, Reason, RelPath};
+use autonomy_schema::{Code, Reason, Reasons, RelPath};
 use rustix::io::Errno;
 
 use crate::at;
@@ -67,6 +67,9 @@ pub enum SourceError {
         /// The source's cap.
         cap: u64,
     },
+    /// A file of the set is to be put together from parts, and some are nowhere.
+    #[error("{0}")]
+    Incomplete(Reason),
     /// The medium failed.
     #[error("cannot read `{path}`")]
     Io {
@@ -86,9 +89,24 @@ impl SourceError {
             Self::NotRegular(_) => Reason::new(Code::SymlinkRefused, self.to_string()),
             Self::TooMany(_) => Reason::new(Code::LimitExceeded, self.to_string()),
             Self::TooLarge { .. } => Reason::new(Code::SourceTooLarge, self.to_string()),
-            Self::Io { source, .. } => Reason::new(Code::IoError, format!("{self}: {source}")),
+            Self::Incomplete(reason) => reason.clone(),
+            Self::Io { path, source } => read_failed(path, source),
         }
     }
+}
+
+/// Why reading `name` failed. A source that judges what it reads says so in the error itself; everything else is the
+/// machine's.
+pub fn read_failed(name: &str, error: &io::Error) -> Reason {
+    let judged = error.get_ref().and_then(|inner| inner.downcast_ref::<Reasons>());
+    judged
+        .and_then(|reasons| reasons.as_slice().first().cloned())
+        .unwrap_or_else(|| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))
+}
+
+/// A judgement as the error of a read; [`read_failed`] gives it back.
+pub fn read_refused(reason: Reason) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Reasons::from(reason))
 }
 
 /// A set that can be listed and read.
@@ -97,12 +115,28 @@ pub trait SetSource: Send + Sync {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError>;
     /// Opens a regular file; nothing else.
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError>;
+    /// The same from an offset on; nothing is read when it lies behind the end. A source that can seek does: what puts
+    /// artifacts together from segments asks for many places.
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let mut file = self.open(path)?;
+        skip(&mut file, offset).map_err(|source| SourceError::Io { path: path.to_string(), source })?;
+        Ok(file)
+    }
     /// What a person calls the source.
     fn describe(&self) -> String;
     /// The revision that was read, where the source has revisions: `commit:<40 hex>`.
     fn revision(&self) -> Option<String> {
         None
     }
+    /// What is wrong with the medium although everything could be read so far.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Reads over the first bytes of a stream.
+pub(crate) fn skip(file: &mut dyn Read, bytes: u64) -> io::Result<()> {
+    io::copy(&mut file.take(bytes), &mut io::sink()).map(drop)
 }
 
 /// The regular files of a source by path, and reasons against everything else in it.
@@ -136,7 +170,7 @@ pub fn read_file(source: &dyn SetSource, name: &str, cap: u64) -> Result<Option<
     };
     let mut bytes = Vec::new();
     let read = file.take(cap.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+    read.map_err(|error| read_failed(name, &error))?;
     if bytes.len() as u64 > cap {
         return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")));
     }
@@ -216,8 +250,25 @@ impl SetSource for DirSet {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        Ok(Box::new(self.file(path)?))
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        let mut file = self.file(path)?;
+        let sought = file.seek(SeekFrom::Start(offset));
+        sought.map_err(|source| SourceError::Io { path: path.to_string(), source })?;
+        Ok(Box::new(file))
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl DirSet {
+    fn file(&self, path: &RelPath) -> Result<File, SourceError> {
         match at::open_file(self.root.as_fd(), path.as_str()) {
-            Ok((fd, _)) => Ok(Box::new(File::from(fd))),
+            Ok((fd, _)) => Ok(File::from(fd)),
             Err(source) => {
                 let path = path.to_string();
                 // What `openat2` says of a link, `open_file` of a folder or a special file, and both of a file in
@@ -232,9 +283,5 @@ impl SetSource for DirSet {
                 Err(SourceError::Io { path, source })
             }
         }
-    }
-
-    fn describe(&self) -> String {
-        self.path.display().to_string()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use autonomy_reconciler::{Exported, active_set, export};
+use autonomy_reconciler::{Audience, Exported, Receiver, Shipment, active_set, export};
+use autonomy_schema::Blake3;
+use autonomy_stateroot::{SetSource, StateRoot};
 use serde_json::json;
 
 use crate::Global;
@@ -21,6 +23,15 @@ pub(crate) struct Args {
     /// The tag in the layout; by default `<stream>-<serial>`.
     #[arg(long, value_name = "TAG", value_parser = tag)]
     tag: Option<String>,
+    /// Leave out what nodes have that keep the set of this manifest; with several, what is common to all of them.
+    #[arg(long, value_name = "FINGERPRINT", group = "delta")]
+    since: Vec<Blake3>,
+    /// Leave out what a node has, as `autonomy facts --out FILE` told there; for several nodes, what all of them have.
+    #[arg(long = "for", value_name = "FILE", group = "delta")]
+    nodes: Vec<PathBuf>,
+    /// A set that nodes have, where neither this node nor the target holds it.
+    #[arg(long, value_name = "SOURCE", requires = "delta")]
+    base: Vec<String>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -40,18 +51,33 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
+    let mut receivers: Vec<Receiver> = args.since.iter().copied().map(Receiver::since).collect();
+    for file in &args.nodes {
+        receivers.push(Receiver::node(&node::facts_file(file)?));
+    }
+    let bases = args.base.iter().map(|base| node::source(base, &args.reach, global));
+    let bases = bases.collect::<Result<Vec<_>, Failure>>()?;
+    let bases = bases.iter().map(node::Opened::set).collect();
     let bar = ui::progress(Some(0), "exporting");
     let progress = |done, total| node::advance(&bar, done, total);
+    let written = |set: &dyn SetSource, root: Option<&StateRoot>| {
+        let audience = Audience { receivers, root, bases };
+        let shipment = Shipment { tag: args.tag.as_deref(), audience, ..Shipment::default() };
+        export(set, &args.to, &shipment, &progress)
+    };
     let exported = if let Some(source) = &args.source {
         let source = node::source(source, &args.reach, global)?;
-        export(source.set(), &args.to, args.tag.as_deref(), &progress)
+        // Only a delta asks what a node here has.
+        let delta = !(args.since.is_empty() && args.nodes.is_empty());
+        let root = global.state_root.as_deref().filter(|_| delta).map(StateRoot::open).transpose()?;
+        written(source.set(), root.as_ref())
     } else {
         let (root, state_root) = node::state_root(global)?;
         if node::lies_inside(&args.to, &state_root)? {
             let message = format!("{} lies inside the state root; export to another place", args.to.display());
             return Err(Failure::Usage(message));
         }
-        active_set(&root).and_then(|set| export(&set, &args.to, args.tag.as_deref(), &progress))
+        active_set(&root).and_then(|set| written(&set, Some(&root)))
     };
     bar.finish_and_clear();
     show(args, &exported?);
@@ -59,19 +85,36 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
 }
 
 fn show(args: &Args, exported: &Exported) {
-    let Exported { manifest, fingerprint, tag, digest, files, bytes } = exported;
+    let Exported { manifest, fingerprint, tag, digest, files, bytes, .. } = exported;
+    let Exported { left_out, packs, packed, set_bytes, bases, .. } = exported;
     let name = &manifest.metadata.name;
     if args.output == Output::Json {
         let value = json!({
             "manifest": fingerprint, "stream": name, "serial": manifest.metadata.serial, "tag": tag, "digest": digest,
-            "files": files, "bytes": bytes,
+            "files": files, "bytes": bytes, "set_bytes": set_bytes, "bases": bases, "left_out": left_out, "packs": packs,
+            "packed": packed,
         });
         return ui::out(&format!("{value}\n"));
     }
     let to = args.to.display().to_string();
-    let text = format!(
-        "Exported {name} {} (serial {}) to {to}.\n  manifest {fingerprint}\n  tag      {tag}\n  digest   {digest}\n  {files} files, {bytes} bytes\nNext: autonomy plan oci:{to}:{tag}\n",
+    let mut text = format!(
+        "Exported {name} {} (serial {}) to {to}.\n  manifest {fingerprint}\n  tag      {tag}\n  digest   {digest}\n  {files} files, {bytes} bytes\n",
         manifest.spec.release.version, manifest.metadata.serial,
     );
+    if *left_out > 0 {
+        let (packs, packed) = (plural(*packs, "pack"), *packed);
+        let artifacts = plural(*left_out, "artifact");
+        text += &format!(
+            "  {artifacts} left out, put together from {packs} of {packed} bytes; the whole set has {set_bytes} bytes\n"
+        );
+    }
+    for base in bases {
+        text += &format!("  needs    {base}\n");
+    }
+    text += &format!("Next: autonomy plan oci:{to}:{tag}\n");
     ui::out(&ui::printable(&text));
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

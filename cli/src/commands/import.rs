@@ -43,7 +43,9 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
     };
     bar.finish_and_clear();
     let import = import?;
-    ui::warn(import.warning.as_deref());
+    for warning in &import.warnings {
+        ui::warn(Some(warning));
+    }
     show(args, &import);
     match import.refusal() {
         None => Ok(exit::DONE),

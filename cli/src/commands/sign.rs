@@ -11,6 +11,7 @@ use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::receipt::Receipt;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::Kind;
@@ -123,6 +124,7 @@ fn describe(file: &Path, bytes: &[u8]) -> Result<String, Failure> {
         Kind::Floors => plain::<Floors>(bytes)?,
         Kind::Node => plain::<Node>(bytes)?,
         Kind::Backup => plain::<Backup>(bytes)?,
+        Kind::Receipt => plain::<Receipt>(bytes)?,
         Kind::Revocation => {
             let revoked = document::parse::<Revocation>(bytes)?.revoked;
             format!("{}: {} manifests, {} keys", revoked.number, revoked.manifests.len(), revoked.keys.len())

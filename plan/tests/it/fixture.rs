@@ -102,6 +102,7 @@ pub(crate) fn fresh() -> Facts {
             free_bytes: 1 << 30,
             used_bytes: 1 << 20,
             suspended: false,
+            kept: std::collections::BTreeSet::new(),
         },
     }
 }

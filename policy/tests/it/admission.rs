@@ -131,6 +131,7 @@ fn facts() -> Facts {
             free_bytes: 1 << 30,
             used_bytes: 0,
             suspended: false,
+            kept: std::collections::BTreeSet::new(),
         },
     }
 }

@@ -45,6 +45,7 @@ fn samples_of_every_kind_are_read_and_written_back_unchanged() {
     round_trips::<autonomy_schema::floors::Floors>("floors.json");
     round_trips::<autonomy_schema::node::Node>("node.json");
     round_trips::<Backup>("backup.json");
+    round_trips::<autonomy_schema::receipt::Receipt>("receipt.json");
     round_trips::<autonomy_schema::revocation::Revocation>("revocation.json");
     round_trips::<autonomy_schema::policy_override::PolicyOverride>("policy-override.json");
 }

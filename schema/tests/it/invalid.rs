@@ -16,6 +16,7 @@ use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::receipt::Receipt;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::root::TrustRoot;
 use autonomy_schema::version::Kind;
@@ -36,6 +37,7 @@ fn reject_kind(kind: Kind, bytes: &[u8]) -> Option<Reasons> {
         Kind::Floors => reject::<Floors>(bytes),
         Kind::Node => reject::<Node>(bytes),
         Kind::Backup => reject::<Backup>(bytes),
+        Kind::Receipt => reject::<Receipt>(bytes),
         Kind::Revocation => reject::<Revocation>(bytes),
         Kind::PolicyOverride => reject::<PolicyOverride>(bytes),
     }

@@ -1,0 +1,166 @@
+//! A set on a medium that leaves artifacts out, as if it were whole: what is left out is put together while it is read,
+//! from segments that lie on the medium or on this node.
+//!
+//! Nothing here is trusted: each segment is hashed when it is used, and the whole is verified like that of any other set.
+
+mod assemble;
+mod places;
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+use std::sync::{Arc, OnceLock};
+
+use autonomy_oci::LayoutSet;
+use autonomy_schema::manifest::Artifact;
+use autonomy_schema::segments::{Entries, Segment};
+use autonomy_schema::{Code, Reason, RelPath, StateManifest, document, set};
+use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, read_file};
+
+use assemble::Assembled;
+use places::{Places, Wanted};
+
+/// A set that is completed with segments from elsewhere.
+struct Completed {
+    set: Arc<LayoutSet>,
+    /// What the medium does not hold as a file, by path.
+    lacking: BTreeMap<String, Lacking>,
+    root: Option<StateRoot>,
+    /// Where the segments are; searched when the first of them is needed.
+    places: OnceLock<Result<Arc<Places>, Reason>>,
+}
+
+/// An artifact that is put together.
+#[derive(Debug, Clone)]
+struct Lacking {
+    size: u64,
+    index: RelPath,
+    index_size: u64,
+}
+
+/// The set as a source that holds everything that its manifest names, as long as the segments are somewhere: in its packs,
+/// in the sets that the state root keeps, or in others on the same medium. A set that leaves nothing out stays as it is.
+pub(crate) fn complete(set: LayoutSet, root: Option<&StateRoot>) -> Box<dyn SetSource> {
+    if !set.is_delta() {
+        return Box::new(set);
+    }
+    // What is wrong with the manifest is told by whoever verifies it.
+    let lacking = manifest(&set).map(|manifest| lacking(&set, &manifest)).unwrap_or_default();
+    Box::new(Completed { set: Arc::new(set), lacking, root: root.cloned(), places: OnceLock::new() })
+}
+
+/// The manifest of a set as it lies there, verified by nobody.
+fn manifest(set: &dyn SetSource) -> Option<StateManifest> {
+    let bytes = read_file(set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()??;
+    document::parse(&bytes).ok()
+}
+
+/// The artifacts of a manifest that a source does not list.
+fn lacking(set: &dyn SetSource, manifest: &StateManifest) -> BTreeMap<String, Lacking> {
+    let listed: Vec<SourceFile> = set.list().unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for artifact in &manifest.spec.artifacts {
+        let path = set::artifact(&artifact.path);
+        if let Some(lacking) = part(artifact)
+            && listed.binary_search_by(|file| file.path.cmp(&path)).is_err()
+        {
+            found.insert(path, lacking);
+        }
+    }
+    found
+}
+
+fn part(artifact: &Artifact) -> Option<Lacking> {
+    let pins = artifact.file()?;
+    let index = set::segment_index(&artifact.name).parse().ok()?;
+    Some(Lacking { size: pins.size, index, index_size: pins.segments.size })
+}
+
+impl Lacking {
+    /// The entries of its index. Whoever uses what comes out of them verifies it.
+    fn entries(&self, set: &dyn SetSource) -> Result<Entries<BufReader<impl Read + Send + use<>>>, SourceError> {
+        Ok(Entries::of(BufReader::new(set.open(&self.index)?.take(self.index_size))))
+    }
+}
+
+impl Completed {
+    fn places(&self) -> Result<Arc<Places>, Reason> {
+        let search = || {
+            let mut wanted = Wanted::default();
+            for lacking in self.lacking.values() {
+                // An index that cannot be read is told of when its artifact is opened.
+                let Ok(entries) = lacking.entries(&*self.set) else { continue };
+                entries.map_while(Result::ok).for_each(|segment| wanted.add(segment));
+            }
+            Places::search(wanted, &self.set, self.root.as_ref()).map(Arc::new)
+        };
+        self.places.get_or_init(search).clone()
+    }
+
+    /// Why an artifact cannot be put together; `None` when it can.
+    fn refusal(&self, path: &str, lacking: &Lacking, places: &Places) -> Result<Option<Reason>, SourceError> {
+        let (mut count, mut segments, mut bytes) = (0u64, 0u64, 0u64);
+        for segment in lacking.entries(&*self.set)? {
+            let Segment { id, length } =
+                segment.map_err(|source| SourceError::Io { path: lacking.index.to_string(), source })?;
+            count += 1;
+            if places.get(&id).is_none() {
+                segments += 1;
+                bytes += length;
+            }
+        }
+        if segments == 0 {
+            return Ok(None);
+        }
+        let bases: Vec<String> = self.set.bases().iter().map(ToString::to_string).collect();
+        let made = if bases.is_empty() {
+            "its packs are not complete".to_owned()
+        } else {
+            format!("it was made for nodes that have {}", bases.join(" and "))
+        };
+        let message = format!(
+            "`{path}` cannot be put together: {segments} of its {count} segments ({bytes} bytes) are neither on the medium nor on this node; {made}"
+        );
+        let reason = Reason::new(Code::MissingFile, message)
+            .with_remedy("export it for this node: `autonomy export --for FACTS`, with what `autonomy facts --out FACTS` writes here; or export it whole");
+        Ok(Some(reason))
+    }
+
+    /// An artifact, put together while it is read.
+    fn assemble(&self, path: &str, lacking: &Lacking) -> Result<Assembled, SourceError> {
+        let places = self.places().map_err(SourceError::Incomplete)?;
+        if let Some(reason) = self.refusal(path, lacking, &places)? {
+            return Err(SourceError::Incomplete(reason));
+        }
+        Ok(Assembled::new(path, Box::new(lacking.entries(&*self.set)?), places))
+    }
+}
+
+impl SetSource for Completed {
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
+        let built = self.lacking.iter().map(|(path, lacking)| SourceFile {
+            path: path.clone(),
+            kind: SourceKind::File,
+            size: lacking.size,
+            identity: None,
+        });
+        let mut files = self.set.list()?;
+        files.extend(built);
+        files.sort();
+        Ok(files)
+    }
+
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        match self.lacking.get(path.as_str()) {
+            Some(lacking) => Ok(Box::new(self.assemble(path.as_str(), lacking)?)),
+            None => self.set.open(path),
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.set.describe()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.set.warnings()
+    }
+}

@@ -1,0 +1,148 @@
+//! The sets that a node keeps whole: its generations, and what waits in its inbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, set};
+use autonomy_stateroot::{
+    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, known_contents, layout,
+};
+
+use crate::generations::manifest_of;
+use crate::import::entries;
+use crate::roots;
+
+/// A set of a state root, read where it lies.
+pub struct KeptSet {
+    root: StateRoot,
+    /// What people call it.
+    shown: String,
+    /// Names in the set, and where they lie in the state root.
+    files: BTreeMap<String, RelPath>,
+}
+
+/// A set that is kept, with what its manifest says.
+pub(crate) struct Kept {
+    pub(crate) fingerprint: Blake3,
+    pub(crate) manifest: StateManifest,
+    pub(crate) set: KeptSet,
+}
+
+/// Every set that the node keeps, each once: what it runs, its other generations from the newest on, its inbox.
+pub(crate) fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
+    let mut names = root.generations().map_err(|error| Reasons::from(error.to_reason()))?;
+    names.reverse();
+    if let Some(active) = root.current()? {
+        names.retain(|name| *name != active);
+        names.insert(0, active);
+    }
+    let mut found = Vec::new();
+    let mut known = BTreeSet::new();
+    for name in names {
+        let Some((manifest, fingerprint)) = manifest_of(root, &name) else { continue };
+        if known.insert(fingerprint) {
+            let set = KeptSet::new(root, &layout::generation(&name), format!("generation {name}"), &manifest)?;
+            found.push(Kept { fingerprint, manifest, set });
+        }
+    }
+    for (fingerprint, manifest) in entries(root)? {
+        if known.insert(fingerprint) {
+            let shown = format!("the inbox's {fingerprint}");
+            let set = KeptSet::new(root, &layout::inbox_entry(fingerprint), shown, &manifest)?;
+            found.push(Kept { fingerprint, manifest, set });
+        }
+    }
+    Ok(found)
+}
+
+/// Their fingerprints.
+pub fn kept_manifests(root: &StateRoot) -> Result<BTreeSet<Blake3>, Reasons> {
+    Ok(kept(root)?.into_iter().map(|kept| kept.fingerprint).collect())
+}
+
+/// The active generation as a set, with every trust root that the node keeps.
+pub fn active_set(root: &StateRoot) -> Result<KeptSet, Reasons> {
+    let Some(generation) = root.current()? else {
+        let reason = Reason::new(Code::SourceNotFound, "no generation is active on this node");
+        return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
+    };
+    let mut active = generation_set(root, &generation)?;
+    let pinned = roots::pinned_root(root)?;
+    let newest = pinned.document().version;
+    let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
+        let (name, beside) = set::root_files(version);
+        active
+            .files
+            .extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
+    };
+    add(newest, (layout::trust_root(), layout::trust_root_signatures()));
+    for kept in pinned.earlier() {
+        let version = kept.document().version;
+        add(version, (layout::kept_root(version), layout::kept_root_signatures(version)));
+    }
+    Ok(active)
+}
+
+fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reasons> {
+    let Some((manifest, _)) = manifest_of(root, generation) else {
+        let path = layout::generation_manifest(generation);
+        return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
+    };
+    KeptSet::new(root, &layout::generation(generation), format!("generation {generation}"), &manifest)
+}
+
+impl KeptSet {
+    /// The set of a manifest in a folder of the state root.
+    fn new(root: &StateRoot, base: &RelPath, shown: String, manifest: &StateManifest) -> Result<Self, Reasons> {
+        let mut files = BTreeMap::new();
+        for name in set::files(manifest).into_keys() {
+            let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
+            files.insert(name, base.join(&tail));
+        }
+        // What a damaged index would name is told by whoever verifies the set.
+        let known = known_contents(manifest, &Stored::new(root.disk(), base.clone()));
+        let stored = known.files.into_iter().map(|content| content.path);
+        files.extend(stored.map(|path| (path.to_string(), base.join(&path))));
+        Ok(Self { root: root.clone(), shown, files })
+    }
+
+    fn place(&self, path: &RelPath) -> Result<&RelPath, SourceError> {
+        self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))
+    }
+}
+
+impl SetSource for KeptSet {
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
+        let mut found = Vec::new();
+        for (name, at) in &self.files {
+            let Some(stat) = self.root.disk().stat(at).map_err(|error| broken(name, error))? else { continue };
+            let kind = match stat.kind {
+                FileKind::File => SourceKind::File,
+                FileKind::Symlink => SourceKind::Symlink,
+                FileKind::Dir | FileKind::Other => SourceKind::Other,
+            };
+            found.push(SourceFile { path: name.clone(), kind, size: stat.size, identity: Some(stat.identity) });
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.root.disk().open(self.place(path)?).map_err(|error| broken(path.as_str(), error))
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.root.disk().open_at(self.place(path)?, offset).map_err(|error| broken(path.as_str(), error))
+    }
+
+    fn describe(&self) -> String {
+        self.shown.clone()
+    }
+}
+
+fn broken(path: &str, error: DiskError) -> SourceError {
+    if error.is_not_found() {
+        return SourceError::Missing(path.to_owned());
+    }
+    SourceError::Io { path: path.to_owned(), source: error.source }
+}

@@ -1,0 +1,139 @@
+//! What a node signs for: that it has a set, runs it, or refused it. Receipts lie in the state root, and ride back on the
+//! medium that brought the set.
+
+use std::path::Path;
+
+use autonomy_schema::receipt::{Receipt, ReceiptName, ReceiptResult};
+use autonomy_schema::set::SIGNATURES_SUFFIX;
+use autonomy_schema::version::{ApiVersion, Kind};
+use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, Time, document};
+use autonomy_stateroot::{ActivationLock, KeptReceipt, StateRoot, layout, read_capped};
+use autonomy_trust::AttestKey;
+
+use crate::backup::MAX_KEY_BYTES;
+
+mod collect;
+
+pub use collect::{FoundReceipt, Collection, Custody, collect, known_nodes, look_at_receipts};
+
+/// Most sets of one medium that are signed for; a medium for a whole fleet brings a node a few.
+const MAX_SETS: usize = 64;
+/// Most receipts of its own that a node keeps; older ones go.
+const MAX_OWN: usize = 256;
+
+/// What became of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Became {
+    pub(crate) manifest: Blake3,
+    pub(crate) result: ReceiptResult,
+    pub(crate) reasons: Vec<Code>,
+}
+
+/// Who signs.
+struct Signer {
+    node: Name,
+    key: AttestKey,
+}
+
+/// Signs for what became of sets. What is signed for already, in these very words, is not signed for again. Gives the
+/// receipts, oldest first.
+pub(crate) fn sign(
+    root: &StateRoot,
+    held: &ActivationLock,
+    became: &[Became],
+    clock: Time,
+) -> Result<Vec<KeptReceipt>, Reasons> {
+    let became = &became[..became.len().min(MAX_SETS)];
+    if became.is_empty() {
+        return Ok(Vec::new());
+    }
+    let signer = Signer { node: root.node()?.node_id, key: attest_key(root)? };
+    let own = own(root, &signer)?;
+    // The last word on a manifest, when it says the same.
+    let newest = |it: &Became| {
+        let last = own.iter().rev().find(|(receipt, _)| receipt.manifest == it.manifest);
+        last.filter(|(receipt, _)| receipt.result == it.result && receipt.reasons == it.reasons)
+    };
+    let mut given: Vec<(u64, KeptReceipt)> =
+        became.iter().filter_map(newest).map(|(receipt, kept)| (receipt.counter, kept.clone())).collect();
+    let new: Vec<&Became> = became.iter().filter(|it| newest(it).is_none()).collect();
+    if !new.is_empty() {
+        // A counter that was lost is made good by what it counted.
+        let counted = own.last().map_or(0, |(receipt, _)| receipt.counter);
+        let first = root.receipt_counter()?.max(counted).saturating_add(1);
+        let last = first.saturating_add(new.len() as u64 - 1);
+        root.raise_receipt_counter(held, last).map_err(|error| error.to_reason())?;
+        for (counter, it) in (first..).zip(new) {
+            given.push((counter, signer.sign(root, held, it, counter, clock)?));
+        }
+        for (_, old) in own.iter().take((own.len() + given.len()).saturating_sub(MAX_OWN)) {
+            root.forget_receipt(held, &old.file).map_err(|error| error.to_reason())?;
+        }
+    }
+    given.sort_by_key(|(counter, _)| *counter);
+    Ok(given.into_iter().map(|(_, kept)| kept).collect())
+}
+
+impl Signer {
+    fn sign(
+        &self,
+        root: &StateRoot,
+        held: &ActivationLock,
+        became: &Became,
+        counter: u64,
+        time: Time,
+    ) -> Result<KeptReceipt, Reasons> {
+        let receipt = Receipt {
+            api_version: ApiVersion::default(),
+            kind: Kind::Receipt,
+            node_id: self.node.clone(),
+            manifest: became.manifest,
+            result: became.result,
+            reasons: became.reasons.clone(),
+            boot_epoch: 0,
+            counter,
+            time,
+        };
+        Reasons::check(receipt.validate())?;
+        let bytes = receipt.to_canonical().map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
+        let line = self.key.sign_line(&bytes).map_err(|error| Reason::new(Code::WrongKey, error.to_string()))?;
+        let signatures = (line + "\n").into_bytes();
+        let name = ReceiptName::of(&self.node, self.key.id(), counter);
+        root.keep_receipt(held, &name, &bytes, &signatures).map_err(|error| error.to_reason())?;
+        Ok(KeptReceipt { file: name.file(), bytes, signatures })
+    }
+}
+
+/// The receipts of this node, by their counters. What was damaged is none.
+fn own(root: &StateRoot, signer: &Signer) -> Result<Vec<(Receipt, KeptReceipt)>, Reasons> {
+    let kept = root.kept_receipts(&ReceiptName::prefix(&signer.node, signer.key.id()))?;
+    let mut own: Vec<(Receipt, KeptReceipt)> = kept
+        .into_iter()
+        .filter_map(|kept| Some((document::parse::<Receipt>(&kept.bytes).ok()?, kept)))
+        .filter(|(receipt, _)| receipt.node_id == signer.node)
+        .collect();
+    own.sort_by_key(|(receipt, _)| receipt.counter);
+    Ok(own)
+}
+
+fn attest_key(root: &StateRoot) -> Result<AttestKey, Reasons> {
+    let path = layout::attest_key();
+    let refuse = |why: &str| Reason::new(Code::WrongKey, format!("`{path}` {why}"));
+    let pem = read_capped(root.disk(), &path, MAX_KEY_BYTES).map_err(|error| error.to_reason())?;
+    let pem = pem.ok_or_else(|| refuse("is missing"))?;
+    let pem = String::from_utf8(pem).map_err(|_not_utf8| refuse("is no attest key"))?;
+    Ok(AttestKey::from_pem(&pem).map_err(|_no_key| refuse("is no attest key"))?)
+}
+
+/// Leaves receipts on a medium, each after its signature.
+pub(crate) fn leave(medium: &Path, receipts: &[KeptReceipt]) -> Result<(), Reason> {
+    if receipts.is_empty() {
+        return Ok(());
+    }
+    let files = receipts.iter().flat_map(|receipt| {
+        let beside = format!("{}{SIGNATURES_SUFFIX}", receipt.file);
+        [(beside, receipt.signatures.as_slice()), (receipt.file.clone(), receipt.bytes.as_slice())]
+    });
+    autonomy_oci::leave_receipts(medium, files).map_err(|error| error.to_reason())
+}
+

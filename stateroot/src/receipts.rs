@@ -1,0 +1,100 @@
+//! Receipts: the node's own, so that they can be left on a medium again, and those of other nodes that were collected here.
+
+use autonomy_schema::receipt::{MAX_RECEIPT_BYTES, ReceiptName, SUFFIX};
+use autonomy_schema::set::{MAX_SIGNATURES_BYTES, SIGNATURES_SUFFIX};
+use autonomy_schema::{Mode, Reasons, canonical};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{DiskError, FileKind, read_capped};
+use crate::lock::ActivationLock;
+use crate::root::{StateRoot, corrupt};
+use crate::{durable, layout};
+
+/// Most receipts that are looked at: a fleet of a hundred nodes, and a hundred releases.
+const MAX_KEPT: usize = 10_000;
+/// Largest counter file in bytes.
+const MAX_COUNTER_BYTES: u64 = 64;
+
+/// `receipts/counter`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counter {
+    counter: u64,
+}
+
+/// A receipt as it lies on the disk; verifying it is the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptReceipt {
+    /// The name of its file.
+    pub file: String,
+    /// The document.
+    pub bytes: Vec<u8>,
+    /// Its signature lines.
+    pub signatures: Vec<u8>,
+}
+
+impl StateRoot {
+    /// The highest counter that a receipt of this node may have; 0 before the first.
+    pub fn receipt_counter(&self) -> Result<u64, Reasons> {
+        let path = layout::receipt_counter();
+        let bytes = read_capped(self.disk(), &path, MAX_COUNTER_BYTES).map_err(|error| error.to_reason())?;
+        let Some(bytes) = bytes else { return Ok(0) };
+        let counter: Counter = serde_json::from_slice(&bytes).map_err(|error| corrupt(&path, &error.to_string()))?;
+        Ok(counter.counter)
+    }
+
+    /// Raises the counter, durably. Until then no receipt may have it.
+    pub fn raise_receipt_counter(&self, _held: &ActivationLock, counter: u64) -> Result<(), DiskError> {
+        let path = layout::receipt_counter();
+        let bytes = canonical::to_bytes(&Counter { counter });
+        let bytes = bytes.map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
+        durable::ensure_dir(self.disk(), &layout::receipts())?;
+        durable::replace(self.disk(), &path, &bytes, Mode::PRIVATE)
+    }
+
+    /// Keeps a receipt, durably; its signature comes first, so that none lies there unsigned.
+    pub fn keep_receipt(
+        &self,
+        _held: &ActivationLock,
+        name: &ReceiptName,
+        bytes: &[u8],
+        signatures: &[u8],
+    ) -> Result<(), DiskError> {
+        durable::ensure_dir(self.disk(), &layout::receipts())?;
+        durable::replace(self.disk(), &layout::receipt_signature(name), signatures, Mode::PRIVATE)?;
+        durable::replace(self.disk(), &layout::receipt(name), bytes, Mode::PRIVATE)
+    }
+
+    /// Removes receipts whose file has this name. Not durable: one that comes back does no harm.
+    pub fn forget_receipt(&self, _held: &ActivationLock, file: &str) -> Result<(), DiskError> {
+        let document = durable::child(&layout::receipts(), file)?;
+        let signature = durable::child(&layout::receipts(), &format!("{file}{SIGNATURES_SUFFIX}"))?;
+        durable::remove_tree(self.disk(), &document)?;
+        durable::remove_tree(self.disk(), &signature)
+    }
+
+    /// The receipts whose file names begin like this. What cannot be read is none.
+    pub fn kept_receipts(&self, prefix: &str) -> Result<Vec<KeptReceipt>, Reasons> {
+        let folder = layout::receipts();
+        let entries = match self.disk().list(Some(&folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) => return Err(error.to_reason().into()),
+        };
+        let documents = entries.into_iter().filter(|entry| {
+            entry.kind == FileKind::File && entry.name.starts_with(prefix) && entry.name.ends_with(SUFFIX)
+        });
+        let mut kept = Vec::new();
+        for entry in documents.take(MAX_KEPT) {
+            let read = |name: &str, cap| {
+                let path = durable::child(&folder, name).ok()?;
+                read_capped(self.disk(), &path, cap).ok()?
+            };
+            let Some(bytes) = read(&entry.name, MAX_RECEIPT_BYTES as u64) else { continue };
+            let beside = format!("{}{SIGNATURES_SUFFIX}", entry.name);
+            let Some(signatures) = read(&beside, MAX_SIGNATURES_BYTES) else { continue };
+            kept.push(KeptReceipt { file: entry.name, bytes, signatures });
+        }
+        Ok(kept)
+    }
+}
