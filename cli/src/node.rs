@@ -1,6 +1,7 @@
 //! What the verbs of a node share: the state root, the clock, who runs the verb, sources.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use autonomy_reconciler::{Actor, Asked, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
@@ -71,7 +72,7 @@ pub(crate) fn clock() -> Time {
 
 /// An opened source, and where it keeps what was fetched for it.
 pub(crate) struct Opened {
-    set: Box<dyn SetSource>,
+    set: Arc<dyn SetSource>,
     _workspace: Option<tempfile::TempDir>,
 }
 
@@ -88,6 +89,11 @@ impl Opened {
     /// The set.
     pub(crate) fn set(&self) -> &dyn SetSource {
         &*self.set
+    }
+
+    /// The set, for those who keep it while they read it.
+    pub(crate) fn shared(&self) -> Arc<dyn SetSource> {
+        Arc::clone(&self.set)
     }
 }
 
@@ -119,14 +125,14 @@ impl ReachArgs {
 pub(crate) fn source(text: &str, reach: &ReachArgs, global: &Global) -> Result<Opened, Failure> {
     let source = Source::parse(text, reach.reach(global))?;
     if !source.fetches() {
-        return Ok(Opened { set: source.open(Path::new(""), &|_| {})?, _workspace: None });
+        return Ok(Opened { set: Arc::from(source.open(Path::new(""), &|_| {})?), _workspace: None });
     }
     let workspace = tempfile::Builder::new().prefix("autonomy-").tempdir();
     let workspace = workspace.map_err(|error| Failure::io("make a folder in", &std::env::temp_dir(), &error))?;
     let bar = ui::progress(None, "fetching");
     let set = source.open(workspace.path(), &|bytes| bar.set_position(bytes));
     bar.finish_and_clear();
-    Ok(Opened { set: set?, _workspace: Some(workspace) })
+    Ok(Opened { set: Arc::from(set?), _workspace: Some(workspace) })
 }
 
 /// Where the loop keeps what it fetched: below `cache/`, which may be lost.

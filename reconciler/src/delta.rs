@@ -7,14 +7,14 @@ mod assemble;
 mod places;
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::{Arc, OnceLock};
 
 use autonomy_oci::LayoutSet;
 use autonomy_schema::manifest::Artifact;
 use autonomy_schema::segments::{Entries, Segment};
 use autonomy_schema::{Code, Reason, RelPath, StateManifest, document, set};
-use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, read_file};
+use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, Unfolded, read_file};
 
 use assemble::Assembled;
 use places::{Places, Wanted};
@@ -35,17 +35,21 @@ struct Lacking {
     size: u64,
     index: RelPath,
     index_size: u64,
+    /// Why it cannot be put together, once that was asked.
+    refusal: OnceLock<Result<Option<Reason>, Reason>>,
 }
 
 /// The set as a source that holds everything that its manifest names, as long as the segments are somewhere: in its packs,
 /// in the sets that the state root keeps, or in others on the same medium. A set that leaves nothing out stays as it is.
+/// Its trees are files.
 pub(crate) fn complete(set: LayoutSet, root: Option<&StateRoot>) -> Box<dyn SetSource> {
     if !set.is_delta() {
-        return Box::new(set);
+        return Box::new(Unfolded::new(Box::new(set)));
     }
     // What is wrong with the manifest is told by whoever verifies it.
     let lacking = manifest(&set).map(|manifest| lacking(&set, &manifest)).unwrap_or_default();
-    Box::new(Completed { set: Arc::new(set), lacking, root: root.cloned(), places: OnceLock::new() })
+    let places = OnceLock::new();
+    Box::new(Unfolded::new(Box::new(Completed { set: Arc::new(set), lacking, root: root.cloned(), places })))
 }
 
 /// The manifest of a set as it lies there, verified by nobody.
@@ -59,7 +63,7 @@ fn lacking(set: &dyn SetSource, manifest: &StateManifest) -> BTreeMap<String, La
     let listed: Vec<SourceFile> = set.list().unwrap_or_default();
     let mut found = BTreeMap::new();
     for artifact in &manifest.spec.artifacts {
-        let path = set::artifact(&artifact.path);
+        let path = set::payload(artifact);
         if let Some(lacking) = part(artifact)
             && listed.binary_search_by(|file| file.path.cmp(&path)).is_err()
         {
@@ -70,9 +74,9 @@ fn lacking(set: &dyn SetSource, manifest: &StateManifest) -> BTreeMap<String, La
 }
 
 fn part(artifact: &Artifact) -> Option<Lacking> {
-    let pins = artifact.file()?;
+    let pins = artifact.payload()?;
     let index = set::segment_index(&artifact.name).parse().ok()?;
-    Some(Lacking { size: pins.size, index, index_size: pins.segments.size })
+    Some(Lacking { size: pins.size, index, index_size: pins.segments.size, refusal: OnceLock::new() })
 }
 
 impl Lacking {
@@ -125,13 +129,28 @@ impl Completed {
         Ok(Some(reason))
     }
 
-    /// An artifact, put together while it is read.
-    fn assemble(&self, path: &str, lacking: &Lacking) -> Result<Assembled, SourceError> {
+    /// An artifact from an offset on, put together while it is read.
+    fn assemble(&self, path: &str, lacking: &Lacking, offset: u64) -> Result<Assembled, SourceError> {
         let places = self.places().map_err(SourceError::Incomplete)?;
-        if let Some(reason) = self.refusal(path, lacking, &places)? {
+        let refusal =
+            lacking.refusal.get_or_init(|| self.refusal(path, lacking, &places).map_err(|error| error.to_reason()));
+        if let Some(reason) = refusal.clone().unwrap_or_else(Some) {
             return Err(SourceError::Incomplete(reason));
         }
-        Ok(Assembled::new(path, Box::new(lacking.entries(&*self.set)?), places))
+        let mut entries = lacking.entries(&*self.set)?.peekable();
+        // Whole segments are passed over, the rest is read.
+        let mut begin = 0;
+        while let Some(Ok(segment)) = entries.peek() {
+            if begin + segment.length > offset {
+                break;
+            }
+            begin += segment.length;
+            entries.next();
+        }
+        let mut assembled = Assembled::new(path, Box::new(entries), places);
+        let skipped = io::copy(&mut (&mut assembled).take(offset - begin), &mut io::sink());
+        skipped.map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
+        Ok(assembled)
     }
 }
 
@@ -150,9 +169,13 @@ impl SetSource for Completed {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        self.open_at(path, 0)
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
         match self.lacking.get(path.as_str()) {
-            Some(lacking) => Ok(Box::new(self.assemble(path.as_str(), lacking)?)),
-            None => self.set.open(path),
+            Some(lacking) => Ok(Box::new(self.assemble(path.as_str(), lacking, offset)?)),
+            None => self.set.open_at(path, offset),
         }
     }
 

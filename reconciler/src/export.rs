@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use autonomy_oci::{Layout, LayoutSet, LayoutWriter, Limits, WriteError, plan_set};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, document, set};
-use autonomy_stateroot::{SetSource, SourceFile, StateRoot, read_file};
+use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, read_file};
 
 use crate::kept::kept;
 use crate::parts::{Base, Receiver, parts};
@@ -65,17 +65,19 @@ pub struct Shipment<'a> {
 /// signed the set is the receiver's question; that it is signed, complete and as its manifest pins it, is asked here.
 /// `progress` is told bytes done and bytes in all.
 pub fn export(
-    source: &dyn SetSource,
+    source: Arc<dyn SetSource>,
     to: &Path,
     shipment: &Shipment<'_>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Exported, Reasons> {
-    let Draft { manifest, fingerprint, policy: _ } = read_draft(source)?;
+    let Draft { manifest, fingerprint, policy: _ } = read_draft(&*source)?;
+    // On a medium, a tree is one blob.
+    let source = Folded::new(source)?;
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;
     let at_hand = AtHand::look(&shipment.audience, to)?;
     let parts = parts(
-        source,
+        &source,
         &manifest,
         &listed,
         &shipment.audience.receivers,
@@ -85,7 +87,7 @@ pub fn export(
     let (files, bases) = (parts.files.len(), parts.bases.clone());
     let tag = || format!("{}-{}", manifest.metadata.name, manifest.metadata.serial);
     let tag = shipment.tag.map_or_else(tag, str::to_owned);
-    let plan = plan_set(source, parts, shipment.limits, &tag)?;
+    let plan = plan_set(&source, parts, shipment.limits, &tag)?;
     let (digest, bytes) = (plan.entry.digest, plan.bytes());
     let refused = |error: WriteError| Reasons::from(error.to_reason());
     let mut writer = LayoutWriter::open(to).map_err(refused)?;

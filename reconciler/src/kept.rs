@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::OnceLock;
 
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, set};
 use autonomy_stateroot::{
@@ -17,8 +18,13 @@ pub struct KeptSet {
     root: StateRoot,
     /// What people call it.
     shown: String,
-    /// Names in the set, and where they lie in the state root.
-    files: BTreeMap<String, RelPath>,
+    /// Where it lies.
+    base: RelPath,
+    manifest: StateManifest,
+    /// Trust roots that go with it, and where they lie.
+    roots: Vec<(String, RelPath)>,
+    /// Found when they are first asked for: the indices of trees are read for it.
+    files: OnceLock<BTreeMap<String, RelPath>>,
 }
 
 /// A set that is kept, with what its manifest says.
@@ -41,14 +47,14 @@ pub(crate) fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
     for name in names {
         let Some((manifest, fingerprint)) = manifest_of(root, &name) else { continue };
         if known.insert(fingerprint) {
-            let set = KeptSet::new(root, &layout::generation(&name), format!("generation {name}"), &manifest)?;
+            let set = KeptSet::new(root, layout::generation(&name), format!("generation {name}"), manifest.clone());
             found.push(Kept { fingerprint, manifest, set });
         }
     }
     for (fingerprint, manifest) in entries(root)? {
         if known.insert(fingerprint) {
             let shown = format!("the inbox's {fingerprint}");
-            let set = KeptSet::new(root, &layout::inbox_entry(fingerprint), shown, &manifest)?;
+            let set = KeptSet::new(root, layout::inbox_entry(fingerprint), shown, manifest.clone());
             found.push(Kept { fingerprint, manifest, set });
         }
     }
@@ -72,7 +78,7 @@ pub fn active_set(root: &StateRoot) -> Result<KeptSet, Reasons> {
     let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
         let (name, beside) = set::root_files(version);
         active
-            .files
+            .roots
             .extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
     };
     add(newest, (layout::trust_root(), layout::trust_root_signatures()));
@@ -88,33 +94,38 @@ fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reason
         let path = layout::generation_manifest(generation);
         return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
     };
-    KeptSet::new(root, &layout::generation(generation), format!("generation {generation}"), &manifest)
+    Ok(KeptSet::new(root, layout::generation(generation), format!("generation {generation}"), manifest))
 }
 
 impl KeptSet {
     /// The set of a manifest in a folder of the state root.
-    fn new(root: &StateRoot, base: &RelPath, shown: String, manifest: &StateManifest) -> Result<Self, Reasons> {
-        let mut files = BTreeMap::new();
-        for name in set::files(manifest).into_keys() {
-            let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
-            files.insert(name, base.join(&tail));
-        }
-        // What a damaged index would name is told by whoever verifies the set.
-        let known = known_contents(manifest, &Stored::new(root.disk(), base.clone()));
-        let stored = known.files.into_iter().map(|content| content.path);
-        files.extend(stored.map(|path| (path.to_string(), base.join(&path))));
-        Ok(Self { root: root.clone(), shown, files })
+    fn new(root: &StateRoot, base: RelPath, shown: String, manifest: StateManifest) -> Self {
+        Self { root: root.clone(), shown, base, manifest, roots: Vec::new(), files: OnceLock::new() }
+    }
+
+    /// Names in the set, and where they lie in the state root. What a damaged index would name is told by whoever verifies
+    /// the set.
+    fn files(&self) -> &BTreeMap<String, RelPath> {
+        self.files.get_or_init(|| {
+            let known = known_contents(&self.manifest, &Stored::new(self.root.disk(), self.base.clone()));
+            let stored = known.files.into_iter().map(|content| content.path);
+            let documents = set::files(&self.manifest).into_keys().filter_map(|name| name.parse::<RelPath>().ok());
+            let mut files: BTreeMap<String, RelPath> =
+                documents.chain(stored).map(|path| (path.to_string(), self.base.join(&path))).collect();
+            files.extend(self.roots.iter().cloned());
+            files
+        })
     }
 
     fn place(&self, path: &RelPath) -> Result<&RelPath, SourceError> {
-        self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))
+        self.files().get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))
     }
 }
 
 impl SetSource for KeptSet {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let mut found = Vec::new();
-        for (name, at) in &self.files {
+        for (name, at) in self.files() {
             let Some(stat) = self.root.disk().stat(at).map_err(|error| broken(name, error))? else { continue };
             let kind = match stat.kind {
                 FileKind::File => SourceKind::File,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_oci::{Cut, Cuts, Limits, Parts, Pin, Wanted};
 use autonomy_schema::facts::Facts;
-use autonomy_schema::manifest::{Artifact, FilePins};
+use autonomy_schema::manifest::{Artifact, Payload};
 use autonomy_schema::segments::{self, Segment};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, StateManifest, set};
 use autonomy_stateroot::{SetSource, SourceFile, read_file};
@@ -85,7 +85,7 @@ pub(crate) fn parts(
         for (fingerprint, base) in has {
             used.insert(fingerprint);
             for artifact in &base.manifest.spec.artifacts {
-                let Some(pins) = artifact.file() else { continue };
+                let Some(pins) = artifact.payload() else { continue };
                 index(base.set, artifact, &pins)?.iter().for_each(|segment| theirs.put(&segment.id));
             }
         }
@@ -99,7 +99,7 @@ pub(crate) fn parts(
         let shares = segments.iter().any(|segment| known.is_there(&segment.id));
         if shares || pins.size > limits.file {
             cut(&mut cuts, &mut known, artifact, &segments)?;
-            left_out.insert(set::artifact(&artifact.path));
+            left_out.insert(set::payload(artifact));
         } else {
             segments.iter().for_each(|segment| known.put(&segment.id));
         }
@@ -114,9 +114,9 @@ fn built<'a>(
     manifest: &'a StateManifest,
     receivers: &[Receiver],
     limits: Limits,
-) -> impl Iterator<Item = (&'a Artifact, FilePins)> {
+) -> impl Iterator<Item = (&'a Artifact, Payload)> {
     let delta = !receivers.is_empty();
-    let files = manifest.spec.artifacts.iter().filter_map(|artifact| Some((artifact, artifact.file()?)));
+    let files = manifest.spec.artifacts.iter().filter_map(|artifact| Some((artifact, artifact.payload()?)));
     // An empty file has no segments that somebody could have.
     files.filter(move |(_, pins)| pins.size > 0 && (delta || pins.size > limits.file))
 }
@@ -142,7 +142,7 @@ fn has<'b, 'a>(
 }
 
 /// The segments of an artifact, as the pinned index says.
-fn index(source: &dyn SetSource, artifact: &Artifact, pins: &FilePins) -> Result<Vec<Segment>, Reason> {
+fn index(source: &dyn SetSource, artifact: &Artifact, pins: &Payload) -> Result<Vec<Segment>, Reason> {
     let name = set::segment_index(&artifact.name);
     let at = |reason: Reason| Reason { message: format!("{}: {}", source.describe(), reason.message), ..reason };
     let bytes = read_file(source, &name, pins.segments.size).map_err(at)?;
@@ -159,7 +159,7 @@ fn index(source: &dyn SetSource, artifact: &Artifact, pins: &FilePins) -> Result
 
 /// Adds what is not there yet of an artifact.
 fn cut(cuts: &mut Cuts, known: &mut Known, artifact: &Artifact, segments: &[Segment]) -> Result<(), Reason> {
-    let path = set::artifact(&artifact.path).parse::<RelPath>().map_err(|error| error.to_reason())?;
+    let path = set::payload(artifact).parse::<RelPath>().map_err(|error| error.to_reason())?;
     // A manifest names far fewer artifacts, and an index no segment above 64 KiB.
     let file = u32::try_from(cuts.files.len()).unwrap_or(u32::MAX);
     cuts.files.push(path);
@@ -183,10 +183,13 @@ fn wanted(manifest: &StateManifest, listed: &[SourceFile]) -> Result<Vec<Wanted>
         (set::POLICY.to_owned(), (spec.policy.size, Pin::Sha256(spec.policy.digest))),
     ]);
     for artifact in &spec.artifacts {
-        let Some(pins) = artifact.file() else { continue };
+        let Some(pins) = artifact.payload() else { continue };
         let index = (pins.segments.size, Pin::Blake3(pins.segments.index));
         pinned.insert(set::segment_index(&artifact.name), index);
-        pinned.insert(set::artifact(&artifact.path), (pins.size, Pin::Sha256(pins.digest)));
+        pinned.insert(set::payload(artifact), (pins.size, Pin::Sha256(pins.digest)));
+        if let Some(index) = artifact.index {
+            pinned.insert(set::tree_index(&artifact.name), (index.size, Pin::Sha256(index.digest)));
+        }
     }
     let wanted = listed.iter().map(|file| {
         let path = file.path.parse::<RelPath>().map_err(|error| error.to_reason())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::StateManifest;
+use crate::manifest::{Artifact, ArtifactType, StateManifest};
 use crate::path::{Name, RelPath};
 
 /// The manifest.
@@ -40,6 +40,19 @@ pub fn segment_index(artifact: &Name) -> String {
 /// The index file of a tree, below the set.
 pub fn tree_index(artifact: &Name) -> String {
     format!("{TREES}/{artifact}.jsonl")
+}
+
+/// The payload of a tree in the OCI form of a set: its files one after the other. Elsewhere a set has the files.
+pub fn tree_payload(artifact: &Name) -> String {
+    format!("{TREES}/{artifact}.payload")
+}
+
+/// Where the pinned bytes of an artifact lie in the OCI form of a set: the file, or the payload of a tree.
+pub fn payload(artifact: &Artifact) -> String {
+    match artifact.kind {
+        ArtifactType::File => self::artifact(&artifact.path),
+        ArtifactType::Tree => tree_payload(&artifact.name),
+    }
 }
 
 /// Where an artifact lies, below the set: a file, or the folder of a tree.

@@ -75,7 +75,7 @@ pub fn contents<I: Indices + ?Sized>(manifest: &StateManifest, indices: &I) -> R
 fn contents_of<I: Indices + ?Sized>(artifact: &Artifact, indices: &I) -> Result<Vec<Content>, Reason> {
     let mut found = own_contents(artifact)?;
     if let Some(pins) = artifact.tree() {
-        found.extend(tree_contents(artifact, pins, indices)?);
+        found.extend(tree_files(artifact, pins, indices)?);
     }
     Ok(found)
 }
@@ -132,7 +132,7 @@ fn own_contents(artifact: &Artifact) -> Result<Vec<Content>, Reason> {
 }
 
 /// The files that the index of a tree names, in its order.
-fn tree_contents<I: Indices + ?Sized>(
+pub(crate) fn tree_files<I: Indices + ?Sized>(
     artifact: &Artifact,
     pins: TreePins,
     indices: &I,

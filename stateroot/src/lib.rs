@@ -25,6 +25,7 @@ pub mod disk;
 pub mod durable;
 pub mod facts;
 mod fill;
+mod fold;
 pub mod gc;
 mod hash;
 pub mod hold;
@@ -51,6 +52,7 @@ pub use disk::{
 };
 pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
 pub use fill::{FillError, Filling, fill};
+pub use fold::{Folded, Unfolded};
 pub use hash::digests;
 pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use lock::{ActivationLock, Holder, LockError};

@@ -1,6 +1,7 @@
 //! `autonomy export`: a set onto a medium.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use autonomy_reconciler::{Audience, Exported, Receiver, Shipment, active_set, export};
 use autonomy_schema::Blake3;
@@ -60,7 +61,7 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
     let bases = bases.iter().map(node::Opened::set).collect();
     let bar = ui::progress(Some(0), "exporting");
     let progress = |done, total| node::advance(&bar, done, total);
-    let written = |set: &dyn SetSource, root: Option<&StateRoot>| {
+    let written = |set: Arc<dyn SetSource>, root: Option<&StateRoot>| {
         let audience = Audience { receivers, root, bases };
         let shipment = Shipment { tag: args.tag.as_deref(), audience, ..Shipment::default() };
         export(set, &args.to, &shipment, &progress)
@@ -70,14 +71,14 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
         // Only a delta asks what a node here has.
         let delta = !(args.since.is_empty() && args.nodes.is_empty());
         let root = global.state_root.as_deref().filter(|_| delta).map(StateRoot::open).transpose()?;
-        written(source.set(), root.as_ref())
+        written(source.shared(), root.as_ref())
     } else {
         let (root, state_root) = node::state_root(global)?;
         if node::lies_inside(&args.to, &state_root)? {
             let message = format!("{} lies inside the state root; export to another place", args.to.display());
             return Err(Failure::Usage(message));
         }
-        active_set(&root).and_then(|set| written(&set, Some(&root)))
+        active_set(&root).and_then(|set| written(Arc::new(set), Some(&root)))
     };
     bar.finish_and_clear();
     show(args, &exported?);

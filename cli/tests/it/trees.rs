@@ -212,3 +212,60 @@ fn one_folder_has_one_index_whatever_order_and_modes_it_was_made_in() {
     }
     assert_eq!(fingerprint(&site, "second"), first);
 }
+
+/// Tree files and everything else of a set, without what only one of the two forms has.
+fn size_of(site: &Site, folder: &str) -> u64 {
+    site.world.tree(folder).values().map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
+#[test]
+fn on_a_medium_a_tree_is_one_blob_and_a_change_of_one_file_moves_little_more() {
+    let site = with_tree();
+    let mut noise = vec![0; 3_000_000];
+    blake3::Hasher::new_derive_key("autonomy test tree").finalize_xof().fill(&mut noise);
+    site.world.write("models/big", &noise);
+    for at in 0..300 {
+        let bytes = format!("file {at}\n").repeat(at);
+        site.world.write(&format!("models/a/{at}.txt"), bytes);
+    }
+    site.set("two", 2);
+    site.world.run("export two --to stick").exits(0);
+    let blobs = site.world.tree("stick/blobs/sha256").len();
+    assert!(blobs < 25, "{blobs} blobs for 305 files");
+    site.node("plan oci:stick").exits(0);
+    site.node("import stick").exits(0);
+    site.node("fsck").exits(0);
+    site.node("reconcile --once").exits(0);
+    site.is_whole(&[2]);
+    assert!(site.world.tree("node/current/artifacts/data/models") == site.world.tree("two/artifacts/data/models"));
+    // The node's own generation, exported, is the same set.
+    site.node("export --to own").exits(0);
+    let digest = |stick: &str| {
+        let index: serde_json::Value =
+            serde_json::from_slice(&site.world.read(&format!("{stick}/index.json"))).expect("JSON");
+        site.world.run(&format!("verify oci:{stick} --trust-root root.json")).exits(0);
+        index["manifests"][0]["digest"].clone()
+    };
+    assert!(digest("own").is_string() && digest("stick").is_string());
+
+    noise[1_500_000] ^= 1;
+    site.world.write("models/big", &noise);
+    std::fs::remove_file(site.world.path("models/a/7.txt")).expect("removes");
+    site.world.write("models/a/late", "late");
+    site.set("three", 3);
+    let since = site.fingerprint("two");
+    site.world.run(&format!("export three --to delta --since {since} --base two")).exits(0);
+    let (whole, delta) = (size_of(&site, "three"), size_of(&site, "delta"));
+    assert!(delta * 5 < whole, "{delta} of {whole} bytes");
+    site.node("import delta --preview").exits(0);
+    site.node("import delta").exits(0);
+    site.node("reconcile --once").exits(0);
+    site.is_whole(&[3]);
+    assert!(site.world.tree("node/current/artifacts/data/models") == site.world.tree("three/artifacts/data/models"));
+    site.node("fsck").exits(0);
+    // A node without the base is told so.
+    let other = with_tree();
+    let delta = site.world.path("delta");
+    other.node(&format!("import {}", delta.display())).exits(9).warns("missing_file: ");
+    other.is_whole(&[1]);
+}

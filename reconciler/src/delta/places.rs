@@ -8,7 +8,7 @@ use autonomy_oci::spec::Descriptor;
 use autonomy_oci::{LayoutSet, PACK_TYPE};
 use autonomy_schema::segments::{Entries, Segment};
 use autonomy_schema::{Blake3, Reason, RelPath, StateManifest, set};
-use autonomy_stateroot::{SetSource, SourceError, StateRoot};
+use autonomy_stateroot::{Folded, SetSource, SourceError, StateRoot};
 
 use super::manifest;
 use crate::kept::kept;
@@ -84,7 +84,9 @@ impl Places {
             Some(_) | None => Vec::new(),
         };
         for kept in kept {
-            found.artifacts(&(Arc::new(kept.set) as Arc<dyn SetSource>), &kept.manifest);
+            // A damaged index of a tree: nothing is taken from that set.
+            let Ok(set) = Folded::new(Arc::new(kept.set)) else { continue };
+            found.artifacts(&(Arc::new(set) as Arc<dyn SetSource>), &kept.manifest);
         }
         if found.left > 0 {
             found.whole(set);
@@ -149,9 +151,9 @@ impl Places {
     fn artifacts(&mut self, set: &Arc<dyn SetSource>, manifest: &StateManifest) {
         for artifact in &manifest.spec.artifacts {
             let (Some(pins), Ok(index), Ok(path)) = (
-                artifact.file(),
+                artifact.payload(),
                 set::segment_index(&artifact.name).parse::<RelPath>(),
-                set::artifact(&artifact.path).parse::<RelPath>(),
+                set::payload(artifact).parse::<RelPath>(),
             ) else {
                 continue;
             };
