@@ -32,6 +32,7 @@ mod resume;
 mod rollback;
 mod run;
 mod schema;
+mod segments;
 mod selftest;
 mod show;
 pub(crate) mod sign;
@@ -113,6 +114,9 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Put the sets of a medium into the inbox, for `reconcile`.
     Import(import::Args),
+    /// Segments of artifacts: what the node's artifacts have in common.
+    #[command(subcommand)]
+    Segments(segments::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -157,6 +161,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Selftest(command) => selftest::run(&command),
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),
+        Command::Segments(command) => segments::run(&command, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),
