@@ -135,9 +135,11 @@ impl Read for Packing<'_> {
 /// that contradicts itself or the size is refused, after what it said so far.
 pub fn read_table(pack: impl Read, size: u64, mut each: impl FnMut(Blake3, u32, u64)) -> Result<(), Reason> {
     let wrong = |why: String| Reason::new(Code::BadValue, format!("this is no pack: {why}"));
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => wrong("it ends within its table".to_owned()),
-        _ => read_failed("a pack", &error),
+    let failed = |error: io::Error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return wrong("it ends within its table".to_owned());
+        }
+        read_failed("a pack", &error)
     };
     let mut pack = io::BufReader::with_capacity(64 << 10, pack);
     let (mut magic, mut count) = ([0; 8], [0; 4]);

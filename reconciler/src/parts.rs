@@ -22,7 +22,7 @@ pub struct Receiver {
 impl Receiver {
     /// Whoever has the artifacts of a manifest.
     pub fn since(manifest: Blake3) -> Self {
-        Self { who: manifest.to_string(), has: BTreeSet::from([manifest]) }
+        Self { who: "the receiver".to_owned(), has: BTreeSet::from([manifest]) }
     }
 
     /// A node, as it told of itself.
@@ -132,7 +132,7 @@ fn has<'b, 'a>(
     }
     let has: Vec<String> = receiver.has.iter().map(ToString::to_string).collect();
     let message = format!(
-        "no set that {} has is at hand ({}): neither in the state root, nor at the target, nor as a base that was named",
+        "nothing is at hand of what {} has ({}): neither in the state root, nor at the target, nor as a named base",
         receiver.who,
         has.join(", ")
     );

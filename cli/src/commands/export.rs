@@ -15,6 +15,7 @@ use crate::ui;
 
 /// Write a signed set into an OCI image layout, such as on a USB stick, for `autonomy plan oci:DIR` elsewhere.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("delta").multiple(true))]
 pub(crate) struct Args {
     /// The set: a folder, `oci:PATH`, or a git repository; what this node runs when absent.
     source: Option<String>,
