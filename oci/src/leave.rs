@@ -12,10 +12,7 @@ use crate::layout::RECEIPTS_FOLDER;
 use crate::writer::{WriteError, medium};
 
 /// Leaves files below `receipts/` of a medium, in their order; one that lies there with the same bytes stays.
-pub fn leave_receipts<'a>(
-    to: &Path,
-    files: impl IntoIterator<Item = (String, &'a [u8])>,
-) -> Result<(), WriteError> {
+pub fn leave_receipts<'a>(to: &Path, files: impl IntoIterator<Item = (String, &'a [u8])>) -> Result<(), WriteError> {
     let folder = to.join(RECEIPTS_FOLDER);
     let open = |at: &OwnedFd, name: &str| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, set};
-use autonomy_stateroot::{DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, layout};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
+use autonomy_stateroot::{
+    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, durable, layout, read_capped,
+};
+use autonomy_trust::{Purpose, Signed, verify_revocation};
 
 use crate::generations::manifest_of;
 use crate::import::entries;
+use crate::judge::load;
 use crate::roots;
+use crate::trust::REVOCATION;
 
 /// A set of a state root, read where it lies.
 pub struct KeptSet {
@@ -65,20 +70,56 @@ pub fn active_set(root: &StateRoot) -> Result<KeptSet, Reasons> {
         return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
     };
     let mut active = generation_set(root, &generation)?;
+    active.files.extend(root_files(root)?);
+    Ok(active)
+}
+
+/// Every trust root that the node keeps: names in a set, and where they lie.
+fn root_files(root: &StateRoot) -> Result<Vec<(String, RelPath)>, Reasons> {
     let pinned = roots::pinned_root(root)?;
     let newest = pinned.document().version;
+    let mut files = Vec::new();
     let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
         let (name, beside) = set::root_files(version);
-        active
-            .files
-            .extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
+        files.extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
     };
     add(newest, (layout::trust_root(), layout::trust_root_signatures()));
     for kept in pinned.earlier() {
         let version = kept.document().version;
         add(version, (layout::kept_root(version), layout::kept_root_signatures(version)));
     }
-    Ok(active)
+    Ok(files)
+}
+
+/// What a node hands on of whom it trusts: every root that it keeps, and the revocation list that came by itself, unless a
+/// newer one came with a manifest: then that manifest carries it. Gives a warning when the list that is kept is no use.
+pub fn node_trust(root: &StateRoot, clock: Time) -> Result<(KeptSet, Option<String>), Reasons> {
+    let mut files = root_files(root)?;
+    let path = layout::revocation();
+    let has_list = durable::exists(root.disk(), &path).map_err(|error| Reasons::from(error.to_reason()))?;
+    let refusal = if has_list { kept_list(root, clock).err() } else { None };
+    if has_list && refusal.is_none() {
+        files.push((REVOCATION.to_owned(), path.clone()));
+        files.push((format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX), layout::revocation_signatures()));
+    }
+    let warning = refusal.map(|reasons| {
+        let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
+        format!("`{path}` is not handed on: {}", why.join("; "))
+    });
+    Ok((KeptSet { root: root.clone(), shown: "the trust of this node".to_owned(), files }, warning))
+}
+
+/// Whether the list that is kept is what the node goes by.
+fn kept_list(root: &StateRoot, clock: Time) -> Result<(), Reasons> {
+    let read = |path: &RelPath, cap| -> Result<Vec<u8>, Reasons> {
+        let bytes = read_capped(root.disk(), path, cap).map_err(|error| error.to_reason())?;
+        Ok(bytes.unwrap_or_default())
+    };
+    let bytes = read(&layout::revocation(), document::MAX_DOCUMENT_BYTES as u64)?;
+    let signatures = read(&layout::revocation_signatures(), set::MAX_SIGNATURES_BYTES)?;
+    let loaded = load(root)?;
+    let context = loaded.context(clock, Purpose::Change);
+    verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context).map(drop)
 }
 
 fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reasons> {

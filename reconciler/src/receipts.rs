@@ -14,7 +14,7 @@ use crate::backup::MAX_KEY_BYTES;
 
 mod collect;
 
-pub use collect::{FoundReceipt, Collection, Custody, collect, known_nodes, look_at_receipts};
+pub use collect::{Collection, Custody, FoundReceipt, collect, known_nodes, look_at_receipts};
 
 /// Most sets of one medium that are signed for; a medium for a whole fleet brings a node a few.
 const MAX_SETS: usize = 64;
@@ -136,4 +136,3 @@ pub(crate) fn leave(medium: &Path, receipts: &[KeptReceipt]) -> Result<(), Reaso
     });
     autonomy_oci::leave_receipts(medium, files).map_err(|error| error.to_reason())
 }
-

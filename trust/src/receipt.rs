@@ -44,9 +44,12 @@ pub fn verify_receipt(signed: Signed<'_>, nodes: &BTreeMap<Name, PublicKey>) -> 
             Err(Reason::new(Code::ScopeMismatch, message).into())
         }
         None if nodes.contains_key(&receipt.node_id) => {
-            let message = format!("the receipt names node `{}`, and the key that is known of it did not sign", receipt.node_id);
+            let message =
+                format!("the receipt names node `{}`, and the key that is known of it did not sign", receipt.node_id);
             let reason = Reason::new(Code::BelowThreshold, message);
-            Err(reason.with_remedy("it is forged, or the node was made anew: then take its new `identity/attest.pub`").into())
+            Err(reason
+                .with_remedy("it is forged, or the node was made anew: then take its new `identity/attest.pub`")
+                .into())
         }
         None => Ok(Receipted::Unverified(receipt)),
     }

@@ -171,8 +171,7 @@ fn read(folder: &DirSet, file: &SourceFile, nodes: &BTreeMap<Name, PublicKey>) -
 /// Marks what is known already, and what has a counter that another receipt of its node has. Gives a warning for every node
 /// whose clock runs against its counter.
 fn contradictions(receipts: &mut [FoundReceipt], kept: &[KeptReceipt]) -> Vec<String> {
-    let mut seen: BTreeMap<String, Vec<u8>> =
-        kept.iter().map(|kept| (kept.file.clone(), kept.bytes.clone())).collect();
+    let mut seen: BTreeMap<String, Vec<u8>> = kept.iter().map(|kept| (kept.file.clone(), kept.bytes.clone())).collect();
     let mut history: BTreeMap<(Name, u64, u64), Receipt> = BTreeMap::new();
     let mut remember = |receipt: &Receipt| {
         history.insert((receipt.node_id.clone(), receipt.boot_epoch, receipt.counter), receipt.clone());
@@ -188,7 +187,8 @@ fn contradictions(receipts: &mut [FoundReceipt], kept: &[KeptReceipt]) -> Vec<St
             Some(bytes) if *bytes == signed.bytes => receipt.custody = Custody::Known,
             Some(_) => {
                 let (node, counter) = (&says.node_id, says.counter);
-                let message = format!("`{}`: node `{node}` signed another receipt with counter {counter}", receipt.file);
+                let message =
+                    format!("`{}`: node `{node}` signed another receipt with counter {counter}", receipt.file);
                 receipt.custody = Custody::Bad(Reason::new(Code::ReceiptReplayed, message).into());
                 receipt.signed = None;
             }
@@ -197,7 +197,9 @@ fn contradictions(receipts: &mut [FoundReceipt], kept: &[KeptReceipt]) -> Vec<St
     let mut warnings = Vec::new();
     let mut before: Option<&Receipt> = None;
     for receipt in history.values() {
-        if let Some(earlier) = before.filter(|earlier| earlier.node_id == receipt.node_id && earlier.time > receipt.time) {
+        if let Some(earlier) =
+            before.filter(|earlier| earlier.node_id == receipt.node_id && earlier.time > receipt.time)
+        {
             warnings.push(format!(
                 "node `{}` signed receipt {} at {} and receipt {} at {}: its clock or its state went back",
                 receipt.node_id, earlier.counter, earlier.time, receipt.counter, receipt.time
@@ -223,14 +225,13 @@ pub fn collect(
     let mut collection = look_at_receipts(medium, nodes, &root.kept_receipts("")?)?;
     recorder.begin(json!({ "from": medium.display().to_string() }))?;
     let mut kept = Vec::new();
-    let result = collection.receipts.iter().filter(|receipt| matches!(receipt.custody, Custody::New)).try_for_each(
-        |receipt| {
+    let result =
+        collection.receipts.iter().filter(|receipt| matches!(receipt.custody, Custody::New)).try_for_each(|receipt| {
             let Some((name, signed)) = &receipt.signed else { return Ok(()) };
             kept.push(signed.file.clone());
             root.keep_receipt(&held, name, &signed.bytes, &signed.signatures)
                 .map_err(|error| Reasons::from(error.to_reason()))
-        },
-    );
+        });
     if let Err(reasons) = result {
         // The refusal is what is told.
         recorder.end("failed", json!({ "receipts": kept, "reasons": reasons.as_slice() }));
