@@ -7,6 +7,7 @@ mod backup;
 mod crash;
 mod fixture;
 mod follow;
+mod import;
 mod mend;
 mod returns;
 mod swapped;
