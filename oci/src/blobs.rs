@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use autonomy_schema::{Blake3, Code, Reason, RelPath, Sha256, oci};
-use autonomy_stateroot::{SetSource, read_failed};
+use autonomy_stateroot::{SetSource, read_failed, read_refused};
 use sha2::Digest as _;
 
 use crate::pack::{Cuts, MAX_PACK_BYTES, PACK_TYPE, Packing};
-use crate::set::{BASES, FILE_TYPE, SET_TYPE};
+use crate::set::{BASES, FILE_TYPE, SET_TYPE, TRUST_TAG, TRUST_TYPE};
 use crate::spec::{Descriptor, EMPTY_TYPE, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest, REF_NAME, TITLE};
 
 /// Largest file of FAT32: one byte less than 4 GiB.
@@ -63,6 +63,12 @@ impl<'a> Blob<'a> {
         let (cuts, pack) = (Arc::clone(cuts), pack.clone());
         let open: Open<'a> = Box::new(move || Ok(Box::new(Packing::new(set, &cuts, &pack))));
         Self { digest, size, name, open }
+    }
+
+    /// A stream of all of it, whose end is an error when the bytes are other than announced.
+    pub(crate) fn stream(&self) -> Result<impl Read + Send + use<'a>, Reason> {
+        let (name, digest) = (self.name.clone(), self.digest);
+        Ok(Checked { source: (self.open)()?, hash: sha2::Sha256::new(), name, digest })
     }
 
     /// Reads all of it, piece by piece. What turns out to be longer, shorter or other than announced is an error, after
@@ -150,6 +156,21 @@ impl SetPlan<'_> {
 /// Plans a set under a tag. Files whose SHA-256 is pinned are not read for it, all others are; packs are made once, for their
 /// digest.
 pub fn plan_set<'a>(set: &'a dyn SetSource, parts: Parts, limits: Limits, tag: &str) -> Result<SetPlan<'a>, Reason> {
+    plan(SET_TYPE, set, parts, limits, tag)
+}
+
+/// Plans what changes whom nodes trust: the files of a folder that `autonomy trust import` takes.
+pub fn plan_trust(files: &dyn SetSource, wanted: Vec<Wanted>) -> Result<SetPlan<'_>, Reason> {
+    plan(TRUST_TYPE, files, Parts { files: wanted, ..Parts::default() }, Limits::default(), TRUST_TAG)
+}
+
+fn plan<'a>(
+    kind: &str,
+    set: &'a dyn SetSource,
+    parts: Parts,
+    limits: Limits,
+    tag: &str,
+) -> Result<SetPlan<'a>, Reason> {
     let Parts { files, cuts, bases } = parts;
     if let Some(file) = files.iter().find(|file| file.size > limits.file) {
         return Err(too_large(file, limits));
@@ -170,9 +191,9 @@ pub fn plan_set<'a>(set: &'a dyn SetSource, parts: Parts, limits: Limits, tag: &
         blobs.push(Blob::pack(set, &cuts, pack, digest));
         packed += size;
     }
-    let manifest = manifest(layers, &bases)?;
+    let manifest = manifest(kind, layers, &bases)?;
     let mut entry = Descriptor::of(MANIFEST_TYPE, &manifest).with(REF_NAME, tag);
-    entry.artifact_type = Some(SET_TYPE.to_owned());
+    entry.artifact_type = Some(kind.to_owned());
     blobs.push(Blob::of(EMPTY_TYPE, oci::EMPTY_CONFIG.to_vec()));
     blobs.push(Blob::of("the OCI manifest", manifest));
     let mut known = BTreeSet::new();
@@ -180,10 +201,10 @@ pub fn plan_set<'a>(set: &'a dyn SetSource, parts: Parts, limits: Limits, tag: &
     Ok(SetPlan { entry, blobs, packed, packs: packs.len() })
 }
 
-/// The OCI manifest of a set.
-fn manifest(layers: Vec<Descriptor>, bases: &BTreeSet<Blake3>) -> Result<Vec<u8>, Reason> {
+/// The OCI manifest.
+fn manifest(kind: &str, layers: Vec<Descriptor>, bases: &BTreeSet<Blake3>) -> Result<Vec<u8>, Reason> {
     let count = layers.len();
-    let mut manifest = Manifest::artifact(SET_TYPE, layers);
+    let mut manifest = Manifest::artifact(kind, layers);
     if !bases.is_empty() {
         let bases: Vec<String> = bases.iter().map(ToString::to_string).collect();
         manifest.annotations.insert(BASES.to_owned(), bases.join(" "));
@@ -226,6 +247,28 @@ impl Wanted {
             Pin::Blake3(pinned) if pinned != found => Err(other(self.path.as_str(), &found, &pinned)),
             Pin::None | Pin::Sha256(_) | Pin::Blake3(_) => Ok(Sha256::from_bytes(sha256.finalize().into())),
         }
+    }
+}
+
+/// A stream that is hashed while it is read.
+struct Checked<R> {
+    source: R,
+    hash: sha2::Sha256,
+    name: String,
+    digest: Sha256,
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(into)?;
+        self.hash.update(&into[..read]);
+        if read == 0 && !into.is_empty() {
+            let found = Sha256::from_bytes(self.hash.clone().finalize().into());
+            if found != self.digest {
+                return Err(read_refused(other(&self.name, &found, &self.digest)));
+            }
+        }
+        Ok(read)
     }
 }
 

@@ -11,7 +11,7 @@ use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256};
 use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
 use serde::Deserialize;
 
-use crate::set::{self, Layers, SET_TYPE};
+use crate::set::{self, Layers, SET_TYPE, TRUST_TYPE};
 use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest,
     REF_NAME,
@@ -181,13 +181,22 @@ impl Layout {
 
     /// Every set of the layout, by its digest: whole, or why not.
     pub fn sets(self: &Arc<Self>) -> Vec<(String, Result<LayoutSet, Reasons>)> {
+        self.of_kind(SET_TYPE, true)
+    }
+
+    /// What changes whom nodes trust, as far as the layout has it. What cannot be read is told by [`Layout::sets`].
+    pub fn trust(self: &Arc<Self>) -> Vec<(String, Result<LayoutSet, Reasons>)> {
+        self.of_kind(TRUST_TYPE, false)
+    }
+
+    fn of_kind(self: &Arc<Self>, kind: &str, unreadable_too: bool) -> Vec<(String, Result<LayoutSet, Reasons>)> {
         let (mut found, mut known) = (Vec::new(), BTreeSet::new());
         for entry in self.index.manifests.iter().take(MAX_MANIFESTS).filter(|entry| known.insert(entry.digest)) {
             let wanted = LayoutRef { path: self.path.clone(), pick: Some(Pick::Digest(entry.digest)) };
             let set = match self.manifest(entry) {
-                Ok(manifest) if manifest.kind() == SET_TYPE => self.whole(&wanted, entry, &manifest),
-                Ok(_) => continue,
-                Err(reason) => Err(reason.into()),
+                Ok(manifest) if manifest.kind() == kind => self.whole(&wanted, entry, &manifest, kind),
+                Err(reason) if unreadable_too => Err(reason.into()),
+                Ok(_) | Err(_) => continue,
             };
             found.push((wanted.to_string(), set));
         }
@@ -198,7 +207,7 @@ impl Layout {
     pub fn set(self: &Arc<Self>, wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
         let (descriptor, manifest) = self.pick(wanted)?;
         let strays = self.check().err().map(Reasons::into_vec).unwrap_or_default();
-        match self.whole(wanted, &descriptor, &manifest) {
+        match self.whole(wanted, &descriptor, &manifest, SET_TYPE) {
             Ok(set) => Reasons::check(strays).map(|()| set),
             Err(reasons) => {
                 let all = reasons.as_slice().iter().cloned().chain(strays).collect();
@@ -213,8 +222,9 @@ impl Layout {
         wanted: &LayoutRef,
         entry: &Descriptor,
         manifest: &Manifest,
+        kind: &str,
     ) -> Result<LayoutSet, Reasons> {
-        let layers = set::layers(manifest)?;
+        let layers = set::layers(manifest, kind)?;
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         Reasons::check(blobs.filter_map(|blob| self.there(blob).err()).collect())?;
         Ok(LayoutSet { layout: Arc::clone(self), layers, shown: wanted.to_string(), digest: entry.digest })

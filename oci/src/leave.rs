@@ -5,10 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use autonomy_volumes::shape;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::layout::RECEIPTS_FOLDER;
+use crate::layout::{MARKER, RECEIPTS_FOLDER};
 use crate::writer::{WriteError, medium};
 
 /// Leaves files below `receipts/` of a medium, in their order; one that lies there with the same bytes stays.
@@ -20,6 +21,9 @@ pub fn leave_receipts<'a>(to: &Path, files: impl IntoIterator<Item = (String, &'
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::open(to, flags, Mode::empty()).map_err(|error| medium("open", to, error.into()))?;
+    if !holds_layout(&top) {
+        return Err(medium("find the layout in", to, io::ErrorKind::NotFound.into()));
+    }
     let receipts = match open(&top, RECEIPTS_FOLDER) {
         Err(Errno::NOENT) => {
             let made = rustix::fs::mkdirat(&top, RECEIPTS_FOLDER, Mode::from_raw_mode(0o755));
@@ -33,6 +37,12 @@ pub fn leave_receipts<'a>(to: &Path, files: impl IntoIterator<Item = (String, &'
         put(&receipts, &name, bytes).map_err(|error| medium("write", &folder.join(&name), error))?;
     }
     rustix::fs::fsync(&receipts).map_err(|error| medium("sync", &folder, error.into()))
+}
+
+/// Whether a layout lies in the folder: where a stick was pulled out, what it was mounted on is still there.
+fn holds_layout(folder: &OwnedFd) -> bool {
+    let has = |name: &str| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    has(MARKER) || (0..shape::MAX_VOLUMES).map(shape::name).any(|name| has(&name))
 }
 
 fn put(folder: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {

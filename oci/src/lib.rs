@@ -20,12 +20,15 @@ mod leave;
 pub mod pack;
 mod set;
 pub mod spec;
+mod split;
 mod volumes;
 mod writer;
 
-pub use blobs::{Blob, Limits, MAX_FAT_FILE, Parts, Pin, SetPlan, Wanted, plan_set};
+pub use autonomy_volumes::Written;
+pub use blobs::{Blob, Limits, MAX_FAT_FILE, Parts, Pin, SetPlan, Wanted, plan_set, plan_trust};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use leave::leave_receipts;
 pub use pack::{Cut, Cuts, MAX_PACK_BYTES, PACK_TYPE};
-pub use set::{BASES, FILE_TYPE, SET_TYPE};
+pub use set::{BASES, FILE_TYPE, SET_TYPE, TRUST_TAG, TRUST_TYPE};
+pub use split::{MIN_VOLUME_BYTES, Split, write_volumes};
 pub use writer::{LayoutWriter, WriteError};

@@ -9,6 +9,10 @@ use crate::spec::{Descriptor, Manifest};
 
 /// Artifact type of a set.
 pub const SET_TYPE: &str = "application/vnd.autonomy.set.v1";
+/// Artifact type of what changes whom nodes trust: trust roots and the revocation list.
+pub const TRUST_TYPE: &str = "application/vnd.autonomy.trust.v1";
+/// Its tag.
+pub const TRUST_TAG: &str = "trust";
 /// Media type of a file of a set.
 pub const FILE_TYPE: &str = "application/vnd.autonomy.set.file.v1";
 
@@ -31,9 +35,9 @@ pub(crate) struct Layers {
 }
 
 /// Sorts the layers of a set.
-pub(crate) fn layers(manifest: &Manifest) -> Result<Layers, Reason> {
-    if manifest.kind() != SET_TYPE {
-        let message = format!("the manifest is of type `{}`, not a set (`{SET_TYPE}`)", manifest.kind());
+pub(crate) fn layers(manifest: &Manifest, kind: &str) -> Result<Layers, Reason> {
+    if manifest.kind() != kind {
+        let message = format!("the manifest is of type `{}`, and not `{kind}`", manifest.kind());
         return Err(Reason::new(Code::BadValue, message));
     }
     let bases = manifest.annotations.get(BASES);

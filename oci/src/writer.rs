@@ -45,11 +45,7 @@ impl WriteError {
     /// The error as a reason.
     pub fn to_reason(&self) -> Reason {
         match self {
-            Self::Medium { source, .. } => {
-                let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-                let code = if full { Code::DiskFull } else { Code::IoError };
-                Reason::new(code, format!("{self}: {source}"))
-            }
+            Self::Medium { source, .. } => Reason::new(Code::IoError, format!("{self}: {source}")),
             Self::Refused(reason) => reason.clone(),
         }
     }
@@ -76,6 +72,9 @@ impl LayoutWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(source) => return Err(medium("read", to, source)),
         };
+        if to.join(autonomy_volumes::shape::name(0)).exists() {
+            return Err(in_volumes(to).into());
+        }
         let writer = Self { to: to.to_owned(), index: Index::default() };
         for part in [format!("{BLOBS}/{PART}"), INDEX_PART.to_owned()] {
             writer.remove(&part)?;
@@ -112,8 +111,7 @@ impl LayoutWriter {
     pub fn finish(self) -> Result<(), WriteError> {
         let marker = self.to.join(MARKER);
         if !marker.exists() {
-            let text = canonical::to_bytes(&serde_json::json!({ "imageLayoutVersion": "1.0.0" }));
-            self.write(MARKER, INDEX_PART, &text.map_err(|error| unwritable(&error))?)?;
+            self.write(MARKER, INDEX_PART, &marker_text()?)?;
         }
         let bytes = self.index.to_bytes().map_err(|error| unwritable(&error))?;
         self.sync_dir(BLOBS)?;
@@ -187,6 +185,12 @@ impl LayoutWriter {
     }
 }
 
+/// The bytes of the marker file.
+pub(crate) fn marker_text() -> Result<Vec<u8>, WriteError> {
+    let text = canonical::to_bytes(&serde_json::json!({ "imageLayoutVersion": "1.0.0" }));
+    text.map_err(|error| unwritable(&error))
+}
+
 fn only_blobs(entries: fs::ReadDir) -> bool {
     entries.flatten().all(|entry| entry.file_name() == "blobs")
 }
@@ -203,6 +207,11 @@ pub(crate) fn medium(verb: &'static str, path: &Path, source: io::Error) -> Writ
     WriteError::Medium { verb, path: path.display().to_string(), source }
 }
 
-fn unwritable(error: &canonical::CanonicalError) -> WriteError {
+fn in_volumes(to: &Path) -> Reason {
+    let message = format!("`{}` holds an export in volumes, and nothing lies beside one", to.display());
+    Reason::new(Code::BadValue, message).with_remedy("give --split, which replaces it, or choose another folder")
+}
+
+pub(crate) fn unwritable(error: &canonical::CanonicalError) -> WriteError {
     Reason::new(Code::BadValue, error.to_string()).into()
 }

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use autonomy_oci::{Layout, LayoutSet, LayoutWriter, Limits, WriteError, plan_set};
+use autonomy_oci::{
+    Layout, LayoutSet, LayoutWriter, Limits, SetPlan, Split, WriteError, Written, plan_set, plan_trust, write_volumes,
+};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, document, set};
 use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, read_file};
 
 use crate::kept::kept;
 use crate::parts::{Base, Receiver, parts};
 use crate::set::{Draft, read_draft};
+use crate::trust;
 
 /// What an export wrote.
 #[derive(Debug, Clone)]
@@ -37,6 +40,10 @@ pub struct Exported {
     pub set_bytes: u64,
     /// Manifests whose artifacts the receivers must have.
     pub bases: BTreeSet<Blake3>,
+    /// The volumes, where it was split.
+    pub volumes: Option<Written>,
+    /// Whether trust roots, or a revocation list, went along by themselves.
+    pub trust: bool,
 }
 
 /// For whom a set is written; without receivers, for everybody.
@@ -59,6 +66,10 @@ pub struct Shipment<'a> {
     pub audience: Audience<'a>,
     /// How large files may be.
     pub limits: Limits,
+    /// In volumes, which replace what lies at the target.
+    pub split: Option<Split>,
+    /// What goes along of whom nodes trust.
+    pub trust: Option<&'a dyn SetSource>,
 }
 
 /// Writes a set into the layout at `to`, which is made when it is absent, beside the sets that it holds already. Who
@@ -87,16 +98,53 @@ pub fn export(
     let (files, bases) = (parts.files.len(), parts.bases.clone());
     let tag = || format!("{}-{}", manifest.metadata.name, manifest.metadata.serial);
     let tag = shipment.tag.map_or_else(tag, str::to_owned);
-    let plan = plan_set(&source, parts, shipment.limits, &tag)?;
-    let (digest, bytes) = (plan.entry.digest, plan.bytes());
-    let refused = |error: WriteError| Reasons::from(error.to_reason());
-    let mut writer = LayoutWriter::open(to).map_err(refused)?;
-    writer.add(&plan, &|done| progress(done, bytes)).map_err(refused)?;
-    writer.finish().map_err(refused)?;
+    // A volume takes a part of a file.
+    let file = if shipment.split.is_some() { u64::MAX } else { shipment.limits.file };
+    let plan = plan_set(&source, parts, Limits { file, ..shipment.limits }, &tag)?;
+    let (digest, packs, packed) = (plan.entry.digest, plan.packs, plan.packed);
+    let trust =
+        shipment.trust.map(|files| plan_trust(files, trust::files(files)?).map_err(Reasons::from)).transpose()?;
+    let plans: Vec<SetPlan<'_>> = std::iter::once(plan).chain(trust).collect();
+    let bytes = plans.iter().map(SetPlan::bytes).sum();
+    let volumes = write(to, &plans, shipment.split, bytes, progress).map_err(|error| error.to_reason())?;
     let set_bytes = listed.iter().map(|file| file.size).sum();
     let left_out = listed.len() - files;
-    let (packs, packed) = (plan.packs, plan.packed);
-    Ok(Exported { manifest, fingerprint, tag, digest, files, left_out, packs, packed, bytes, set_bytes, bases })
+    Ok(Exported {
+        volumes,
+        trust: plans.len() > 1,
+        manifest,
+        fingerprint,
+        tag,
+        digest,
+        files,
+        left_out,
+        packs,
+        packed,
+        bytes,
+        set_bytes,
+        bases,
+    })
+}
+
+/// Writes what was planned.
+fn write(
+    to: &Path,
+    plans: &[SetPlan<'_>],
+    split: Option<Split>,
+    bytes: u64,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Option<Written>, WriteError> {
+    if let Some(split) = split {
+        return write_volumes(to, plans, split, progress).map(Some);
+    }
+    let mut writer = LayoutWriter::open(to)?;
+    let mut before = 0;
+    for plan in plans {
+        writer.add(plan, &|done| progress(before + done, bytes))?;
+        before += plan.bytes();
+    }
+    writer.finish()?;
+    Ok(None)
 }
 
 /// A set that nobody signed is of no use on a medium.

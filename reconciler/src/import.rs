@@ -22,6 +22,7 @@ use crate::receipts::{self, Became};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::set::{SetCheck, VerifiedSet, verify_set};
+use crate::trust::{Offer, OlderList, offer_of, take_offered};
 
 /// A set on a medium, with the eyes of this node.
 #[derive(Debug, Clone)]
@@ -53,15 +54,46 @@ pub enum Standing {
 pub struct Import {
     /// The sets of the medium, by stream and serial.
     pub sets: Vec<OnMedium>,
+    /// What it brings of whom nodes trust, newer than what is here.
+    pub trust: TrustOnMedium,
     /// What is wrong with the medium although it could be read, a record that could not be written, what a recovery did
     /// first.
     pub warnings: Vec<String>,
 }
 
+/// What a medium brings of whom nodes trust.
+#[derive(Debug, Clone, Default)]
+pub struct TrustOnMedium {
+    /// Versions of newer roots that hold, oldest first.
+    pub roots: Vec<u64>,
+    /// Number of a newer revocation list that holds.
+    pub revocation: Option<u64>,
+    /// What does not hold.
+    pub refused: Vec<Reason>,
+}
+
+impl TrustOnMedium {
+    /// Looks at what a medium brings, and does with it what `each` does.
+    fn look(found: &[Found], each: impl Fn(&dyn SetSource) -> Result<Offer, Reasons>) -> Self {
+        let mut trust = Self::default();
+        for (_, medium) in found {
+            match medium.as_ref().map_err(Clone::clone).and_then(|medium| each(&**medium)) {
+                Ok(offer) => {
+                    trust.roots.extend(offer.roots.iter().map(|root| root.version));
+                    trust.revocation = offer.revocation.or(trust.revocation);
+                    trust.refused.extend(offer.refusal.into_iter().flat_map(Reasons::into_vec));
+                }
+                Err(reasons) => trust.refused.extend(reasons.into_vec()),
+            }
+        }
+        trust
+    }
+}
+
 impl Import {
     /// Why not everything that should have come did; `None` when it did.
     pub fn refusal(&self) -> Option<Reasons> {
-        let (mut refused, mut other, mut here) = (Vec::new(), Vec::new(), false);
+        let (mut refused, mut other, mut here) = (self.trust.refused.clone(), Vec::new(), false);
         for found in &self.sets {
             match &found.standing {
                 Standing::Takes | Standing::Here => here = true,
@@ -82,6 +114,7 @@ type Found = (String, Result<Box<dyn SetSource>, Reasons>);
 /// A medium: the sets on it, and the layout that they lie in.
 struct Medium {
     sets: Vec<Found>,
+    trust: Vec<Found>,
     layout: Option<Arc<Layout>>,
 }
 
@@ -95,7 +128,7 @@ impl Medium {
 fn medium(root: &StateRoot, path: &Path) -> Result<Medium, Reasons> {
     let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
     if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
-        return Ok(Medium { sets: vec![(folder.describe(), Ok(Box::new(folder)))], layout: None });
+        return Ok(Medium { sets: vec![(folder.describe(), Ok(Box::new(folder)))], trust: Vec::new(), layout: None });
     }
     let layout = Arc::new(Layout::open(path)?);
     layout.check()?;
@@ -104,7 +137,9 @@ fn medium(root: &StateRoot, path: &Path) -> Result<Medium, Reasons> {
     if sets.is_empty() {
         return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
     }
-    Ok(Medium { sets, layout: Some(layout) })
+    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
+    let trust = layout.trust().into_iter().map(|(name, trust)| (name, trust.map(boxed))).collect();
+    Ok(Medium { sets, trust, layout: Some(layout) })
 }
 
 /// A set that verified.
@@ -197,8 +232,11 @@ fn active(root: &StateRoot) -> Result<Option<(StateManifest, Blake3)>, Reasons> 
 /// Tells what is on a medium, and whether it is trusted. Writes nothing.
 pub fn preview(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Import, Reasons> {
     let mut medium = medium(root, path)?;
+    let trust = TrustOnMedium::look(&medium.trust, |medium| {
+        offer_of(medium, &load(root)?, options.clock, OlderList::IsPassedOver)
+    });
     let sets = look(root, std::mem::take(&mut medium.sets), options).into_iter().map(|seen| seen.told).collect();
-    Ok(Import { sets, warnings: medium.warnings() })
+    Ok(Import { sets, trust, warnings: medium.warnings() })
 }
 
 /// Puts what verifies into the inbox. What was cut off is taken up again: objects that are here whole stay.
@@ -218,6 +256,13 @@ pub fn import(
     let result = medium(root, path).and_then(|mut medium| {
         let mut sets = Vec::new();
         let is_layout = medium.layout.is_some();
+        // First of all: a key that is revoked from now on signs no set of the same medium.
+        let trust = TrustOnMedium::look(&medium.trust, |medium| {
+            let loaded = load(root)?;
+            let offer = offer_of(medium, &loaded, options.clock, OlderList::IsPassedOver)?;
+            take_offered(root, &held, &loaded, &offer)?;
+            Ok(offer)
+        });
         for Seen { told, takes } in look(root, std::mem::take(&mut medium.sets), options) {
             if let Some((set, verified)) = takes {
                 put(root, &*set, &verified, options)?;
@@ -228,22 +273,25 @@ pub fn import(
         clear(root, &held)?;
         let mut warnings = medium.warnings();
         warnings.extend(sign_for(root, &held, &sets, is_layout.then_some(path), actor.clock));
-        Ok((sets, warnings))
+        Ok((sets, trust, warnings))
     });
-    let (sets, warnings) = result.inspect_err(|reasons| {
+    let (sets, trust, warnings) = result.inspect_err(|reasons| {
         // The refusal is what is told.
         recorder.end("failed", json!({ "manifests": manifests, "reasons": reasons.as_slice() }));
     })?;
-    let mut import = Import { sets, warnings };
+    let mut import = Import { sets, trust, warnings };
     let refusal = import.refusal();
-    let word = match (&refusal, manifests.is_empty()) {
+    let nothing = manifests.is_empty() && import.trust.roots.is_empty() && import.trust.revocation.is_none();
+    let word = match (&refusal, nothing) {
         (None, true) => "nothing",
         (None, false) => "imported",
         (Some(_), true) => "refused",
         (Some(_), false) => "partly",
     };
     let reasons = refusal.as_ref().map(Reasons::as_slice);
-    let lost = recorder.end(word, json!({ "manifests": manifests, "reasons": reasons }));
+    let (roots, revocation) = (&import.trust.roots, import.trust.revocation);
+    let detail = json!({ "manifests": manifests, "roots": roots, "revocation": revocation, "reasons": reasons });
+    let lost = recorder.end(word, detail);
     import.warnings.extend(told(&recovery).into_iter().chain(lost));
     Ok(import)
 }

@@ -4,25 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::OnceLock;
 
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, set};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
-    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, known_contents, layout,
+    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, durable, known_contents,
+    layout, read_capped,
 };
+use autonomy_trust::{Purpose, Signed, verify_revocation};
 
 use crate::generations::manifest_of;
 use crate::import::entries;
+use crate::judge::load;
 use crate::roots;
+use crate::trust::REVOCATION;
 
 /// A set of a state root, read where it lies.
 pub struct KeptSet {
     root: StateRoot,
     /// What people call it.
     shown: String,
-    /// Where it lies.
-    base: RelPath,
-    manifest: StateManifest,
-    /// Trust roots that go with it, and where they lie.
-    roots: Vec<(String, RelPath)>,
+    /// The manifest whose set it is, and where that lies.
+    of: Option<(RelPath, StateManifest)>,
+    /// What goes with it, such as trust roots, and where that lies.
+    more: Vec<(String, RelPath)>,
     /// Found when they are first asked for: the indices of trees are read for it.
     files: OnceLock<BTreeMap<String, RelPath>>,
 }
@@ -73,20 +76,57 @@ pub fn active_set(root: &StateRoot) -> Result<KeptSet, Reasons> {
         return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
     };
     let mut active = generation_set(root, &generation)?;
+    active.more.extend(root_files(root)?);
+    Ok(active)
+}
+
+/// Every trust root that the node keeps: names in a set, and where they lie.
+fn root_files(root: &StateRoot) -> Result<Vec<(String, RelPath)>, Reasons> {
     let pinned = roots::pinned_root(root)?;
     let newest = pinned.document().version;
+    let mut files = Vec::new();
     let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
         let (name, beside) = set::root_files(version);
-        active
-            .roots
-            .extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
+        files.extend([(name, file), (beside, signatures)].map(|(name, at)| (format!("{}/{name}", set::ROOTS), at)));
     };
     add(newest, (layout::trust_root(), layout::trust_root_signatures()));
     for kept in pinned.earlier() {
         let version = kept.document().version;
         add(version, (layout::kept_root(version), layout::kept_root_signatures(version)));
     }
-    Ok(active)
+    Ok(files)
+}
+
+/// What a node hands on of whom it trusts: every root that it keeps, and the revocation list that came by itself, unless a
+/// newer one came with a manifest: then that manifest carries it. Gives a warning when the list that is kept is no use.
+pub fn node_trust(root: &StateRoot, clock: Time) -> Result<(KeptSet, Option<String>), Reasons> {
+    let mut files = root_files(root)?;
+    let path = layout::revocation();
+    let has_list = durable::exists(root.disk(), &path).map_err(|error| Reasons::from(error.to_reason()))?;
+    let refusal = if has_list { kept_list(root, clock).err() } else { None };
+    if has_list && refusal.is_none() {
+        files.push((REVOCATION.to_owned(), path.clone()));
+        files.push((format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX), layout::revocation_signatures()));
+    }
+    let warning = refusal.map(|reasons| {
+        let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
+        format!("`{path}` is not handed on: {}", why.join("; "))
+    });
+    let shown = "the trust of this node".to_owned();
+    Ok((KeptSet { root: root.clone(), shown, of: None, more: files, files: OnceLock::new() }, warning))
+}
+
+/// Whether the list that is kept is what the node goes by.
+fn kept_list(root: &StateRoot, clock: Time) -> Result<(), Reasons> {
+    let read = |path: &RelPath, cap| -> Result<Vec<u8>, Reasons> {
+        let bytes = read_capped(root.disk(), path, cap).map_err(|error| error.to_reason())?;
+        Ok(bytes.unwrap_or_default())
+    };
+    let bytes = read(&layout::revocation(), document::MAX_DOCUMENT_BYTES as u64)?;
+    let signatures = read(&layout::revocation_signatures(), set::MAX_SIGNATURES_BYTES)?;
+    let loaded = load(root)?;
+    let context = loaded.context(clock, Purpose::Change);
+    verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context).map(drop)
 }
 
 fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reasons> {
@@ -100,19 +140,20 @@ fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reason
 impl KeptSet {
     /// The set of a manifest in a folder of the state root.
     fn new(root: &StateRoot, base: RelPath, shown: String, manifest: StateManifest) -> Self {
-        Self { root: root.clone(), shown, base, manifest, roots: Vec::new(), files: OnceLock::new() }
+        Self { root: root.clone(), shown, of: Some((base, manifest)), more: Vec::new(), files: OnceLock::new() }
     }
 
     /// Names in the set, and where they lie in the state root. What a damaged index would name is told by whoever verifies
     /// the set.
     fn files(&self) -> &BTreeMap<String, RelPath> {
         self.files.get_or_init(|| {
-            let known = known_contents(&self.manifest, &Stored::new(self.root.disk(), self.base.clone()));
-            let stored = known.files.into_iter().map(|content| content.path);
-            let documents = set::files(&self.manifest).into_keys().filter_map(|name| name.parse::<RelPath>().ok());
-            let mut files: BTreeMap<String, RelPath> =
-                documents.chain(stored).map(|path| (path.to_string(), self.base.join(&path))).collect();
-            files.extend(self.roots.iter().cloned());
+            let mut files: BTreeMap<String, RelPath> = self.more.iter().cloned().collect();
+            if let Some((base, manifest)) = &self.of {
+                let known = known_contents(manifest, &Stored::new(self.root.disk(), base.clone()));
+                let stored = known.files.into_iter().map(|content| content.path);
+                let documents = set::files(manifest).into_keys().filter_map(|name| name.parse::<RelPath>().ok());
+                files.extend(documents.chain(stored).map(|path| (path.to_string(), base.join(&path))));
+            }
             files
         })
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use autonomy_apply::ServiceRunner;
+use autonomy_oci::{Pin, Wanted};
 use autonomy_schema::revocation::Revocation;
-use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, Time, document, set};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot, read_file};
-use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, verify_revocation};
-use serde_json::json;
+use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_revocation};
+use serde_json::{Value, json};
 
 use crate::judge::{Loaded, load};
 use crate::record::{Actor, Recorder};
@@ -30,10 +31,19 @@ pub struct Offer {
     /// Earlier roots that lead to what is known here, and were lost.
     refills: Vec<(u64, RootBytes)>,
     newest: PinnedRoot,
-    list: Option<(Revocation, Vec<Sha256>)>,
+    list: Option<Verified<Revocation>>,
 }
 
 impl Offer {
+    /// What the records say of it.
+    pub(crate) fn told(&self) -> Value {
+        let roots: Vec<u64> = self.roots.iter().map(|step| step.version).collect();
+        let of = |list: &Verified<Revocation>| json!({ "reason": list.document().reason, "signers": list.signers() });
+        json!({
+            "roots": roots, "kept": self.refilled(), "revocation": self.revocation, "list": self.list.as_ref().map(of),
+        })
+    }
+
     /// Versions of earlier roots that were lost here, and are on the medium.
     fn refilled(&self) -> Vec<u64> {
         self.refills.iter().rev().map(|(version, _)| *version).collect()
@@ -70,6 +80,24 @@ pub struct Imported {
 
 /// Looks at the roots and the revocation list of a medium with the eyes of a node. Writes nothing.
 pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Offer, Reasons> {
+    offer_of(medium, loaded, clock, OlderList::IsRefused)
+}
+
+/// What an older revocation list than the node's means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OlderList {
+    /// Somebody asked for that very list to be taken.
+    IsRefused,
+    /// A medium was written before the node heard of its own; it says nothing new.
+    IsPassedOver,
+}
+
+pub(crate) fn offer_of(
+    medium: &dyn SetSource,
+    loaded: &Loaded,
+    clock: Time,
+    older: OlderList,
+) -> Result<Offer, Reasons> {
     let Found { folder, versions, has_list } = find(medium)?;
     let Walk { mut newest, refusal } = roots::walk(medium, folder, &loaded.root);
     let refills = roots::extend(&mut newest, |version| roots::read(medium, folder, version).ok().flatten());
@@ -79,6 +107,7 @@ pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Off
         versions.into_iter().filter(|version| against.is_empty() || loaded.root.of_version(*version).is_some());
     let strays = roots::strays(medium, folder, strays.collect::<Vec<_>>(), &newest);
     against.extend(strays);
+    let has_list = has_list && (older == OlderList::IsRefused || !is_older_list(medium, loaded));
     let list = match if has_list { list(medium, loaded, &newest, clock) } else { Ok(None) } {
         Ok(list) => list,
         Err(reasons) => {
@@ -93,7 +122,7 @@ pub fn offer(medium: &dyn SetSource, loaded: &Loaded, clock: Time) -> Result<Off
         expires_at: root.document().expires_at,
     };
     let roots = steps.iter().map(offered).collect();
-    let revocation = list.as_ref().map(|(list, _)| list.revoked.number);
+    let revocation = list.as_ref().map(|list| list.document().revoked.number);
     Ok(Offer { roots, revocation, refusal: Reasons::new(against), refills, newest, list })
 }
 
@@ -130,7 +159,7 @@ fn list(
     loaded: &Loaded,
     newest: &PinnedRoot,
     clock: Time,
-) -> Result<Option<(Revocation, Vec<Sha256>)>, Reasons> {
+) -> Result<Option<Verified<Revocation>>, Reasons> {
     let cap = document::MAX_DOCUMENT_BYTES as u64;
     let bytes = read_file(medium, REVOCATION, cap)?.unwrap_or_default();
     let beside = format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX);
@@ -138,7 +167,14 @@ fn list(
     let context = Context { root: newest, ..loaded.context(clock, Purpose::Change) };
     let list = verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context)?;
     let is_newer = list.document().revoked.number > loaded.floors.revoked.number;
-    Ok(is_newer.then(|| (list.document().clone(), list.signers().to_vec())))
+    Ok(is_newer.then_some(list))
+}
+
+/// Whether the list of a medium says of itself that it is older than the one that the node has.
+fn is_older_list(medium: &dyn SetSource, loaded: &Loaded) -> bool {
+    let bytes = read_file(medium, REVOCATION, document::MAX_DOCUMENT_BYTES as u64).ok().flatten();
+    let list = bytes.and_then(|bytes| document::parse::<Revocation>(&bytes).ok());
+    list.is_some_and(|list| list.revoked.number < loaded.floors.revoked.number)
 }
 
 /// Takes what a medium offers. Each root is pinned durably before the next is looked at by anybody; what does not hold ends
@@ -157,11 +193,8 @@ pub fn import_trust(
     let offer = offer(medium, &loaded, actor.clock)?;
     Reasons::check(roots::forks(root, &loaded.root, &offer.newest))?;
     let pinned: Vec<u64> = offer.roots.iter().map(|step| step.version).collect();
-    let why = offer.list.as_ref().map(|(list, signers)| json!({ "reason": list.reason, "signers": signers }));
-    let detail = json!({
-        "from": medium.describe(), "roots": pinned, "kept": offer.refilled(), "revocation": offer.revocation,
-        "list": why,
-    });
+    let mut detail = offer.told();
+    detail["from"] = json!(medium.describe());
     recorder.begin(detail.clone())?;
     if let Err(reasons) = take(root, &held, &loaded, &offer) {
         // What was pinned before the disk failed stays, and is told.
@@ -184,6 +217,17 @@ pub fn import_trust(
     Ok(Imported { pinned, kept, version, revocation: offer.revocation, refusal: offer.refusal, warning })
 }
 
+/// Takes what is offered, under roots that do not fork from what is kept here.
+pub(crate) fn take_offered(
+    root: &StateRoot,
+    held: &ActivationLock,
+    loaded: &Loaded,
+    offer: &Offer,
+) -> Result<(), Reasons> {
+    Reasons::check(roots::forks(root, &loaded.root, &offer.newest))?;
+    take(root, held, loaded, offer)
+}
+
 fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer) -> Result<(), Reasons> {
     for (_, older) in &offer.refills {
         root.keep_root(held, older)?;
@@ -192,9 +236,49 @@ fn take(root: &StateRoot, held: &ActivationLock, loaded: &Loaded, offer: &Offer)
     for (pinned, next) in steps.iter().zip(steps.iter().skip(1)) {
         root.pin_root(held, pinned, next)?;
     }
-    if let Some((list, _)) = &offer.list {
-        let floors = root.floors()?.unwrap_or_default().revoking(&list.revoked);
+    if let Some(list) = &offer.list {
+        // Kept first: the floors say that it came.
+        root.keep_revocation(held, list.bytes(), list.signatures()).map_err(|error| error.to_reason())?;
+        let floors = root.floors()?.unwrap_or_default().revoking(&list.document().revoked);
         root.write_floors(&floors).map_err(|error| Reasons::from(error.to_reason()))?;
     }
     Ok(())
+}
+
+/// The files of a medium that change whom nodes trust, as they go onto another one.
+pub(crate) fn files(medium: &dyn SetSource) -> Result<Vec<Wanted>, Reasons> {
+    let Found { folder, versions, has_list } = find(medium)?;
+    let mut names: Vec<String> = Vec::new();
+    for (file, signatures) in versions.into_iter().map(set::root_files) {
+        let within = |name: String| if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        names.extend([within(file), within(signatures)]);
+    }
+    if has_list {
+        names.extend([REVOCATION.to_owned(), format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX)]);
+    }
+    names.sort();
+    let listed = medium.list().map_err(|error| error.to_reason())?;
+    let mut wanted = Vec::new();
+    for name in names {
+        let Some(file) = listed.iter().find(|file| file.path == name) else {
+            let reason = Reason::new(Code::MissingFile, format!("`{}` lacks `{name}`", medium.describe()));
+            return Err(reason.with_remedy("sign it first: `autonomy sign`").into());
+        };
+        let path = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
+        wanted.push(Wanted { path, size: file.size, pin: Pin::None });
+    }
+    Ok(wanted)
+}
+
+/// What an operator brings, judged from its oldest root on, so that no medium carries what every node would refuse.
+pub fn judge_trust(medium: &dyn SetSource, clock: Time) -> Result<(), Reasons> {
+    let Found { folder, versions, .. } = find(medium)?;
+    let oldest = versions.first().copied().map(|version| roots::read(medium, folder, version)).transpose()?.flatten();
+    let Some(oldest) = oldest else {
+        let message = format!("`{}` holds no trust root that could judge its `{REVOCATION}`", medium.describe());
+        return Err(Reason::new(Code::MissingFile, message).with_remedy("put every root beside it").into());
+    };
+    let first = PinnedRoot::pinned(Signed { bytes: &oldest.bytes, signatures: &oldest.signatures })?;
+    let offer = offer(medium, &Loaded::away(first), clock)?;
+    offer.refusal.map_or(Ok(()), Err)
 }

@@ -96,6 +96,13 @@ impl StateRoot {
         self.replace(&layout::kept_root(version), &root.bytes)
     }
 
+    /// Keeps a revocation list that came by itself, durably, so that it can be handed on. The floors have what it says; after a
+    /// power cut its signatures may be those of the list before it, which whoever hands it on finds out.
+    pub fn keep_revocation(&self, _held: &ActivationLock, bytes: &[u8], signatures: &[u8]) -> Result<(), DiskError> {
+        durable::replace(self.disk(), &layout::revocation_signatures(), signatures, Mode::PRIVATE)?;
+        durable::replace(self.disk(), &layout::revocation(), bytes, Mode::PRIVATE)
+    }
+
     /// Brings floors, the signatures beside the root and its kept copy to what is pinned and verified, where a power cut or
     /// damage left them behind.
     pub fn settle_trust(&self, held: &ActivationLock, pinned: &RootBytes, floors: &Floors) -> Result<(), Reasons> {

@@ -30,6 +30,8 @@ pub struct VolumeOptions {
     pub volume_bytes: u64,
     /// Number of parity volumes: as many may be lost.
     pub parity: u8,
+    /// Whether volumes that are there already give way, once the new ones are whole.
+    pub replace: bool,
 }
 
 /// What was written.
@@ -107,8 +109,9 @@ pub enum WriteError {
 /// done and bytes in all.
 ///
 /// Every volume is whole and synced under a temporary name before the first one gets its own. `vol-000` gets its name
-/// last, so where it is, all were there. A power cut between the names leaves some: they are not removed by the next
-/// try, which refuses ([`WriteError::Occupied`]); temporary files are.
+/// last, so where it is, all were there. Volumes that give way are removed, durably, before the first name is given, so
+/// that old and new ones never mix. A power cut between the names leaves some: they are not removed by the next try, which
+/// refuses ([`WriteError::Occupied`]) unless it may replace; temporary files are.
 pub fn write(
     out: &Path,
     members: &[Member<'_>],
@@ -123,7 +126,7 @@ pub fn write(
         Misfit::Small => WriteError::TooSmall(options.volume_bytes),
         Misfit::Many(data) => WriteError::TooManyVolumes { data, parity: options.parity },
     })?;
-    let mut stream = Stream::begin(Draft::begin(out, shape)?, shape, progress);
+    let mut stream = Stream::begin(Draft::begin(out, shape, options.replace)?, shape, progress);
     stream.set.update(&index);
     stream.push(&index)?;
     for member in sorted {
@@ -161,26 +164,33 @@ fn at(volume: u16) -> impl Fn(io::Error) -> WriteError {
 struct Draft {
     folder: Folder,
     files: Vec<File>,
+    /// Those that were there before, and give way.
+    old: Vec<String>,
     /// Those that have their names already.
     named: Vec<u16>,
     kept: bool,
 }
 
 impl Draft {
-    fn begin(out: &Path, shape: Shape) -> Result<Draft, WriteError> {
+    fn begin(out: &Path, shape: Shape, replace: bool) -> Result<Draft, WriteError> {
         let folder = Folder::open(out).map_err(WriteError::Folder)?;
         if !folder.lock() {
             return Err(WriteError::Busy);
         }
+        let mut old = Vec::new();
         for name in (0..MAX_VOLUMES).map(shape::name) {
-            if folder.has(&name).map_err(WriteError::Folder)? {
+            if !folder.has(&name).map_err(WriteError::Folder)? {
+                continue;
+            }
+            if !replace {
                 return Err(WriteError::Occupied(name));
             }
+            old.push(name);
         }
         for volume in 0..MAX_VOLUMES {
             folder.remove(&temporary(volume)).map_err(at(volume))?;
         }
-        let mut draft = Draft { folder, files: Vec::new(), named: Vec::new(), kept: false };
+        let mut draft = Draft { folder, files: Vec::new(), old, named: Vec::new(), kept: false };
         for volume in 0..shape.volumes() {
             let file = draft.folder.create(&temporary(volume)).map_err(at(volume))?;
             draft.files.push(file);
@@ -197,6 +207,13 @@ impl Draft {
         for volume in 0..label.shape.volumes() {
             let file = self.file(volume).map_err(at(volume))?;
             label.write(file, volume).and_then(|()| file.sync_all()).map_err(at(volume))?;
+        }
+        for name in &self.old {
+            let removed = self.folder.remove(name);
+            removed.map_err(|source| WriteError::Volume { volume: name.clone(), source })?;
+        }
+        if !self.old.is_empty() {
+            self.folder.sync().map_err(WriteError::Folder)?;
         }
         for volume in (0..label.shape.volumes()).rev() {
             self.folder.rename(&temporary(volume), &shape::name(volume)).map_err(at(volume))?;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use autonomy_reconciler::{Audience, Exported, Receiver, Shipment, active_set, export};
+use autonomy_reconciler::{
+    Audience, Exported, MIN_VOLUME_BYTES, Receiver, Shipment, Split, active_set, export, judge_trust, node_trust,
+};
 use autonomy_schema::Blake3;
-use autonomy_stateroot::{SetSource, StateRoot};
+use autonomy_stateroot::{DirSet, SetSource, StateRoot};
 use serde_json::json;
 
 use crate::Global;
@@ -34,6 +36,17 @@ pub(crate) struct Args {
     /// A set that nodes have, where neither this node nor the target holds it.
     #[arg(long, value_name = "SOURCE", requires = "delta")]
     base: Vec<String>,
+    /// A folder with trust roots and `revocation.json`, as `autonomy trust import` takes it, to go along; without it, what the
+    /// state root has of both, if one is given.
+    #[arg(long, value_name = "DIR")]
+    trust: Option<PathBuf>,
+    /// Write volumes of at most this size, such as `700MiB`, in the place of one layout: `vol-000`, `vol-001`, … They replace
+    /// volumes that lie there.
+    #[arg(long, value_name = "SIZE", value_parser = volume_size)]
+    split: Option<u64>,
+    /// So many volumes may be lost or damaged: as many more are written.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "split")]
+    parity: u8,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -46,6 +59,24 @@ fn tag(text: &str) -> Result<String, String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let fits = text.starts_with(word) && text.chars().all(|c| word(c) || c == '.' || c == '-') && text.len() <= 128;
     if fits { Ok(text.to_owned()) } else { Err("a tag is at most 128 letters, digits, `_`, `.` and `-`".to_owned()) }
+}
+
+/// A size with its unit: `B`, `KiB`, `MiB` or `GiB`.
+fn volume_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0)];
+    let wrong = || "a size is a whole number with its unit: `B`, `KiB`, `MiB` or `GiB`, such as `4GiB`".to_owned();
+    let unit = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (digits, shift) = unit.ok_or_else(wrong)?;
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(wrong)?;
+    if size < MIN_VOLUME_BYTES {
+        return Err(format!(
+            "a volume of {size} bytes has no room for one block; at least {MIN_VOLUME_BYTES}B are needed"
+        ));
+    }
+    Ok(size)
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
@@ -62,9 +93,12 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
     let bases = bases.iter().map(node::Opened::set).collect();
     let bar = ui::progress(Some(0), "exporting");
     let progress = |done, total| node::advance(&bar, done, total);
+    let split = args.split.map(|volume_bytes| Split { volume_bytes, parity: args.parity });
+    let trust = trust(args, global)?;
     let written = |set: Arc<dyn SetSource>, root: Option<&StateRoot>| {
         let audience = Audience { receivers, root, bases };
-        let shipment = Shipment { tag: args.tag.as_deref(), audience, ..Shipment::default() };
+        let trust = trust.as_deref();
+        let shipment = Shipment { tag: args.tag.as_deref(), audience, split, trust, ..Shipment::default() };
         export(set, &args.to, &shipment, &progress)
     };
     let exported = if let Some(source) = &args.source {
@@ -86,6 +120,22 @@ fn write(args: &Args, global: &Global) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+/// What goes along of whom nodes trust.
+fn trust(args: &Args, global: &Global) -> Result<Option<Box<dyn SetSource>>, Failure> {
+    if let Some(folder) = &args.trust {
+        let folder = DirSet::open(folder).map_err(|error| Failure::refused(error.to_reason(), false))?;
+        judge_trust(&folder, node::clock())?;
+        return Ok(Some(Box::new(folder)));
+    }
+    if global.state_root.is_none() {
+        return Ok(None);
+    }
+    let (root, _) = node::state_root(global)?;
+    let (trust, warning) = node_trust(&root, node::clock())?;
+    ui::warn(warning.as_deref());
+    Ok(Some(Box::new(trust)))
+}
+
 fn show(args: &Args, exported: &Exported) {
     let Exported { manifest, fingerprint, tag, digest, files, bytes, .. } = exported;
     let Exported { left_out, packs, packed, set_bytes, bases, .. } = exported;
@@ -94,7 +144,9 @@ fn show(args: &Args, exported: &Exported) {
         let value = json!({
             "manifest": fingerprint, "stream": name, "serial": manifest.metadata.serial, "tag": tag, "digest": digest,
             "files": files, "bytes": bytes, "set_bytes": set_bytes, "bases": bases, "left_out": left_out, "packs": packs,
-            "packed": packed,
+            "packed": packed, "trust": exported.trust, "volumes": exported.volumes.map(|volumes| json!({
+                "set": volumes.set, "data": volumes.data, "parity": volumes.parity, "bytes": volumes.bytes,
+            })),
         });
         return ui::out(&format!("{value}\n"));
     }
@@ -112,6 +164,10 @@ fn show(args: &Args, exported: &Exported) {
     }
     for base in bases {
         text += &format!("  needs    {base}\n");
+    }
+    if let Some(volumes) = exported.volumes {
+        let (data, parity, bytes) = (plural(volumes.data.into(), "volume"), volumes.parity, volumes.bytes);
+        text += &format!("  {data} and {parity} of parity, {bytes} bytes\n");
     }
     text += &format!("Next: autonomy plan oci:{to}:{tag}\n");
     ui::out(&ui::printable(&text));

@@ -67,7 +67,17 @@ fn standing(args: &Args, set: &OnMedium) -> (&'static str, Option<Reasons>) {
 fn show(args: &Args, import: &Import) {
     if args.output == Output::Json {
         let sets: Vec<_> = import.sets.iter().map(|set| as_json(args, set)).collect();
-        return ui::out(&format!("{}\n", json!({ "sets": sets })));
+        let trust = json!({
+            "roots": import.trust.roots, "revocation": import.trust.revocation, "reasons": import.trust.refused,
+        });
+        return ui::out(&format!("{}\n", json!({ "sets": sets, "trust": trust, "warnings": import.warnings })));
+    }
+    let (pinned, counts) = if args.preview { ("brings", "brings") } else { ("pinned", "counts from now on") };
+    for version in &import.trust.roots {
+        ui::out(&format!("{pinned}: trust root version {version}\n"));
+    }
+    if let Some(number) = import.trust.revocation {
+        ui::out(&format!("{counts}: revocation list {number}\n"));
     }
     for set in &import.sets {
         let (word, reasons) = standing(args, set);

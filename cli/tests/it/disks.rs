@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::node::Site;
 
 /// A mount that goes away with the test.
-struct Mount(PathBuf);
+pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {
@@ -15,7 +15,7 @@ impl Drop for Mount {
     }
 }
 
-fn may_mount() -> bool {
+pub(crate) fn may_mount() -> bool {
     if std::env::var_os("AUTONOMY_SKIP_MOUNT").is_some() {
         eprintln!("NOT RUN: AUTONOMY_SKIP_MOUNT is set");
         return false;
@@ -25,7 +25,7 @@ fn may_mount() -> bool {
     true
 }
 
-fn run(program: &str, arguments: &[&str], site: &Site) {
+pub(crate) fn run(program: &str, arguments: &[&str], site: &Site) {
     let status = Command::new(program).args(arguments).current_dir(site.world.path("")).status();
     let status = status.unwrap_or_else(|error| panic!("{program} (ci/setup-tests installs it): {error}"));
     assert!(status.success(), "{program} {arguments:?}");

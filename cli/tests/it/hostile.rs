@@ -12,7 +12,7 @@ use crate::node::Site;
 use crate::world::PASSWORD;
 
 /// Puts these bytes into the set as the policy bundle, pinned and signed by two.
-fn with_policy(site: &Site, name: &str, bytes: &[u8]) {
+pub(crate) fn with_policy(site: &Site, name: &str, bytes: &[u8]) {
     site.copy("two", name);
     site.world.write(&format!("{name}/policy.tar.gz"), bytes);
     let mut lock: Lock = document::parse(&site.world.read(&format!("{name}/autonomy.lock.json"))).expect("lock");

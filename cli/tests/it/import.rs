@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::node::Site;
 
-fn inbox(site: &Site) -> Vec<String> {
+pub(crate) fn inbox(site: &Site) -> Vec<String> {
     let entries = std::fs::read_dir(site.world.path("node/inbox")).expect("inbox");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
@@ -23,7 +23,7 @@ fn with_medium() -> Site {
     site
 }
 
-fn standings(output: &str) -> Vec<(u64, String)> {
+pub(crate) fn standings(output: &str) -> Vec<(u64, String)> {
     let value: Value = serde_json::from_str(output).expect("JSON");
     let sets = value["sets"].as_array().expect("sets").clone();
     let row =

@@ -7,6 +7,7 @@ mod backup;
 mod crash;
 mod fixture;
 mod follow;
+mod import;
 mod media;
 mod mend;
 mod returns;

@@ -45,7 +45,7 @@ fn write(out: &Path, files: &Files, volume_bytes: u64, parity: u8) -> Result<Wri
             open: Box::new(|| Ok(Box::new(&bytes[..]))),
         })
         .collect();
-    autonomy_volumes::write(out, &members, VolumeOptions { volume_bytes, parity }, &|_, _| {})
+    autonomy_volumes::write(out, &members, VolumeOptions { volume_bytes, parity, replace: false }, &|_, _| {})
 }
 
 fn read(set: &VolumeSet, path: &str) -> io::Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use autonomy_volumes::{IndexError, Member, VolumeOptions, WriteError};
 
 use super::{files, names, noise, vol, volume_of, write};
 
-const OPTIONS: VolumeOptions = VolumeOptions { volume_bytes: 300_000, parity: 2 };
+const OPTIONS: VolumeOptions = VolumeOptions { volume_bytes: 300_000, parity: 2, replace: false };
 
 fn member<'a>(path: &'static str, size: u64, bytes: &'a [u8]) -> Member<'a> {
     Member { path: RelPath::fixed(path), size, open: Box::new(move || Ok(Box::new(bytes))) }
