@@ -1,2 +1,4 @@
 //! A real registry, and servers that misbehave.
-#![allow(missing_docs, reason = "tests")]
+
+mod real;
+mod rogue;
