@@ -1,14 +1,12 @@
 //! Staging: an immutable generation is built beside the active one, from objects by hard link, and made durable.
 //! Every byte is hashed on the handle that it is copied from; nothing of the active generation is touched.
 
-use std::collections::BTreeSet;
-
 use autonomy_schema::canonical::CanonicalError;
-use autonomy_schema::manifest::{Artifact, FilePins, StateManifest};
-use autonomy_schema::{Code, Mode, Name, Reason, Reasons, RelPath, set};
+use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, set};
 use autonomy_stateroot::{
-    DiskError, Durability, InsertError, LockGuard, LockMode, ObjectStore, Pins, Placed, SetSource, StatCache,
-    StateRoot, SyncTarget, durable, layout,
+    DiskError, Durability, FillError, Filling, LockError, SetSource, StatCache, StateRoot, SyncTarget, durable, fill,
+    layout,
 };
 use autonomy_trust::Verified;
 
@@ -46,6 +44,24 @@ pub enum StageError {
     Canonical(#[from] CanonicalError),
 }
 
+impl From<FillError> for StageError {
+    fn from(error: FillError) -> Self {
+        match error {
+            FillError::Refused(reasons) => Self::Refused(reasons),
+            FillError::Disk(error) => Self::Disk(error),
+        }
+    }
+}
+
+impl From<LockError> for StageError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(reason) => Self::Refused(reason.into()),
+            LockError::Disk(error) => Self::Disk(error),
+        }
+    }
+}
+
 impl StageError {
     /// The error as reasons.
     pub fn into_reasons(self) -> Reasons {
@@ -75,15 +91,20 @@ pub(crate) fn stage(
     generation: &Name,
     observer: &mut dyn Observer,
 ) -> Result<Staged, StageError> {
-    let _writer = shared_store(staging.root)?;
+    let _writer = staging.root.share_store()?;
     let manifest = staging.manifest.document();
     let batched = manifest.spec.artifacts.len() * 2 > MANY_FILES;
     let durability = if batched { Durability::Batched } else { Durability::PerFile };
     let disk = staging.root.disk();
     let base = layout::generation(generation);
     disk.mkdir(&base)?;
-    let mut folders = BTreeSet::from([base.clone()]);
-    place_objects(staging, &base, durability, &mut folders, observer)?;
+    let mut filling =
+        Filling { root: staging.root, set: staging.set, manifest, base: &base, durability, cache: staging.cache };
+    let folders = fill(&mut filling, |done, total| {
+        stopped(observer)?;
+        observer.event(&Event::Staged { done, total });
+        Ok(())
+    })?;
     write_documents(staging, &base, batched)?;
     if batched {
         disk.sync(SyncTarget::Fs)?;
@@ -96,121 +117,6 @@ pub(crate) fn stage(
         disk.sync(SyncTarget::Dir(Some(&layout::generations())))?;
     }
     Ok(Staged(generation.clone()))
-}
-
-/// Holds off gc while objects are stored that nothing references yet.
-fn shared_store(root: &StateRoot) -> Result<Box<dyn LockGuard>, StageError> {
-    root.store_lock(LockMode::Shared)?.ok_or_else(|| {
-        StageError::Refused(Reason::new(Code::Locked, "the object store is locked by a garbage collection").into())
-    })
-}
-
-fn index_pins(pins: &FilePins) -> Pins {
-    Pins { size: pins.segments.size, sha256: None, blake3: pins.segments.index, mode: Mode::FILE }
-}
-
-fn file_pins(pins: &FilePins) -> Pins {
-    Pins { size: pins.size, sha256: Some(pins.digest), blake3: pins.blake3, mode: pins.mode }
-}
-
-/// Both files of an artifact: where each lies in the set, and its pins.
-fn files(artifact: &Artifact) -> Result<[(RelPath, Pins); 2], StageError> {
-    // A plan with anything but files is blocked, so this is reached only if plan and apply disagree.
-    let pins = artifact.file().ok_or_else(|| {
-        StageError::Refused(Reason::new(Code::NotBuilt, format!("artifact `{}` is no file", artifact.name)).into())
-    })?;
-    let index = rel(&set::segment_index(&artifact.name))?;
-    Ok([(index, index_pins(&pins)), (RelPath::fixed(set::ARTIFACTS).join(&artifact.path), file_pins(&pins))])
-}
-
-fn rel(text: &str) -> Result<RelPath, StageError> {
-    text.parse().map_err(|error: autonomy_schema::path::PathError| {
-        StageError::Refused(Reason::new(Code::UnsafePath, error.to_string()).into())
-    })
-}
-
-/// Places every object in the generation: linked from the store, copied there first when it lacks it.
-fn place_objects(
-    staging: &mut Staging<'_>,
-    base: &RelPath,
-    durability: Durability,
-    folders: &mut BTreeSet<RelPath>,
-    observer: &mut dyn Observer,
-) -> Result<(), StageError> {
-    let store = ObjectStore::new(staging.root);
-    let artifacts = &staging.manifest.document().spec.artifacts;
-    let total = artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum();
-    let (mut done, mut written) = (0, Vec::new());
-    for artifact in artifacts {
-        for (path, pins) in files(artifact)? {
-            let to = base.join(&path);
-            make_folders(staging.root, &to, folders)?;
-            let open = || {
-                staging
-                    .set
-                    .open(&path)
-                    .map_err(|error| PlaceError::Stage(StageError::Refused(error.to_reason().into())))
-            };
-            match store.place(open, &pins, &to, durability, staging.cache) {
-                Ok(Placed::Written) => written.push(layout::object(pins.blake3, pins.mode)),
-                Ok(Placed::Reused | Placed::Healed) => {}
-                Err(error) => return Err(refused(staging.root, &written, error.named(&path))),
-            }
-        }
-        stopped(observer).map_err(StageError::Refused)?;
-        done += artifact.file().map_or(0, |pins| pins.size);
-        observer.event(&Event::Staged { done, total });
-    }
-    Ok(())
-}
-
-/// A set that is another than the verified one leaves nothing in the store: no refusal may fill it. A broken disk keeps
-/// what it has, for the next try.
-fn refused(root: &StateRoot, written: &[RelPath], error: StageError) -> StageError {
-    if let StageError::Refused(_) = error {
-        for object in written {
-            // What stays behind is one object that nothing refers to, for gc.
-            root.disk().remove(object).ok();
-        }
-    }
-    error
-}
-
-/// An error of placing one object, before the path is known.
-enum PlaceError {
-    Stage(StageError),
-    Insert(InsertError),
-}
-
-impl From<InsertError> for PlaceError {
-    fn from(error: InsertError) -> Self {
-        Self::Insert(error)
-    }
-}
-
-impl PlaceError {
-    fn named(self, path: &RelPath) -> StageError {
-        match self {
-            Self::Stage(error) => error,
-            Self::Insert(InsertError::Disk(error)) => StageError::Disk(error),
-            Self::Insert(other) => StageError::Refused(other.to_reason(path.as_str()).into()),
-        }
-    }
-}
-
-/// Makes the folders above `path` that this staging has not made yet.
-fn make_folders(root: &StateRoot, path: &RelPath, folders: &mut BTreeSet<RelPath>) -> Result<(), DiskError> {
-    let mut missing = Vec::new();
-    let mut above = path.parent();
-    while let Some(folder) = above.filter(|folder| !folders.contains(folder)) {
-        above = folder.parent();
-        missing.push(folder);
-    }
-    for folder in missing.into_iter().rev() {
-        root.disk().mkdir(&folder)?;
-        folders.insert(folder);
-    }
-    Ok(())
 }
 
 /// Writes the signed documents, `edge.toml` and `plan.json`; the very bytes that were verified.

@@ -12,12 +12,14 @@ mod confirm;
 mod diff;
 mod exec_limited;
 mod explain;
+mod export;
 mod facts;
 mod fsck;
 mod gc;
 mod generations;
 mod golden;
 mod history;
+mod import;
 mod init;
 mod keygen;
 mod lock;
@@ -107,6 +109,10 @@ pub(crate) enum Command {
     /// Let this build prove itself.
     #[command(subcommand)]
     Selftest(selftest::Command),
+    /// Write a signed set into an OCI image layout, such as on a USB stick.
+    Export(export::Args),
+    /// Put the sets of a medium into the inbox, for `reconcile`.
+    Import(import::Args),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -149,6 +155,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Restore(args) => restore::run(&args, global),
         Command::Run(args) => run::run(&args, global),
         Command::Selftest(command) => selftest::run(&command),
+        Command::Export(args) => export::run(&args, global),
+        Command::Import(args) => import::run(&args, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

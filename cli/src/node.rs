@@ -56,6 +56,13 @@ pub(crate) fn generation_manifest(root: &StateRoot, generation: &Name) -> Result
     Ok((manifest, document::fingerprint(&bytes)))
 }
 
+/// Whether a folder, or the place where it would be made, lies in the state root.
+pub(crate) fn lies_inside(folder: &Path, state_root: &Path) -> Result<bool, Failure> {
+    let absolute = std::path::absolute(folder).map_err(|error| Failure::io("resolve", folder, &error))?;
+    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
+    Ok(existing.is_some_and(|folder| folder.starts_with(state_root)))
+}
+
 /// The clock of this machine.
 pub(crate) fn clock() -> Time {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -88,15 +95,20 @@ pub(crate) struct ReachArgs {
 
 impl ReachArgs {
     /// The same for the reconciler.
-    pub(crate) fn reach(&self) -> Reach {
-        Reach { ca_file: self.ca_file.clone(), git_credentials: self.git_credentials.clone(), cancel: None }
+    pub(crate) fn reach(&self, global: &Global) -> Reach {
+        Reach {
+            ca_file: self.ca_file.clone(),
+            git_credentials: self.git_credentials.clone(),
+            cancel: None,
+            state_root: global.state_root.clone(),
+        }
     }
 }
 
 /// Opens a source (DESIGN §12). What must be fetched goes into a folder that goes away again, so that verbs which write
 /// nothing write nothing.
-pub(crate) fn source(text: &str, reach: &ReachArgs) -> Result<Opened, Failure> {
-    let source = Source::parse(text, reach.reach())?;
+pub(crate) fn source(text: &str, reach: &ReachArgs, global: &Global) -> Result<Opened, Failure> {
+    let source = Source::parse(text, reach.reach(global))?;
     if !source.fetches() {
         return Ok(Opened { set: source.open(Path::new(""), &|_| {})?, _workspace: None });
     }

@@ -1,21 +1,27 @@
 //! OCI documents and image layouts in, sets out; and the other way round.
 //!
-//! Floor 2: imports `schema` and `stateroot`. Invariants and the tests that guard them (in `tests/it/`):
+//! Floor 2: imports `schema` and `stateroot`. Invariants, and the tests that guard them through the binary (in
+//! `cli/tests/it/export.rs`):
 //!
-//! - a layout is read without following a link, every document within a cap (`layout`);
-//! - a blob that nothing names is refused, one that is named and absent is told by name (`layout`);
-//! - what a layout of ours holds is a pure function of the set, and skopeo copies it to a registry and back
-//!   byte for byte (`skopeo`).
+//! - a layout is read without following a link, every document within a cap, and a blob that nothing names is refused
+//!   (`what_is_wrong_with_a_medium_is_named_and_changes_nothing`);
+//! - what is written is a pure function of the set (`a_set_travels_on_a_medium_and_is_applied_from_there`), and skopeo
+//!   copies it to a registry and back byte for byte (`skopeo_carries_a_medium_through_a_registry_and_back`);
+//! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`).
 //!
 //! Deliberately absent: deciding whether a set is trusted (`trust`, from the set's own signatures).
 //!
-//! Start with [`spec`].
+//! Start with [`Layout`].
 
+mod layout;
 pub mod reference;
 pub mod registry;
 mod set;
 pub mod spec;
+mod writer;
 
+pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Registry, RegistryError, RegistryOptions};
 pub use set::{FILE_TYPE, SET_TYPE};
+pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};

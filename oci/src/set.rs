@@ -22,9 +22,7 @@ pub(crate) fn files(manifest: &Manifest) -> Result<BTreeMap<String, Descriptor>,
         let Some(title) = layer.title() else {
             return Err(Reason::new(Code::BadValue, format!("the layer {} of the set has no title", layer.digest)));
         };
-        let path = title.parse::<RelPath>();
-        let path =
-            path.map_err(|error| Reason::new(Code::UnsafePath, format!("a layer of the set is named {error}")))?;
+        let path = title.parse::<RelPath>().map_err(|error| error.to_reason())?;
         if files.insert(path.to_string(), layer.clone()).is_some() {
             return Err(Reason::new(Code::BadValue, format!("the set has `{path}` twice")));
         }

@@ -5,21 +5,18 @@
 use std::collections::BTreeMap;
 
 use autonomy_schema::canonical::{self, CanonicalError};
+pub use autonomy_schema::oci::{EMPTY_TYPE, MANIFEST_TYPE};
 use autonomy_schema::{Code, Reason, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// Largest manifest or index in bytes: what distribution-spec 1.1 asks registries to take ("Pushing Manifests").
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
-/// Media type of an image manifest.
-pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an image index.
 pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an image manifest as Docker names it; the form is the same.
 pub const DOCKER_MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Media type of a manifest list as Docker names it; the form is that of an index.
 pub const DOCKER_LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// Media type of the empty config.
-pub const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// The name of a file: `oras pull` and others write the layer under it.
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The tag of an entry in a layout's index.

@@ -9,7 +9,7 @@ use std::path::Path;
 use autonomy_apply::{ApplyError, Observer, ServiceRunner, Transaction};
 use autonomy_schema::backup::Backup;
 use autonomy_schema::{Code, Name, Reason, Reasons};
-use autonomy_stateroot::{ActivationLock, LockGuard, LockMode, StateRoot};
+use autonomy_stateroot::{ActivationLock, StateRoot};
 use serde_json::json;
 
 use crate::record::{Actor, Recorder};
@@ -64,7 +64,7 @@ pub struct Made {
 pub fn backup(root: &StateRoot, to: &Path, keeper: Keeper<'_>, progress: &dyn Fn(u64, u64)) -> Result<Made, Reasons> {
     let Keeper { actor, runner, observer } = keeper;
     let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
-    let _store = store(root)?;
+    let _store = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
     // Before the records say that it began: a place that cannot be written is no reason for a record.
     let pending = Pending::beside(to)?;
     let mut recorder = Recorder::open(root, actor, None, observer)?;
@@ -110,7 +110,7 @@ pub fn restore(root: &StateRoot, archive: &Archive, keeper: Keeper<'_>) -> Resul
     let Keeper { actor, runner, observer } = keeper;
     not_of_others(root)?;
     let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
-    let _store = store(root)?;
+    let _store = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
     let mut target = Target::of(root, archive)?;
     let unfinished = target.is_unfinished();
     let mut stuck = false;
@@ -166,12 +166,6 @@ fn not_of_others(root: &StateRoot) -> Result<(), Reasons> {
     }
     let message = format!("the folder is not empty and no state root: it holds {}", foreign.join(", "));
     Err(Reason::new(Code::StateRootUnsafe, message).with_remedy("choose an empty folder").into())
-}
-
-/// Holds off gc.
-fn store(root: &StateRoot) -> Result<Box<dyn LockGuard>, Reasons> {
-    let guard = root.store_lock(LockMode::Shared).map_err(|error| error.to_reason())?;
-    guard.ok_or_else(|| Reason::new(Code::Locked, "the object store is locked by a garbage collection").into())
 }
 
 /// Finishes or undoes an apply that was cut off; with a damaged trail also without records.

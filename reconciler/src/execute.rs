@@ -15,7 +15,7 @@ use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
 use crate::roots::{forks, steps};
 use crate::set::{Learned, VerifiedSet, learn};
-use crate::{decisions, quarantine};
+use crate::{decisions, import, quarantine};
 
 /// What was approved, and by whom it is carried out.
 pub struct Approval<'a> {
@@ -122,7 +122,8 @@ pub fn apply(
             // Each of them is done, whatever became of the others; the first warning is told.
             let lost = recorder.end(outcome(&applied), ended(plan_id, &applied));
             let (kept, refreshed) = (kept(root, question.as_ref()), refresh_cache(root, &learned, cache));
-            Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed) })
+            let cleared = import::clear(root, &held).err().map(|why| format!("the inbox is not cleared: {why}"));
+            Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed).or(cleared) })
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),
     }

@@ -202,7 +202,11 @@ impl<'a> Follower<'a> {
             return Ok(Outcome::Returned(reason.into()));
         }
         let tip = match follow.source.tip() {
-            Ok(tip) => tip,
+            Ok(Some(tip)) => tip,
+            Ok(None) => {
+                self.looks.succeeded();
+                return Ok(Outcome::Idle);
+            }
             Err(reasons) => {
                 self.looks.failed();
                 return Ok(Outcome::Failed(reasons));
@@ -295,7 +299,7 @@ impl<'a> Follower<'a> {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.wait(*interval) {
-                    if let Ok(now) = source.tip()
+                    if let Ok(Some(now)) = source.tip()
                         && now != tip
                         && let Ok(mut newer) = newer.lock()
                     {

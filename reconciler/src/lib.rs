@@ -10,7 +10,7 @@
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
-//! Deliberately absent: the loop, git, OCI and the inbox as sources (later issues), and everything that speaks to
+//! Deliberately absent: registries as sources (later), and everything that speaks to
 //! people.
 //!
 //! Start with [`prepare`], then [`apply`].
@@ -18,6 +18,7 @@
 mod backup;
 mod decisions;
 mod execute;
+mod export;
 pub mod follow;
 mod foresee;
 pub mod fsck;
@@ -26,6 +27,7 @@ mod generation;
 mod generations;
 mod history;
 mod hold;
+mod import;
 mod judge;
 mod quarantine;
 mod record;
@@ -40,11 +42,13 @@ mod trust;
 
 pub use backup::{Archive, Keeper, Made, Restored, backup, restore};
 pub use execute::{ApplyFailure, Approval, Outcome, apply, note_refused_plan, note_refused_set};
+pub use export::{Exported, GenerationSet, active_set, export};
 pub use foresee::{Foreseen, Foresight, Trust, floors_of, foresee, node_of};
 pub use gc::{Collected, collect_garbage, find_garbage};
 pub use generations::{Listed, generations};
 pub use history::{Act, history};
 pub use hold::{Noted, resume, suspend, unpin};
+pub use import::{Import, OnMedium, Standing, import, preview};
 pub use judge::{Asked, Loaded, Options, Prepared, load, look, prepare, prepare_as};
 pub use record::Actor;
 pub use recovery::{Awaiting, awaiting, confirm, expire, recover_unfinished};

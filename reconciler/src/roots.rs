@@ -1,11 +1,9 @@
 //! From the pinned trust root to the newest one that a medium carries, one version at a time.
 
-use std::io::Read as _;
-
 use autonomy_schema::floors::Floors;
-use autonomy_schema::{Code, Reason, Reasons, RelPath, Time, document, set};
+use autonomy_schema::{Code, Reason, Reasons, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
-use autonomy_stateroot::{ActivationLock, SetSource, SourceError, StateRoot};
+use autonomy_stateroot::{ActivationLock, SetSource, StateRoot, read_file};
 use autonomy_trust::{PinnedRoot, Signed};
 
 /// Most roots that one medium may bring: a rotation a month for twenty years.
@@ -202,34 +200,11 @@ pub(crate) fn strays(
 /// A root of a medium; `None` when it is not there. One without a signature file is signed by nobody.
 pub(crate) fn read(medium: &dyn SetSource, folder: &str, version: u64) -> Result<Option<RootBytes>, Reasons> {
     let (file, signatures) = set::root_files(version);
-    let Some(bytes) = read_file(medium, folder, &file, document::MAX_DOCUMENT_BYTES as u64)? else { return Ok(None) };
-    let signatures = read_file(medium, folder, &signatures, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    let within = |name: String| if folder.is_empty() { name } else { format!("{folder}/{name}") };
+    let bytes = read_file(medium, &within(file), document::MAX_DOCUMENT_BYTES as u64)?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let signatures = read_file(medium, &within(signatures), set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
     Ok(Some(RootBytes { bytes, signatures }))
-}
-
-/// A file of the medium within its cap.
-pub(crate) fn read_file(
-    medium: &dyn SetSource,
-    folder: &str,
-    file: &str,
-    cap: u64,
-) -> Result<Option<Vec<u8>>, Reasons> {
-    let name = if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
-    let path: RelPath = name
-        .parse()
-        .map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()))?;
-    let file = match medium.open(&path) {
-        Ok(file) => file,
-        Err(SourceError::Missing(_)) => return Ok(None),
-        Err(error) => return Err(error.to_reason().into()),
-    };
-    let mut bytes = Vec::new();
-    let read = file.take(cap + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
-    if bytes.len() as u64 > cap {
-        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
-    }
-    Ok(Some(bytes))
 }
 
 /// The reasons, saying which root they are about.

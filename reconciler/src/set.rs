@@ -6,7 +6,7 @@ use std::io::Read;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::manifest::{Artifact, StateManifest};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
-use autonomy_stateroot::{Identity, SetSource, SourceFile, SourceKind, StatCache};
+use autonomy_stateroot::{Identity, SetSource, SourceFile, StatCache, read_file, regular_files};
 use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
 use sha2::Digest as _;
 
@@ -60,7 +60,7 @@ pub(crate) fn learn(cache: &mut StatCache, learned: &[Learned]) {
 
 /// Verifies signatures, the list of files, and every byte. All reasons that can be told at once.
 pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
-    let (files, mut reasons) = listed(check.set)?;
+    let (files, mut reasons) = regular_files(check.set)?;
     let signed = |name: &'static str, signatures: &'static str, cap: usize| -> Result<(Vec<u8>, Vec<u8>), Reasons> {
         let bytes = read(check.set, &files, name, cap as u64)?;
         let bytes = bytes.ok_or_else(|| missing(name))?;
@@ -116,7 +116,7 @@ pub(crate) struct Draft {
 /// Reads manifest and policy of a set, and compares the list of its files; signatures may be absent. Artifacts are not
 /// read.
 pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
-    let (files, mut reasons) = listed(source)?;
+    let (files, mut reasons) = regular_files(source)?;
     let bytes = read(source, &files, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
     let bytes = with(&reasons, bytes.ok_or_else(|| missing(set::MANIFEST)))?;
     let manifest: StateManifest = with(&reasons, document::parse(&bytes))?;
@@ -127,27 +127,6 @@ pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
 }
 
 type Files = BTreeMap<String, SourceFile>;
-
-/// The regular files, and reasons against everything else.
-fn listed(source: &dyn SetSource) -> Result<(Files, Vec<Reason>), Reasons> {
-    let mut files = Files::new();
-    let mut reasons = Vec::new();
-    for file in source.list().map_err(|error| error.to_reason())? {
-        match file.kind {
-            SourceKind::File => {
-                files.insert(file.path.clone(), file);
-            }
-            SourceKind::Symlink | SourceKind::Other => {
-                let message = format!("`{}` is a symbolic link or special file", file.path);
-                reasons.push(Reason::new(Code::SymlinkRefused, message));
-            }
-            SourceKind::BadName => {
-                reasons.push(Reason::new(Code::UnsafePath, format!("`{}` is not a safe file name", file.path)));
-            }
-        }
-    }
-    Ok((files, reasons))
-}
 
 /// Adds what is wrong with the list of files to a failure that ends the verification.
 fn with<T>(reasons: &[Reason], result: Result<T, Reasons>) -> Result<T, Reasons> {
@@ -166,12 +145,11 @@ fn read(source: &dyn SetSource, files: &Files, name: &str, cap: u64) -> Result<O
     if !files.contains_key(name) {
         return Ok(None);
     }
-    roots::read_file(source, "", name, cap)
+    Ok(read_file(source, name, cap)?)
 }
 
 fn rel(name: &str) -> Result<RelPath, Reasons> {
-    name.parse()
-        .map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()).into())
+    name.parse().map_err(|error: autonomy_schema::path::PathError| error.to_reason().into())
 }
 
 /// The closed list against what is there.

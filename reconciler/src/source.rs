@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use autonomy_git::{GitOptions, GitUrl};
+use autonomy_oci::{Layout, LayoutRef, LayoutSet};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
-use autonomy_stateroot::{DirSet, SetSource};
+use autonomy_stateroot::{DirSet, SetSource, StateRoot};
 
+use crate::import;
 use crate::judge::peek;
 
 /// How remote sources are reached, beside what the environment says.
@@ -19,6 +21,8 @@ pub struct Reach {
     pub git_credentials: Option<PathBuf>,
     /// Set to true from another thread to stop a fetch.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// The state root whose inbox `inbox` means.
+    pub state_root: Option<PathBuf>,
 }
 
 /// A source that can be looked at again and again.
@@ -28,10 +32,14 @@ pub enum Source {
     Folder(PathBuf),
     /// A folder of a commit in a git repository.
     Git(GitUrl, Reach),
+    /// A set in an OCI image layout, such as `export` writes.
+    Layout(LayoutRef),
+    /// The inbox of a node: the set with this fingerprint, or the one with the highest serial.
+    Inbox(PathBuf, Option<Blake3>),
 }
 
 /// Kinds of sources that are named already and come with later versions.
-const LATER: [&str; 3] = ["oci:", "inbox:", "release:"];
+const LATER: [&str; 2] = ["oci://", "release:"];
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
@@ -40,10 +48,16 @@ impl Source {
             let url = text.parse().map_err(|error: autonomy_git::UrlError| error.to_reason())?;
             return Ok(Self::Git(url, reach));
         }
-        if text == "inbox" || LATER.iter().any(|prefix| text.starts_with(prefix)) {
+        if text == "inbox" || text.starts_with("inbox:") {
+            return inbox(text, reach);
+        }
+        if LATER.iter().any(|prefix| text.starts_with(prefix)) {
             let kind = text.split(':').next().unwrap_or(text);
             let reason = Reason::new(Code::NotBuilt, format!("this version cannot read sources of kind `{kind}` yet"));
-            return Err(reason.with_remedy("name a folder or a git repository").into());
+            return Err(reason.with_remedy("name a folder, an image layout or a git repository").into());
+        }
+        if text.starts_with("oci:") {
+            return Ok(Self::Layout(text.parse()?));
         }
         Ok(Self::Folder(PathBuf::from(text)))
     }
@@ -51,23 +65,29 @@ impl Source {
     /// Whether something must be fetched before the set can be read.
     pub fn fetches(&self) -> bool {
         match self {
-            Self::Folder(_) => false,
+            Self::Folder(_) | Self::Layout(_) | Self::Inbox(..) => false,
             Self::Git(url, _) => !url.is_local(),
         }
     }
 
-    /// What the source points to now, without reading the set: it changes when the set does.
-    pub fn tip(&self) -> Result<String, Reasons> {
+    /// What the source points to now, without reading the set: it changes when the set does. `None` when nothing is there
+    /// and that is no error.
+    pub fn tip(&self) -> Result<Option<String>, Reasons> {
         match self {
             Self::Folder(path) => {
                 let set = folder(path)?;
                 let mut seen = peek(&set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
                 seen.extend(peek(&set, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES));
-                Ok(Blake3::of(&seen).to_string())
+                Ok(Some(Blake3::of(&seen).to_string()))
+            }
+            Self::Layout(wanted) => Ok(Some(format!("oci:{}", layout(wanted)?.digest()))),
+            Self::Inbox(path, wanted) => {
+                let found = chosen(path, *wanted)?;
+                Ok(found.map(|found| format!("inbox:{found}")))
             }
             Self::Git(url, reach) => {
                 let commit = autonomy_git::tip(url, &options(reach, None)).map_err(|error| error.to_reason())?;
-                Ok(format!("commit:{commit}"))
+                Ok(Some(format!("commit:{commit}")))
             }
         }
     }
@@ -77,6 +97,14 @@ impl Source {
     pub fn open(&self, workspace: &Path, progress: &dyn Fn(u64)) -> Result<Box<dyn SetSource>, Reasons> {
         match self {
             Self::Folder(path) => Ok(Box::new(folder(path)?)),
+            Self::Layout(wanted) => Ok(Box::new(layout(wanted)?)),
+            Self::Inbox(path, wanted) => {
+                let found = chosen(path, *wanted)?.ok_or_else(|| {
+                    let reason = Reason::new(Code::SourceNotFound, "the inbox is empty");
+                    Reasons::from(reason.with_remedy("put a set there: `autonomy import DIR`"))
+                })?;
+                Ok(Box::new(folder(&path.join(autonomy_stateroot::layout::inbox_entry(found).as_str()))?))
+            }
             Self::Git(url, reach) => {
                 let own = workspace.join(Blake3::of(url.to_string().as_bytes()).short());
                 let set = autonomy_git::fetch(url, &own, &options(reach, Some(progress)));
@@ -94,6 +122,30 @@ fn options<'a>(reach: &Reach, progress: Option<&'a dyn Fn(u64)>) -> GitOptions<'
         cancel: reach.cancel.clone(),
         ..GitOptions::default()
     }
+}
+
+fn inbox(text: &str, reach: Reach) -> Result<Source, Reasons> {
+    let Some(state_root) = reach.state_root else {
+        let reason = Reason::new(Code::SourceNotFound, "the inbox is a node's, and no state root was given");
+        return Err(reason.with_remedy("give --state-root DIR, or set AUTONOMY_STATE_ROOT").into());
+    };
+    let Some(wanted) = text.strip_prefix("inbox:") else { return Ok(Source::Inbox(state_root, None)) };
+    // With or without the algorithm, as `autonomy facts` and the folder's name have it.
+    let digest = if wanted.starts_with("blake3:") { wanted.to_owned() } else { format!("blake3:{wanted}") };
+    let digest =
+        digest.parse().map_err(|error| Reason::new(Code::BadDigest, format!("`{}`: {error}", text.escape_debug())));
+    Ok(Source::Inbox(state_root, Some(digest?)))
+}
+
+fn chosen(state_root: &Path, wanted: Option<Blake3>) -> Result<Option<Blake3>, Reasons> {
+    match wanted {
+        Some(wanted) => Ok(Some(wanted)),
+        None => import::newest(&StateRoot::open(state_root)?),
+    }
+}
+
+fn layout(wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
+    Arc::new(Layout::open(&wanted.path)?).set(wanted)
 }
 
 fn folder(path: &Path) -> Result<DirSet, Reasons> {

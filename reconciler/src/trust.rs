@@ -6,7 +6,7 @@ use autonomy_apply::ServiceRunner;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
-use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot};
+use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot, read_file};
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, verify_revocation};
 use serde_json::json;
 
@@ -132,9 +132,9 @@ fn list(
     clock: Time,
 ) -> Result<Option<(Revocation, Vec<Sha256>)>, Reasons> {
     let cap = document::MAX_DOCUMENT_BYTES as u64;
-    let bytes = roots::read_file(medium, "", REVOCATION, cap)?.unwrap_or_default();
+    let bytes = read_file(medium, REVOCATION, cap)?.unwrap_or_default();
     let beside = format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX);
-    let signatures = roots::read_file(medium, "", &beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    let signatures = read_file(medium, &beside, set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
     let context = Context { root: newest, ..loaded.context(clock, Purpose::Change) };
     let list = verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context)?;
     let is_newer = list.document().revoked.number > loaded.floors.revoked.number;

@@ -10,6 +10,10 @@ use crate::digest::Sha256;
 pub const ARTIFACT_TYPE: &str = "application/vnd.autonomy.artifact.v1";
 /// Artifact type and layer media type of a policy bundle.
 pub const POLICY_TYPE: &str = "application/vnd.autonomy.policy.v1.tar+gzip";
+/// Media type of an image manifest (image-spec 1.1).
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of the empty config (image-spec 1.1).
+pub const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// The empty config of image-spec 1.1: the two bytes `{}`.
 pub const EMPTY_CONFIG: &[u8] = b"{}";
 
@@ -17,10 +21,10 @@ pub const EMPTY_CONFIG: &[u8] = b"{}";
 pub fn manifest(artifact_type: &str, digest: Sha256, size: u64) -> Result<Vec<u8>, CanonicalError> {
     canonical::to_bytes(&json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST_TYPE,
         "artifactType": artifact_type,
         "config": {
-            "mediaType": "application/vnd.oci.empty.v1+json",
+            "mediaType": EMPTY_TYPE,
             "digest": Sha256::of(EMPTY_CONFIG),
             "size": EMPTY_CONFIG.len(),
         },

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::reason::{Code, Reason};
+
 /// Longest path in bytes: a quarter of Linux's `PATH_MAX`, so that it still fits below any state root.
 pub const MAX_PATH_BYTES: usize = 1024;
 /// Longest path component in bytes (`NAME_MAX` of ext4, xfs and btrfs).
@@ -21,6 +23,14 @@ pub struct PathError {
     code: &'static str,
     text: String,
     why: &'static str,
+}
+
+impl PathError {
+    /// The error as a reason.
+    pub fn to_reason(&self) -> Reason {
+        let code = self.code.parse().unwrap_or(Code::UnsafePath);
+        Reason::new(code, format!("`{}` {}", self.text, self.why))
+    }
 }
 
 fn shown(text: &str) -> String {

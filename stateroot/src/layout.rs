@@ -230,6 +230,16 @@ pub fn outbox_entry(manifest: Blake3) -> RelPath {
     manifest.hex().parse().map_or_else(|_never| outbox(), |name| outbox().join(&name))
 }
 
+/// A verified set in the inbox.
+pub fn inbox_entry(manifest: Blake3) -> RelPath {
+    manifest.hex().parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+}
+
+/// A set that is being put there.
+pub fn inbox_part(manifest: Blake3) -> RelPath {
+    format!(".import-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+}
+
 /// The telemetry of a process role.
 pub fn telemetry_role(role: &Name) -> RelPath {
     below(&telemetry(), role)

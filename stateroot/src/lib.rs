@@ -23,6 +23,7 @@ pub mod cache;
 pub mod disk;
 pub mod durable;
 pub mod facts;
+mod fill;
 pub mod gc;
 mod hash;
 pub mod hold;
@@ -46,6 +47,7 @@ pub use disk::{
     SyncTarget, read_capped,
 };
 pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
+pub use fill::{FillError, Filling, fill};
 pub use hash::digests;
 pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use lock::{ActivationLock, Holder, LockError};
@@ -55,4 +57,4 @@ pub use real::RealDisk;
 pub use root::StateRoot;
 #[cfg(feature = "sim")]
 pub use sim::{Image, SimDisk};
-pub use source::{DirSet, SetSource, SourceError, SourceFile, SourceKind};
+pub use source::{DirSet, SetSource, SourceError, SourceFile, SourceKind, read_file, regular_files};

@@ -99,6 +99,13 @@ impl StateRoot {
         }
     }
 
+    /// Holds off garbage collections while objects are stored that nothing refers to yet.
+    pub fn share_store(&self) -> Result<Box<dyn LockGuard>, LockError> {
+        self.store_lock(LockMode::Shared)?.ok_or_else(|| {
+            LockError::Held(Reason::new(Code::Locked, "the object store is locked by a garbage collection"))
+        })
+    }
+
     /// Takes the lock of the object store: shared to write, exclusive to collect garbage.
     pub fn store_lock(&self, mode: LockMode) -> Result<Option<Box<dyn LockGuard>>, DiskError> {
         self.disk().try_lock(&layout::store_lock(), mode)

@@ -1,5 +1,6 @@
 //! Reading a set that lies outside the state root: in a folder, later on other media.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -102,6 +103,44 @@ pub trait SetSource: Send + Sync {
     fn revision(&self) -> Option<String> {
         None
     }
+}
+
+/// The regular files of a source by path, and reasons against everything else in it.
+pub fn regular_files(source: &dyn SetSource) -> Result<(BTreeMap<String, SourceFile>, Vec<Reason>), Reason> {
+    let mut files = BTreeMap::new();
+    let mut reasons = Vec::new();
+    for file in source.list().map_err(|error| error.to_reason())? {
+        match file.kind {
+            SourceKind::File => {
+                files.insert(file.path.clone(), file);
+            }
+            SourceKind::Symlink | SourceKind::Other => {
+                let message = format!("`{}` is a symbolic link or special file", file.path);
+                reasons.push(Reason::new(Code::SymlinkRefused, message));
+            }
+            SourceKind::BadName => {
+                reasons.push(Reason::new(Code::UnsafePath, format!("`{}` is not a safe file name", file.path)));
+            }
+        }
+    }
+    Ok((files, reasons))
+}
+
+/// A file of a source within its cap; `None` when it is absent. Not a byte beyond `cap + 1` is read.
+pub fn read_file(source: &dyn SetSource, name: &str, cap: u64) -> Result<Option<Vec<u8>>, Reason> {
+    let path = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
+    let file = match source.open(&path) {
+        Ok(file) => file,
+        Err(SourceError::Missing(_)) => return Ok(None),
+        Err(error) => return Err(error.to_reason()),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(cap.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}")))?;
+    if bytes.len() as u64 > cap {
+        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")));
+    }
+    Ok(Some(bytes))
 }
 
 /// A set in a folder. The folder is held open; nothing outside it is ever read.

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     let saved = saved_plan(args)?;
-    let source = node::source(&set_of(args, saved.as_ref())?, &args.reach)?;
+    let source = node::source(&set_of(args, saved.as_ref())?, &args.reach, global)?;
     let source = source.set();
     let clock = node::clock();
     let verb = if args.stage_only { "apply --stage-only" } else { "apply" };

@@ -79,7 +79,7 @@ fn outside(path: &Path, state_root: &Path) -> Result<(), Failure> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let resolved = folder.canonicalize().map_err(|error| Failure::io("resolve", folder, &error))?;
-    if resolved.starts_with(state_root) {
+    if node::lies_inside(&resolved, state_root)? {
         let message = format!("{} lies inside the state root; a backup is kept elsewhere", path.display());
         return Err(Failure::Usage(message));
     }

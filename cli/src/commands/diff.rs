@@ -47,7 +47,7 @@ fn difference(args: &Args, global: &Global) -> Result<(PlanDoc, Texts), Failure>
         return Ok((plan::against_itself(global, None, args.verify_content)?, Texts::default()));
     };
     let (root, _) = node::state_root(global)?;
-    let source = node::source(source, &args.reach)?;
+    let source = node::source(source, &args.reach, global)?;
     let prepared = node::prepared(&root, &source, None, None, args.verify_content)?;
     Ok((prepared.doc, prepared.texts))
 }

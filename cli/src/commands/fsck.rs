@@ -40,7 +40,7 @@ fn check(args: &Args, global: &Global) -> Result<u8, Failure> {
     let options = node::options(clock, true, &progress);
     let json = args.output == Output::Json;
     let report = if args.repair {
-        let source = args.from.as_ref().map(|from| node::source(from, &args.reach)).transpose()?;
+        let source = args.from.as_ref().map(|from| node::source(from, &args.reach, global)).transpose()?;
         let actor = node::actor("fsck --repair", clock);
         let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
         let from = source.as_ref().map(node::Opened::set);

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let json = args.output == Format::Json;
     let shown = match &args.source {
         None => refresh::run(args, global),
-        Some(source) if !args.facts.is_empty() => fleet::run(args, source),
+        Some(source) if !args.facts.is_empty() => fleet::run(args, source, global),
         Some(source) => one(args, source, global),
     };
     shown.map_err(|failure| failure.with_json(json))
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 
 fn one(args: &Args, source: &str, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
-    let source = node::source(source, &args.reach)?;
+    let source = node::source(source, &args.reach, global)?;
     let by = args.policy_override.as_deref().map(node::override_file).transpose()?;
     let prepared = node::prepared(&root, &source, by.as_ref(), args.now, args.verify_content)?;
     let style = args.look.style(Detail::Full);

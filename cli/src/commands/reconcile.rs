@@ -23,9 +23,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Follow a source: fetch, verify, plan, admit, apply, again and again.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to follow: a folder, or `git+file://…`, `git+https://…`, `git+ssh://…` with `?ref=R&path=P`.
-    #[arg(long, value_name = "SOURCE")]
-    source: String,
+    /// What to follow; with `--once` the inbox when absent: `inbox`, a folder, `oci:PATH`, or `git+file://…`, `git+https://…`, `git+ssh://…` with `?ref=R&path=P`.
+    #[arg(long, value_name = "SOURCE", required_unless_present = "once")]
+    source: Option<String>,
     /// How often to look, such as `30s` or `5m`; after failures the waits double, up to 15 minutes.
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     interval: autonomy_schema::Duration,
@@ -49,8 +49,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         return Err(Failure::Usage("--interval must be at least 1s".to_owned()));
     }
     let stop = Arc::new(Stop::default());
-    let reach = Reach { cancel: Some(stop.flag()), ..args.reach.reach() };
-    let source = Source::parse(&args.source, reach)?;
+    let reach = Reach { cancel: Some(stop.flag()), ..args.reach.reach(global) };
+    let source = Source::parse(args.source.as_deref().unwrap_or("inbox"), reach)?;
     let workspace = node::loop_workspace(&path);
     let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
     let mut follower = Follower::new(Follow {

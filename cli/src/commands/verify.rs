@@ -51,7 +51,7 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
         }
         (None, _) => autonomy_reconciler::load(&node::state_root(global)?.0)?,
     };
-    let source = node::source(&args.source, &args.reach)?;
+    let source = node::source(&args.source, &args.reach, global)?;
     let pinned = loaded.root.document().version;
     loaded.adopt_from(source.set())?;
     let context = loaded.context(args.now.unwrap_or_else(node::clock), Purpose::Change);

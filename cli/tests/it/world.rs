@@ -111,6 +111,11 @@ impl Ran {
         self
     }
 
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.output.status.code().expect("exits")
+    }
+
     /// Results.
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()

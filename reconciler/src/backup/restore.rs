@@ -272,7 +272,7 @@ fn failed(error: &DiskError) -> Reason {
 }
 
 fn parsed(text: &str) -> Result<RelPath, Reason> {
-    text.parse().map_err(|error: autonomy_schema::path::PathError| Reason::new(Code::UnsafePath, error.to_string()))
+    text.parse().map_err(|error: autonomy_schema::path::PathError| error.to_reason())
 }
 
 /// Where a folder is made before it takes its name.

@@ -13,6 +13,7 @@ use autonomy_stateroot::StatCache;
 use serde_json::json;
 
 use super::{Args, Format, conclude, rendered};
+use crate::Global;
 use crate::commands::init;
 use crate::failure::{Failure, exit};
 use crate::{files, node, ui};
@@ -24,8 +25,8 @@ struct Row {
     result: Result<Foreseen, Reasons>,
 }
 
-pub(super) fn run(args: &Args, source: &str) -> Result<u8, Failure> {
-    let source = node::source(source, &args.reach)?;
+pub(super) fn run(args: &Args, source: &str, global: &Global) -> Result<u8, Failure> {
+    let source = node::source(source, &args.reach, global)?;
     let pinned = args.trust_root.as_deref().map(init::trust_root).transpose()?;
     let policies = args.policy.iter().map(|path| bundle(path)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let clock = Some(args.now.unwrap_or_else(node::clock));

@@ -1,0 +1,348 @@
+//! An OCI image layout (image-spec 1.1, "OCI Image Layout Specification") as a source of sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use autonomy_schema::{Code, Reason, Reasons, RelPath, Sha256};
+use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
+use serde::Deserialize;
+
+use crate::set::{self, SET_TYPE};
+use crate::spec::{
+    DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest,
+    REF_NAME,
+};
+
+/// Most manifests of a layout that are read, lists of manifests included.
+const MAX_MANIFESTS: usize = 1000;
+/// The marker file.
+pub(crate) const MARKER: &str = "oci-layout";
+/// The list of what the layout holds.
+pub(crate) const INDEX: &str = "index.json";
+/// The folder of blobs.
+pub(crate) const BLOBS: &str = "blobs/sha256";
+/// What may lie beside a layout of ours: what nodes sign for on the medium.
+const RECEIPTS: &str = "receipts/";
+/// Largest marker file.
+const MAX_MARKER_BYTES: u64 = 4096;
+
+/// A manifest of a layout, as operators name it: `oci:PATH`, `oci:PATH:TAG` or `oci:PATH@sha256:…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayoutRef {
+    /// The folder of the layout.
+    pub path: PathBuf,
+    /// Which manifest; the only set of the layout when absent.
+    pub pick: Option<Pick>,
+}
+
+/// Which manifest of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// By its `org.opencontainers.image.ref.name`.
+    Tag(String),
+    /// By its digest.
+    Digest(Sha256),
+}
+
+impl fmt::Display for LayoutRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci:{}", self.path.display())?;
+        match &self.pick {
+            Some(Pick::Tag(tag)) => write!(f, ":{tag}"),
+            Some(Pick::Digest(digest)) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for LayoutRef {
+    type Err = Reason;
+
+    /// A colon without a slash after it begins the tag, as in skopeo's `oci:path:tag`.
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let wrong = |why: &str| {
+            Reason::new(Code::BadValue, format!("`{}` {why}", text.escape_debug()))
+                .with_remedy("write `oci:PATH`, `oci:PATH:TAG` or `oci:PATH@sha256:…`")
+        };
+        let rest = text.strip_prefix("oci:").ok_or_else(|| wrong("is no image layout"))?;
+        let (path, pick) = if let Some((path, digest)) = rest.split_once("@sha256:") {
+            let digest =
+                format!("sha256:{digest}").parse().map_err(|error| wrong(&format!("has a bad digest: {error}")))?;
+            (path, Some(Pick::Digest(digest)))
+        } else {
+            match rest.rsplit_once(':') {
+                Some((path, tag)) if !tag.contains('/') => (path, Some(Pick::Tag(tag.to_owned()))),
+                _ => (rest, None),
+            }
+        };
+        if path.is_empty() {
+            return Err(wrong("names no folder"));
+        }
+        if pick == Some(Pick::Tag(String::new())) {
+            return Err(wrong("has an empty tag"));
+        }
+        Ok(Self { path: PathBuf::from(path), pick })
+    }
+}
+
+/// An open layout. Its list of files was read once; no link in it is followed.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    dir: DirSet,
+    files: BTreeMap<String, SourceFile>,
+    index: Index,
+}
+
+impl Layout {
+    /// Opens the layout in a folder, and reads its index.
+    pub fn open(path: &Path) -> Result<Self, Reasons> {
+        let dir = DirSet::open(path).map_err(|error| error.to_reason())?;
+        let (files, reasons) = regular_files(&dir)?;
+        let Some(marker) = read_file(&dir, MARKER, MAX_MARKER_BYTES)? else {
+            let message = format!("`{}` is no image layout: it has no `{MARKER}`", path.display());
+            return Err(Reason::new(Code::SourceNotFound, message).into());
+        };
+        check_marker(&marker)?;
+        let Some(index) = read_file(&dir, INDEX, MAX_MANIFEST_BYTES)? else {
+            return Err(Reason::new(Code::MissingFile, format!("the layout lacks `{INDEX}`")).into());
+        };
+        let index = Index::parse(&index).map_err(|reason| named(INDEX, reason))?;
+        Reasons::check(reasons)?;
+        Ok(Self { path: path.to_owned(), dir, files, index })
+    }
+
+    /// What the layout holds.
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The bytes of a manifest or index of the layout; what is not as its digest says is refused.
+    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Reason> {
+        let name = blob(descriptor.digest);
+        if descriptor.size > MAX_MANIFEST_BYTES {
+            let message = format!(
+                "`{name}` is said to have {} bytes; a manifest has at most {MAX_MANIFEST_BYTES}",
+                descriptor.size
+            );
+            return Err(Reason::new(Code::DocumentTooLarge, message));
+        }
+        self.there(descriptor)?;
+        let bytes = read_file(&self.dir, &name, descriptor.size)?.unwrap_or_default();
+        let found = Sha256::of(&bytes);
+        if found == descriptor.digest {
+            return Ok(bytes);
+        }
+        Err(Reason::new(Code::DigestMismatch, format!("`{name}` is {found}: the medium is damaged")))
+    }
+
+    /// Whether a blob is there in its full size.
+    fn there(&self, descriptor: &Descriptor) -> Result<(), Reason> {
+        let name = blob(descriptor.digest);
+        match self.files.get(&name) {
+            None => Err(Reason::new(Code::MissingFile, format!("the layout lacks {}", called(descriptor, &name)))),
+            Some(file) if file.size != descriptor.size => {
+                let message =
+                    format!("{} has {} bytes, {} are listed", called(descriptor, &name), file.size, descriptor.size);
+                Err(Reason::new(Code::SizeMismatch, message))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The manifest behind a descriptor.
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Reason> {
+        let bytes = self.document(descriptor)?;
+        Manifest::parse(&bytes).map_err(|reason| named(&blob(descriptor.digest), reason))
+    }
+
+    /// Every set of the layout, by its digest: whole, or why not.
+    pub fn sets(self: &Arc<Self>) -> Vec<(String, Result<LayoutSet, Reasons>)> {
+        let (mut found, mut known) = (Vec::new(), BTreeSet::new());
+        for entry in self.index.manifests.iter().take(MAX_MANIFESTS).filter(|entry| known.insert(entry.digest)) {
+            let wanted = LayoutRef { path: self.path.clone(), pick: Some(Pick::Digest(entry.digest)) };
+            let set = match self.manifest(entry) {
+                Ok(manifest) if manifest.kind() == SET_TYPE => self.whole(&wanted, entry, &manifest),
+                Ok(_) => continue,
+                Err(reason) => Err(reason.into()),
+            };
+            found.push((wanted.to_string(), set));
+        }
+        found
+    }
+
+    /// The one set that is asked for.
+    pub fn set(self: &Arc<Self>, wanted: &LayoutRef) -> Result<LayoutSet, Reasons> {
+        let (descriptor, manifest) = self.pick(wanted)?;
+        let strays = self.check().err().map(Reasons::into_vec).unwrap_or_default();
+        match self.whole(wanted, &descriptor, &manifest) {
+            Ok(set) => Reasons::check(strays).map(|()| set),
+            Err(reasons) => {
+                let all = reasons.as_slice().iter().cloned().chain(strays).collect();
+                Err(Reasons::new(all).unwrap_or(reasons))
+            }
+        }
+    }
+
+    /// A set all of whose blobs are there.
+    fn whole(
+        self: &Arc<Self>,
+        wanted: &LayoutRef,
+        entry: &Descriptor,
+        manifest: &Manifest,
+    ) -> Result<LayoutSet, Reasons> {
+        let files = set::files(manifest)?;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        Reasons::check(blobs.filter_map(|blob| self.there(blob).err()).collect())?;
+        Ok(LayoutSet { layout: Arc::clone(self), files, shown: wanted.to_string(), digest: entry.digest })
+    }
+
+    fn pick(&self, wanted: &LayoutRef) -> Result<(Descriptor, Manifest), Reasons> {
+        let candidates = self.index.manifests.iter().filter(|entry| match &wanted.pick {
+            Some(Pick::Tag(tag)) => entry.annotations.get(REF_NAME) == Some(tag),
+            Some(Pick::Digest(digest)) => entry.digest == *digest,
+            None => true,
+        });
+        let candidates: Vec<&Descriptor> = candidates.take(MAX_MANIFESTS).collect();
+        let mut found: Vec<(Descriptor, Manifest)> = Vec::new();
+        for entry in &candidates {
+            let manifest = self.manifest(entry)?;
+            // Writers that know nothing of artifacts drop the type from the index; the manifest keeps it.
+            let known = found.iter().any(|(other, _)| other.digest == entry.digest);
+            if (manifest.kind() == SET_TYPE || wanted.pick.is_some()) && !known {
+                found.push(((*entry).clone(), manifest));
+            }
+        }
+        if found.len() == 1 {
+            return Ok(found.swap_remove(0));
+        }
+        let tags = self.index.manifests.iter().filter_map(|entry| entry.annotations.get(REF_NAME));
+        let tags = tags.map(|tag| format!("`{}`", tag.escape_debug())).take(20).collect::<Vec<_>>().join(", ");
+        if found.is_empty() {
+            let here = if tags.is_empty() { "it has no tags".to_owned() } else { format!("it has {tags}") };
+            return Err(Reason::new(Code::SourceNotFound, format!("`{wanted}` holds no such set; {here}")).into());
+        }
+        let message = format!("`{wanted}` holds {} sets: {tags}", found.len());
+        Err(Reason::new(Code::BadValue, message)
+            .with_remedy("name one of them: `oci:PATH:TAG` or `oci:PATH@sha256:…`")
+            .into())
+    }
+
+    /// Blobs that the index does not lead to; none are told when that cannot be known.
+    pub(crate) fn unnamed_blobs(&self) -> Vec<String> {
+        let Some(known) = self.reachable() else { return Vec::new() };
+        self.files.keys().filter(|name| name.starts_with(BLOBS) && !known.contains(*name)).cloned().collect()
+    }
+
+    /// Refuses files that belong to nothing that the index names. Where a manifest cannot be read, what it would name is not
+    /// known, and that manifest is what is told.
+    pub fn check(&self) -> Result<(), Reasons> {
+        let Some(known) = self.reachable() else { return Ok(()) };
+        let strays = self
+            .files
+            .keys()
+            .filter(|name| !known.contains(*name) && !name.starts_with(RECEIPTS) && *name != MARKER && *name != INDEX);
+        let stray =
+            |name: &String| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`"));
+        Reasons::check(strays.map(stray).collect())
+    }
+
+    /// The blobs that the index leads to; `None` when a manifest on the way cannot be read, or there are too many.
+    fn reachable(&self) -> Option<BTreeSet<String>> {
+        let mut known = BTreeSet::new();
+        let mut todo: Vec<Descriptor> = self.index.manifests.clone();
+        let mut read = 0;
+        while let Some(entry) = todo.pop() {
+            if !known.insert(blob(entry.digest)) {
+                continue;
+            }
+            read += 1;
+            if read > MAX_MANIFESTS {
+                return None;
+            }
+            let bytes = self.document(&entry).ok()?;
+            match entry.media_type.as_str() {
+                INDEX_TYPE | DOCKER_LIST_TYPE => todo.extend(Index::parse(&bytes).ok()?.manifests),
+                MANIFEST_TYPE | DOCKER_MANIFEST_TYPE => {
+                    let manifest = Manifest::parse(&bytes).ok()?;
+                    known.extend(manifest.layers.iter().chain([&manifest.config]).map(|layer| blob(layer.digest)));
+                }
+                _ => {}
+            }
+        }
+        Some(known)
+    }
+}
+
+/// A set in a layout.
+#[derive(Debug)]
+pub struct LayoutSet {
+    layout: Arc<Layout>,
+    files: BTreeMap<String, Descriptor>,
+    shown: String,
+    digest: Sha256,
+}
+
+impl LayoutSet {
+    /// The digest of its OCI manifest.
+    pub fn digest(&self) -> Sha256 {
+        self.digest
+    }
+}
+
+impl SetSource for LayoutSet {
+    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
+        let entries = self.files.iter().filter_map(|(path, descriptor)| {
+            let file = self.layout.files.get(&blob(descriptor.digest))?;
+            Some(SourceFile { path: path.clone(), ..file.clone() })
+        });
+        Ok(entries.collect())
+    }
+
+    fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
+        let found =
+            self.files.get(path.as_str()).and_then(|descriptor| blob(descriptor.digest).parse::<RelPath>().ok());
+        match found {
+            Some(blob) => self.layout.dir.open(&blob),
+            None => Err(SourceError::Missing(path.to_string())),
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.shown.clone()
+    }
+}
+
+#[derive(Deserialize)]
+struct Marker {
+    #[serde(rename = "imageLayoutVersion")]
+    version: String,
+}
+
+fn check_marker(bytes: &[u8]) -> Result<(), Reason> {
+    let marker: Marker = serde_json::from_slice(bytes)
+        .map_err(|error| Reason::new(Code::BadValue, format!("`{MARKER}` is not what marks a layout: {error}")))?;
+    if marker.version == "1.0.0" {
+        return Ok(());
+    }
+    let message = format!("the layout has version `{}`; this tool reads 1.0.0", marker.version.escape_debug());
+    Err(Reason::new(Code::UnknownVersion, message))
+}
+
+/// Where a blob lies.
+pub(crate) fn blob(digest: Sha256) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+fn called(descriptor: &Descriptor, name: &str) -> String {
+    descriptor.title().map_or_else(|| format!("`{name}`"), |title| format!("`{}` (`{name}`)", title.escape_debug()))
+}
+
+fn named(name: &str, mut reason: Reason) -> Reason {
+    reason.message = format!("`{name}`: {}", reason.message);
+    reason
+}

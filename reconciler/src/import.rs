@@ -1,0 +1,331 @@
+//! What lies on a medium into the inbox: verified, stored, activated by nobody. `reconcile` takes it from there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use autonomy_apply::{ServiceRunner, Silent};
+use autonomy_oci::Layout;
+use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
+use autonomy_stateroot::{
+    ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
+    durable, fill, layout, read_capped, read_file,
+};
+use autonomy_trust::Purpose;
+use serde_json::json;
+
+use crate::generations::manifest_of;
+use crate::judge::{Options, load};
+use crate::record::{Actor, Recorder};
+use crate::recovery::{recover_held, told};
+use crate::set::{SetCheck, VerifiedSet, verify_set};
+
+/// A set on a medium, with the eyes of this node.
+#[derive(Debug, Clone)]
+pub struct OnMedium {
+    /// How it is named there.
+    pub name: String,
+    /// Its manifest with its fingerprint, where it can be read. It is what the set says of itself: nothing of it counts
+    /// when `standing` is a refusal.
+    pub says: Option<(StateManifest, Blake3)>,
+    /// What importing it would come to, or came to.
+    pub standing: Standing,
+}
+
+/// How a set on a medium stands to this node.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// It verifies, and is not here yet.
+    Takes,
+    /// It is in the inbox, or it is what the node runs.
+    Here,
+    /// It is signed for other nodes, or for this one and older than what it has seen.
+    NotForUs(Reasons),
+    /// It is not whole, or does not verify.
+    Refused(Reasons),
+}
+
+/// What an import came to.
+#[derive(Debug)]
+pub struct Import {
+    /// The sets of the medium, by stream and serial.
+    pub sets: Vec<OnMedium>,
+    /// A record that could not be written, or what a recovery did first.
+    pub warning: Option<String>,
+}
+
+impl Import {
+    /// Why not everything that should have come did; `None` when it did.
+    pub fn refusal(&self) -> Option<Reasons> {
+        let (mut refused, mut other, mut here) = (Vec::new(), Vec::new(), false);
+        for found in &self.sets {
+            match &found.standing {
+                Standing::Takes | Standing::Here => here = true,
+                Standing::Refused(reasons) => refused.extend(reasons.as_slice().iter().cloned()),
+                Standing::NotForUs(reasons) => other.extend(reasons.as_slice().iter().cloned()),
+            }
+        }
+        if refused.is_empty() && !here {
+            refused = other;
+        }
+        Reasons::new(refused)
+    }
+}
+
+/// A set of a medium, or why it cannot be read, and how it is named there.
+type Found = (String, Result<Box<dyn SetSource>, Reasons>);
+
+/// The sets of a medium: those of a layout, or the one that the folder is.
+fn sets(path: &Path) -> Result<Vec<Found>, Reasons> {
+    let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
+    if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
+        return Ok(vec![(folder.describe(), Ok(Box::new(folder)))]);
+    }
+    let layout = Arc::new(Layout::open(path)?);
+    layout.check()?;
+    let boxed = |set| Box::new(set) as Box<dyn SetSource>;
+    let found: Vec<Found> = layout.sets().into_iter().map(|(name, set)| (name, set.map(boxed))).collect();
+    if found.is_empty() {
+        return Err(Reason::new(Code::MissingFile, format!("`{}` holds no set", path.display())).into());
+    }
+    Ok(found)
+}
+
+/// A set that verified.
+type Judged = (Box<dyn SetSource>, VerifiedSet);
+
+/// What was found on a medium, and what is taken of it.
+struct Seen {
+    told: OnMedium,
+    takes: Option<Judged>,
+}
+
+/// Looks at every set, in order of stream and signed serial: later ones may build on earlier ones.
+fn look(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Vec<Seen>, Reasons> {
+    let mut seen = Vec::new();
+    for (name, set) in sets(path)? {
+        let mut told = OnMedium { name, says: None, standing: Standing::Here };
+        let takes = match set.and_then(|set| judge(root, set, &mut told.says, options)) {
+            Ok(takes) => takes,
+            Err(reasons) => {
+                told.standing = standing_of(reasons);
+                None
+            }
+        };
+        if takes.is_some() {
+            told.standing = Standing::Takes;
+        }
+        seen.push(Seen { told, takes });
+    }
+    let key = |seen: &Seen| {
+        seen.told.says.as_ref().map(|(manifest, _)| (manifest.metadata.name.clone(), manifest.metadata.serial))
+    };
+    seen.sort_by_key(key);
+    Ok(seen)
+}
+
+/// Verifies a set; `None` when it is here already.
+fn judge(
+    root: &StateRoot,
+    set: Box<dyn SetSource>,
+    says: &mut Option<(StateManifest, Blake3)>,
+    options: &Options<'_>,
+) -> Result<Option<Judged>, Reasons> {
+    let bytes = read_file(&*set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
+    let bytes = bytes.ok_or_else(|| Reason::new(Code::MissingFile, format!("the set lacks `{}`", set::MANIFEST)))?;
+    let fingerprint = document::fingerprint(&bytes);
+    *says = Some((document::parse(&bytes)?, fingerprint));
+    if is_here(root, fingerprint)? {
+        return Ok(None);
+    }
+    let verified = verify(root, &*set, options)?;
+    if verified.manifest.fingerprint() == fingerprint {
+        return Ok(Some((set, verified)));
+    }
+    Err(Reason::new(Code::IoError, "the medium changed while it was read").into())
+}
+
+/// A medium that serves several nodes holds what is not for this one.
+fn standing_of(reasons: Reasons) -> Standing {
+    let others = [Code::ScopeMismatch, Code::WrongStream, Code::SerialTooLow];
+    if reasons.as_slice().iter().all(|reason| others.contains(&reason.code)) {
+        Standing::NotForUs(reasons)
+    } else {
+        Standing::Refused(reasons)
+    }
+}
+
+fn verify(root: &StateRoot, set: &dyn SetSource, options: &Options<'_>) -> Result<VerifiedSet, Reasons> {
+    let mut loaded = load(root)?;
+    loaded.adopt_from(set)?;
+    let context = loaded.context(options.clock, Purpose::Change);
+    // What lies on a medium is read for certain.
+    let cache = StatCache::default();
+    let verified = verify_set(&SetCheck { set, context: &context, cache: &cache, progress: options.progress })?;
+    loaded.check_offline(&verified.manifest)?;
+    Ok(verified)
+}
+
+fn is_here(root: &StateRoot, fingerprint: Blake3) -> Result<bool, Reasons> {
+    if durable::exists(root.disk(), &layout::inbox_entry(fingerprint)).map_err(failed)? {
+        return Ok(true);
+    }
+    Ok(active(root)?.is_some_and(|(_, active)| active == fingerprint))
+}
+
+/// The active manifest.
+fn active(root: &StateRoot) -> Result<Option<(StateManifest, Blake3)>, Reasons> {
+    Ok(root.current()?.and_then(|generation| manifest_of(root, &generation)))
+}
+
+/// Tells what is on a medium, and whether it is trusted. Writes nothing.
+pub fn preview(root: &StateRoot, path: &Path, options: &Options<'_>) -> Result<Import, Reasons> {
+    let sets = look(root, path, options)?.into_iter().map(|seen| seen.told).collect();
+    Ok(Import { sets, warning: None })
+}
+
+/// Puts what verifies into the inbox. What was cut off is taken up again: objects that are here whole stay.
+pub fn import(
+    root: &StateRoot,
+    path: &Path,
+    actor: &Actor,
+    runner: &dyn ServiceRunner,
+    options: &Options<'_>,
+) -> Result<Import, Reasons> {
+    let held = root.lock(&actor.verb).map_err(|error| Reasons::from(error.to_reason()))?;
+    let mut silent = Silent;
+    let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
+    let recovery = recover_held(root, &held, runner, &mut recorder)?;
+    recorder.begin(json!({ "from": path.display().to_string() }))?;
+    let mut manifests = Vec::new();
+    let result = look(root, path, options).and_then(|seen| {
+        let mut sets = Vec::new();
+        for Seen { told, takes } in seen {
+            if let Some((set, verified)) = takes {
+                put(root, &*set, &verified, options)?;
+                manifests.push(verified.manifest.fingerprint());
+            }
+            sets.push(told);
+        }
+        clear(root, &held)?;
+        Ok(sets)
+    });
+    let sets = result.inspect_err(|reasons| {
+        // The refusal is what is told.
+        recorder.end("failed", json!({ "manifests": manifests, "reasons": reasons.as_slice() }));
+    })?;
+    let mut import = Import { sets, warning: None };
+    let refusal = import.refusal();
+    let word = match (&refusal, manifests.is_empty()) {
+        (None, true) => "nothing",
+        (None, false) => "imported",
+        (Some(_), true) => "refused",
+        (Some(_), false) => "partly",
+    };
+    let reasons = refusal.as_ref().map(Reasons::as_slice);
+    import.warning = told(&recovery).or(recorder.end(word, json!({ "manifests": manifests, "reasons": reasons })));
+    Ok(import)
+}
+
+/// Stores the set and makes it durable; its entry appears in one rename.
+fn put(root: &StateRoot, set: &dyn SetSource, verified: &VerifiedSet, options: &Options<'_>) -> Result<(), Reasons> {
+    let fingerprint = verified.manifest.fingerprint();
+    let part = layout::inbox_part(fingerprint);
+    let _writer = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
+    durable::remove_tree(root.disk(), &part).map_err(failed)?;
+    let written = write(root, set, verified, &part, options).and_then(|()| {
+        root.disk().sync(SyncTarget::Fs)?;
+        root.disk().rename(&part, &layout::inbox_entry(fingerprint))?;
+        Ok(root.disk().sync(SyncTarget::Dir(Some(&layout::inbox())))?)
+    });
+    if written.is_err() {
+        // If this fails too, the next import begins with it.
+        durable::remove_tree(root.disk(), &part).ok();
+    }
+    written.map_err(FillError::into_reasons)
+}
+
+/// Writes the files of the set below `part`: artifacts as links to objects, the verified bytes of everything else, and the
+/// roots, which are verified whenever they are used.
+fn write(
+    root: &StateRoot,
+    source: &dyn SetSource,
+    verified: &VerifiedSet,
+    part: &RelPath,
+    options: &Options<'_>,
+) -> Result<(), FillError> {
+    durable::make_dirs(root.disk(), part)?;
+    let manifest = &verified.manifest;
+    let mut cache = StatCache::load(root);
+    let mut filling = Filling {
+        root,
+        set: source,
+        manifest: manifest.document(),
+        base: part,
+        durability: Durability::Batched,
+        cache: &mut cache,
+    };
+    fill(&mut filling, |done, total| {
+        (options.progress)(done, total);
+        Ok(())
+    })?;
+    let documents: [(&'static str, &[u8]); 5] = [
+        (set::MANIFEST, manifest.bytes()),
+        (set::MANIFEST_SIGNATURES, manifest.signatures()),
+        (set::LOCK, verified.lock.bytes()),
+        (set::LOCK_SIGNATURES, verified.lock.signatures()),
+        (set::POLICY, &verified.policy),
+    ];
+    for (name, bytes) in documents {
+        durable::write_new(root.disk(), &part.join(&RelPath::fixed(name)), bytes, Mode::FILE)?;
+    }
+    let refused = |reason: Reason| FillError::Refused(reason.into());
+    let listed = source.list().map_err(|error| refused(error.to_reason()))?;
+    for file in listed.iter().filter(|file| set::is_root_file(&file.path)) {
+        let bytes = read_file(source, &file.path, document::MAX_DOCUMENT_BYTES as u64).map_err(refused)?;
+        let path = file.path.parse::<RelPath>().map_err(|error| refused(error.to_reason()))?;
+        durable::make_dirs(root.disk(), &part.join(&RelPath::fixed(set::ROOTS)))?;
+        durable::write_new(root.disk(), &part.join(&path), &bytes.unwrap_or_default(), Mode::FILE)?;
+    }
+    Ok(())
+}
+
+/// Removes from the inbox what the node has left behind: sets of its stream that are not newer than what it runs.
+pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reasons> {
+    let Some((active, _)) = active(root)? else { return Ok(()) };
+    for (fingerprint, manifest) in entries(root)? {
+        let metadata = &manifest.metadata;
+        if metadata.name == active.metadata.name && metadata.serial <= active.metadata.serial {
+            durable::remove_tree(root.disk(), &layout::inbox_entry(fingerprint)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
+fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
+    let listed = match root.disk().list(Some(&layout::inbox())) {
+        Ok(listed) => listed,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = Vec::new();
+    for entry in listed {
+        let Ok(fingerprint) = format!("blake3:{}", entry.name).parse::<Blake3>() else { continue };
+        let path = layout::inbox_entry(fingerprint).join(&RelPath::fixed(set::MANIFEST));
+        let Ok(Some(bytes)) = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64) else { continue };
+        found.extend(document::parse(&bytes).ok().map(|manifest| (fingerprint, manifest)));
+    }
+    Ok(found)
+}
+
+/// The set in the inbox with the highest serial; its signatures decide when it is used.
+pub(crate) fn newest(root: &StateRoot) -> Result<Option<Blake3>, Reasons> {
+    let newest =
+        entries(root)?.into_iter().max_by_key(|(fingerprint, manifest)| (manifest.metadata.serial, *fingerprint));
+    Ok(newest.map(|(fingerprint, _)| fingerprint))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn failed(error: DiskError) -> Reasons {
+    error.to_reason().into()
+}
