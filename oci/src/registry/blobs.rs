@@ -14,8 +14,10 @@ use super::error::RegistryError;
 use super::http::{Ask, header, place};
 use crate::spec::Descriptor;
 
-/// What is sent at once.
+/// What is sent at once, unless the registry asks for more.
 const CHUNK_BYTES: u64 = 8 << 20;
+/// A registry that asks for more at once is refused: a chunk is held in memory.
+const MAX_CHUNK_BYTES: u64 = 16 << 20;
 
 impl Registry {
     /// Whether the registry has a blob.
@@ -124,19 +126,20 @@ impl Registry {
         &self,
         descriptor: &Descriptor,
         open: &dyn Fn(u64) -> io::Result<Box<dyn Read>>,
-        session: &mut Option<Url>,
+        session: &mut Option<Upload>,
     ) -> Result<(), RegistryError> {
         let what = format!("the blob {}", descriptor.digest);
         let unfit = |problem: String| RegistryError::Unfit { what: what.clone(), problem };
-        let (mut at, mut url) = match session.take() {
-            Some(url) => self.uploaded(url, descriptor.size)?,
-            None => (0, self.start_upload()?),
+        let Upload { mut at, mut url, chunk: at_once } = match session.take() {
+            Some(upload) => self.uploaded(upload, descriptor.size)?,
+            None => self.start_upload()?,
         };
-        *session = Some(url.clone());
+        let keep = |at, url: &Url| Some(Upload { at, url: url.clone(), chunk: at_once });
+        *session = keep(at, &url);
         let mut reader = open(at).map_err(|error| unfit(error.to_string()))?;
         while at < descriptor.size {
             self.http.cancelled()?;
-            let count = CHUNK_BYTES.min(descriptor.size - at);
+            let count = at_once.min(descriptor.size - at);
             let mut chunk = Vec::new();
             reader.by_ref().take(count).read_to_end(&mut chunk).map_err(|error| unfit(error.to_string()))?;
             if chunk.len() as u64 != count {
@@ -150,8 +153,8 @@ impl Registry {
             let response = self.http.send(&ask)?;
             let response = self.http.accept(&url, response, &what)?;
             url = self.http.location(&url, &response)?;
-            *session = Some(url.clone());
             at += count;
+            *session = keep(at, &url);
             self.http.moved(count);
         }
         let mut last = url;
@@ -160,27 +163,43 @@ impl Registry {
         self.http.accept(&last, response, &what).map(|_| ())
     }
 
-    fn start_upload(&self) -> Result<Url, RegistryError> {
+    fn start_upload(&self) -> Result<Upload, RegistryError> {
         let url = self.path("blobs/uploads/");
         let response = self.http.send(&Ask::new(Method::POST, url.clone()))?;
         let response = self.http.accept(&url, response, "the repository")?;
-        self.http.location(&url, &response)
+        // "OCI-Chunk-Min-Length" of distribution-spec 1.1, "Pushing a blob in chunks".
+        let least = header(response.headers(), "oci-chunk-min-length").parse::<u64>().unwrap_or_default();
+        if least > MAX_CHUNK_BYTES {
+            let detail = format!("it wants chunks of {least} bytes; at most {MAX_CHUNK_BYTES} are held in memory");
+            return Err(RegistryError::Malformed { place: place(&url), detail });
+        }
+        Ok(Upload { at: 0, url: self.http.location(&url, &response)?, chunk: least.max(CHUNK_BYTES) })
     }
 
     /// How far an upload came; a new one where that is not clear.
-    fn uploaded(&self, url: Url, size: u64) -> Result<(u64, Url), RegistryError> {
-        let response = self.http.send(&Ask::new(Method::GET, url.clone()))?;
+    fn uploaded(&self, upload: Upload, size: u64) -> Result<Upload, RegistryError> {
+        let response = self.http.send(&Ask::new(Method::GET, upload.url.clone()))?;
         let range = header(response.headers(), "range");
         let last = range.trim_start_matches("bytes=").strip_prefix("0-").and_then(|last| last.parse::<u64>().ok());
         // `0-0` is one byte or none, depending on the registry.
         match last {
             Some(last) if response.status().is_success() && last > 0 && last < size => {
-                let next = self.http.location(&url, &response).unwrap_or(url);
-                Ok((last + 1, next))
+                let url = self.http.location(&upload.url, &response).unwrap_or(upload.url);
+                Ok(Upload { at: last + 1, url, ..upload })
             }
-            _ => Ok((0, self.start_upload()?)),
+            _ => self.start_upload(),
         }
     }
+}
+
+/// An upload that was begun.
+struct Upload {
+    /// Bytes that the registry has.
+    at: u64,
+    /// Where the next ones go.
+    url: Url,
+    /// How many are sent at once.
+    chunk: u64,
 }
 
 fn broken(path: &Path, error: &io::Error) -> RegistryError {

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::error::RegistryError;
 
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
-const MAX_HELPER_BYTES: u64 = 64 << 10;
+const MAX_CONFIG_BYTES: usize = 1 << 20;
+const MAX_HELPER_BYTES: usize = 64 << 10;
 const HELPER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What opens the registry. There is no `Debug`: it would end up in a log.
@@ -65,9 +65,10 @@ pub(crate) fn find(file: &Path, helpers: Option<&Path>, host: &str) -> Result<Op
         Err(error) => return Err(problem(format!("cannot be read: {error}"))),
     };
     let mode = opened.metadata().map_err(|error| problem(error.to_string()))?.permissions().mode();
-    let mut text = Zeroizing::new(Vec::new());
-    opened.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut text).map_err(|error| problem(error.to_string()))?;
-    if text.len() as u64 > MAX_CONFIG_BYTES {
+    // As large as it may get, so that no copy of a secret is left behind where it grew.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_CONFIG_BYTES + 1));
+    opened.take(MAX_CONFIG_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| problem(error.to_string()))?;
+    if text.len() > MAX_CONFIG_BYTES {
         return Err(problem(format!("is larger than {MAX_CONFIG_BYTES} bytes")));
     }
     // The parser's own message could show a secret.
@@ -124,8 +125,8 @@ fn ask(name: &str, folder: Option<&Path>, host: &str) -> Result<Option<Credentia
     let (sender, receiver) = mpsc::channel();
     let stdout = child.stdout.take();
     std::thread::spawn(move || {
-        let mut text = Zeroizing::new(Vec::new());
-        let read = stdout.map_or(Ok(0), |stdout| stdout.take(MAX_HELPER_BYTES + 1).read_to_end(&mut text));
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_HELPER_BYTES + 1));
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(MAX_HELPER_BYTES as u64 + 1).read_to_end(&mut text));
         let _gone = sender.send(read.map(|_| text));
     });
     let since = Instant::now();
@@ -147,8 +148,7 @@ fn ask(name: &str, folder: Option<&Path>, host: &str) -> Result<Option<Credentia
     if !status.success() {
         return Ok(None);
     }
-    let answer =
-        (text.len() as u64 <= MAX_HELPER_BYTES).then(|| serde_json::from_slice::<Answer>(&text).ok()).flatten();
+    let answer = (text.len() <= MAX_HELPER_BYTES).then(|| serde_json::from_slice::<Answer>(&text).ok()).flatten();
     let answer =
         answer.ok_or_else(|| problem("answered with something else than a user name and a secret".to_owned()))?;
     let identity = answer.username == "<token>";

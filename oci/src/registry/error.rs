@@ -205,18 +205,58 @@ impl RegistryError {
                 "let the registry serve blobs and tokens itself, or mirror it to one that does"
             }
             Self::NoPlatform { .. } => "name the digest of an image that fits this machine",
-            _ => return None,
+            Self::Silent { .. } => "try again: what came is kept; `--patience` sets how long a slow link may be silent",
+            Self::File { .. }
+            | Self::Helper { .. }
+            | Self::Status { .. }
+            | Self::Unreachable { .. }
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Unfit { .. }
+            | Self::Contended { .. }
+            | Self::Cancelled => return None,
         })
     }
 
-    /// Whether another attempt may do, and how long the registry asks to wait before.
-    pub(crate) fn again(&self) -> Option<Option<Duration>> {
+    /// Whether another attempt may do.
+    pub(crate) fn again(&self) -> Again {
         match self {
-            Self::Unreachable { .. } => Some(None),
-            Self::Status { status, retry_after, .. } if *status == 429 || *status >= 500 => Some(*retry_after),
-            _ => None,
+            Self::Unreachable { .. } => Again::Soon,
+            Self::Status { status, retry_after, .. } if *status == 429 || *status >= 500 => {
+                retry_after.map_or(Again::Soon, Again::After)
+            }
+            Self::Status { .. }
+            | Self::File { .. }
+            | Self::Helper { .. }
+            | Self::Refused { .. }
+            | Self::NotFound { .. }
+            | Self::Tls { .. }
+            | Self::Silent { .. }
+            | Self::Redirected { .. }
+            | Self::RealmElsewhere { .. }
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::NoPlatform { .. }
+            | Self::Unfit { .. }
+            | Self::Contended { .. }
+            | Self::Cancelled => Again::No,
         }
     }
+}
+
+/// When another attempt may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Never.
+    No,
+    /// After a wait of our own.
+    Soon,
+    /// After the wait that the registry asks for.
+    After(Duration),
 }
 
 /// Text of another host on one line, without control characters, not too long.

@@ -1,6 +1,6 @@
 //! Requests to the one host of a reference: who asks, where answers lead, when to ask again.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use std::io::Read;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::error::{RegistryError, shown};
+use super::error::{Again, RegistryError, shown};
 use super::{RegistryOptions, credentials, roots};
 use crate::reference::Reference;
 
@@ -21,9 +21,11 @@ const MAX_REDIRECTS: usize = 5;
 const ATTEMPTS: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-const MAX_TOKEN_BYTES: u64 = 256 << 10;
+const MAX_TOKEN_BYTES: usize = 256 << 10;
 /// A span in which less comes than this ends the transfer.
 const LEAST_BYTES: u64 = 1024;
+/// A broken transfer that moved so many bytes begins to count its attempts anew.
+const HEADWAY: u64 = 1 << 20;
 /// A chunk that is sent may take as long as at 16 KiB a second.
 const SLOWEST: u64 = 16 << 10;
 
@@ -59,6 +61,7 @@ pub(crate) struct Http {
     authorization: Mutex<Option<HeaderValue>>,
     tried: Mutex<String>,
     trusted: String,
+    moved: AtomicU64,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +94,7 @@ impl Http {
         }
         let client = builder.build().map_err(|error| malformed(error.without_url().to_string()))?;
         let (authorization, tried) = (Mutex::new(None), Mutex::new("no credentials were asked for".to_owned()));
-        Ok(Self { client, base, authority, options, authorization, tried, trusted })
+        Ok(Self { client, base, authority, options, authorization, tried, trusted, moved: AtomicU64::new(0) })
     }
 
     /// The address of a path of the registry.
@@ -106,18 +109,27 @@ impl Http {
         if asked { Err(RegistryError::Cancelled) } else { Ok(()) }
     }
 
-    /// Tries up to five times, with growing waits.
+    /// Tries up to five times, with growing waits; what moved on in between begins to count anew.
     pub(crate) fn attempts<T>(&self, mut once: impl FnMut() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
-        let mut wait = FIRST_WAIT;
-        let mut attempt = 1;
+        let (mut wait, mut attempt) = (FIRST_WAIT, 1);
+        let mut before = self.moved.load(Ordering::Relaxed);
         loop {
             self.cancelled()?;
             let error = match once() {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let Some(asked) = error.again().filter(|_| attempt < ATTEMPTS) else { return Err(error) };
-            self.pause(asked.unwrap_or(wait).min(LONGEST_WAIT))?;
+            let now = self.moved.load(Ordering::Relaxed);
+            if now - before >= HEADWAY {
+                (wait, attempt) = (FIRST_WAIT, 1);
+            }
+            before = now;
+            let asked = match error.again() {
+                Again::Soon if attempt < ATTEMPTS => wait,
+                Again::After(asked) if attempt < ATTEMPTS => asked.min(LONGEST_WAIT),
+                Again::No | Again::Soon | Again::After(_) => return Err(error),
+            };
+            self.pause(asked)?;
             wait *= 2;
             attempt += 1;
         }
@@ -207,7 +219,7 @@ impl Http {
         *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = tried;
         let value = if let Some(rest) = challenges.iter().find_map(|text| scheme(text, "bearer")) {
             let token = self.token(url, rest, found.as_ref())?;
-            Zeroizing::new(format!("Bearer {}", token.as_str()))
+            Zeroizing::new(["Bearer ", token.as_str()].concat())
         } else if challenges.iter().any(|text| scheme(text, "basic").is_some()) {
             let Some(found) = found.filter(|found| !found.identity) else { return Ok(false) };
             basic(&found)
@@ -255,9 +267,11 @@ impl Http {
             }
         };
         let response = request.send().map_err(|error| self.failed(&realm, error))?;
-        let response = self.accept(&realm, response, "a token")?;
-        let mut text = Zeroizing::new(Vec::new());
-        let read = response.take(MAX_TOKEN_BYTES).read_to_end(&mut text);
+        // What a token endpoint says when it refuses may repeat what it was sent.
+        let response = self.accept_silently(&realm, response, "a token")?;
+        // As large as it may get, so that no copy is left behind where it grew.
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_BYTES));
+        let read = response.take(MAX_TOKEN_BYTES as u64).read_to_end(&mut text);
         read.map_err(|error| self.broken(&realm, &error))?;
         let token: Token = serde_json::from_slice(&text).map_err(|_shows_it| malformed("the answer holds no token"))?;
         let token = if token.token.is_empty() { token.access_token } else { token.token };
@@ -266,6 +280,15 @@ impl Http {
 
     /// The answer, if it is a good one.
     pub(crate) fn accept(&self, url: &Url, response: Response, what: &str) -> Result<Response, RegistryError> {
+        self.accepted(url, response, what, true)
+    }
+
+    /// The same; of a refusal the status alone is shown.
+    fn accept_silently(&self, url: &Url, response: Response, what: &str) -> Result<Response, RegistryError> {
+        self.accepted(url, response, what, false)
+    }
+
+    fn accepted(&self, url: &Url, response: Response, what: &str, show: bool) -> Result<Response, RegistryError> {
         let status = response.status();
         let place = place(url);
         match status.as_u16() {
@@ -276,12 +299,14 @@ impl Http {
             }
             404 => Err(RegistryError::NotFound { what: what.to_owned(), place }),
             status => {
-                let seconds = header(response.headers(), RETRY_AFTER.as_str()).parse().ok();
+                let retry_after = wait_of(header(response.headers(), RETRY_AFTER.as_str()), jiff::Timestamp::now());
                 let mut text = Vec::new();
-                let _read = response.take(4096).read_to_end(&mut text);
+                if show {
+                    let _read = response.take(4096).read_to_end(&mut text);
+                }
                 let text = shown(&String::from_utf8_lossy(&text));
                 let detail = if text.is_empty() { text } else { format!(": {text}") };
-                Err(RegistryError::Status { place, status, detail, retry_after: seconds.map(Duration::from_secs) })
+                Err(RegistryError::Status { place, status, detail, retry_after })
             }
         }
     }
@@ -343,6 +368,7 @@ impl Http {
     }
 
     pub(crate) fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
         if let Some(progress) = &self.options.progress {
             progress(bytes);
         }
@@ -358,9 +384,22 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// What `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3).
+fn wait_of(text: &str, now: jiff::Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(then.duration_since(now).try_into().unwrap_or_default())
+}
+
 fn basic(found: &credentials::Credentials) -> Zeroizing<String> {
-    let login = Zeroizing::new(format!("{}:{}", found.user, found.secret.as_str()));
-    Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login.as_bytes())))
+    let login = Zeroizing::new([found.user.as_str(), ":", found.secret.as_str()].concat());
+    // With room for all of it, so that no copy is left behind where it grew.
+    let mut value = Zeroizing::new(String::with_capacity(login.len() * 4 / 3 + 16));
+    value.push_str("Basic ");
+    base64::engine::general_purpose::STANDARD.encode_string(login.as_bytes(), &mut value);
+    value
 }
 
 fn scheme<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
@@ -392,5 +431,31 @@ impl Http {
         let version = some(header(response.headers(), "docker-distribution-api-version"));
         let challenge = header(response.headers(), WWW_AUTHENTICATE.as_str());
         Ok((version, some(challenge.split(' ').next().unwrap_or_default())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{parameter, wait_of};
+
+    #[test]
+    fn the_wait_is_read_in_seconds_and_as_a_date() {
+        let now = "2026-11-29T10:00:00Z".parse().expect("a time");
+        let wait = |text| wait_of(text, now);
+        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("Sun, 29 Nov 2026 10:00:07 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Sun, 29 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!((wait(""), wait("soon"), wait("-3")), (None, None, None));
+    }
+
+    #[test]
+    fn parameters_of_a_challenge_are_found() {
+        let challenge = r#"realm="https://h/t",service=a,scope="repository:x:pull,push""#;
+        assert_eq!(parameter(challenge, "realm").as_deref(), Some("https://h/t"));
+        assert_eq!(parameter(challenge, "service").as_deref(), Some("a"));
+        assert_eq!(parameter(challenge, "Scope").as_deref(), Some("repository:x:pull,push"));
+        assert_eq!(parameter(challenge, "error"), None);
     }
 }
