@@ -13,15 +13,23 @@
 //!
 //! Start with [`Layout`].
 
+mod copy;
+mod cosign;
 mod layout;
+mod publish;
 pub mod reference;
 pub mod registry;
+mod remote;
 mod set;
 pub mod spec;
 mod writer;
 
+pub use copy::{Copied, CopyFrom, CopyTo, copy};
+pub use cosign::{SimpleSignature, signature_tag};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
+pub use publish::{Attached, LOCK_TYPE, SIGNATURES_TYPE, single_file};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Registry, RegistryError, RegistryOptions};
+pub use remote::{PulledSet, RemoteSet, Strays};
 pub use set::{FILE_TYPE, SET_TYPE};
 pub use writer::{LayoutWriter, MAX_FAT_FILE, Pin, Wanted, WriteError};

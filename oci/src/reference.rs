@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use autonomy_schema::Sha256;
+use autonomy_schema::{Code, Reason, Sha256};
 
 /// What a reference begins with.
 pub const SCHEME: &str = "oci://";
@@ -25,10 +25,18 @@ pub struct Reference {
 
 /// A text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a reference: {why}; write `oci://HOST[:PORT]/REPOSITORY:TAG` or `…@sha256:DIGEST`")]
+#[error("`{text}` is not a reference: {why}")]
 pub struct ReferenceError {
     text: String,
     why: String,
+}
+
+impl ReferenceError {
+    /// The error as a reason.
+    pub fn to_reason(&self) -> Reason {
+        Reason::new(Code::BadValue, self.to_string())
+            .with_remedy("write `oci://HOST[:PORT]/REPOSITORY:TAG` or `oci://HOST[:PORT]/REPOSITORY@sha256:DIGEST`")
+    }
 }
 
 impl Reference {

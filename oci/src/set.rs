@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use autonomy_schema::{Code, Reason, RelPath};
 
-use crate::spec::{Descriptor, Manifest};
+use crate::spec::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 
 /// Artifact type of a set.
 pub const SET_TYPE: &str = "application/vnd.autonomy.set.v1";
@@ -28,4 +28,17 @@ pub(crate) fn files(manifest: &Manifest) -> Result<BTreeMap<String, Descriptor>,
         }
     }
     Ok(files)
+}
+
+/// The bytes of an OCI manifest that registries take.
+pub(crate) fn manifest(artifact_type: &str, layers: Vec<Descriptor>) -> Result<Vec<u8>, Reason> {
+    let count = layers.len();
+    let bytes = Manifest::artifact(artifact_type, layers).to_bytes();
+    let bytes = bytes.map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
+    if bytes.len() as u64 <= MAX_MANIFEST_BYTES {
+        return Ok(bytes);
+    }
+    let size = bytes.len();
+    let message = format!("the OCI manifest of {count} files has {size} bytes; registries take {MAX_MANIFEST_BYTES}");
+    Err(Reason::new(Code::LimitExceeded, message))
 }

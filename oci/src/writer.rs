@@ -14,8 +14,8 @@ use autonomy_stateroot::{SetSource, SourceError};
 use sha2::Digest as _;
 
 use crate::layout::{BLOBS, INDEX, Layout, MARKER, blob};
-use crate::set::{FILE_TYPE, SET_TYPE};
-use crate::spec::{Descriptor, EMPTY_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES, Manifest, REF_NAME, TITLE};
+use crate::set::{self, FILE_TYPE, SET_TYPE};
+use crate::spec::{Descriptor, EMPTY_TYPE, Index, MANIFEST_TYPE, REF_NAME, TITLE};
 
 /// Largest file of FAT32: one byte less than 4 GiB.
 pub const MAX_FAT_FILE: u64 = u32::MAX as u64;
@@ -142,16 +142,7 @@ impl LayoutWriter {
             done += file.size;
             layers.push(Descriptor::new(FILE_TYPE, digest, file.size).with(TITLE, file.path.as_str()));
         }
-        let manifest = Manifest::artifact(SET_TYPE, layers);
-        let bytes = manifest.to_bytes().map_err(|error| unwritable(&error))?;
-        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-            let message = format!(
-                "the OCI manifest of {} files has {} bytes; registries take {MAX_MANIFEST_BYTES}",
-                wanted.len(),
-                bytes.len()
-            );
-            return Err(Reason::new(Code::LimitExceeded, message).into());
-        }
+        let bytes = set::manifest(SET_TYPE, layers)?;
         self.bytes(autonomy_schema::oci::EMPTY_CONFIG, EMPTY_TYPE)?;
         let mut entry = self.bytes(&bytes, MANIFEST_TYPE)?;
         let digest = entry.digest;
@@ -160,6 +151,54 @@ impl LayoutWriter {
         self.index.manifests.retain(|other| other.annotations.get(REF_NAME).map(String::as_str) != Some(tag));
         self.index.manifests.push(entry);
         Ok(digest)
+    }
+
+    /// Copies a blob in; bytes that are not those of its descriptor are refused.
+    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &mut dyn Read) -> Result<(), WriteError> {
+        let part = self.part_of(descriptor.digest);
+        let mut out = create(&part)?;
+        let copied = io::copy(&mut source.take(descriptor.size.saturating_add(1)), &mut out);
+        copied.map_err(|source| medium("write", &part, source))?;
+        drop(out);
+        self.settle_part(&part, descriptor.digest)?;
+        if self.holds(descriptor.digest, descriptor.size) {
+            return Ok(());
+        }
+        self.remove(&blob(descriptor.digest))?;
+        let message = format!("the blob {} is not what its digest says", descriptor.digest);
+        Err(Reason::new(Code::DigestMismatch, message).into())
+    }
+
+    /// Where a blob lies while it comes.
+    pub(crate) fn part_of(&self, digest: Sha256) -> PathBuf {
+        self.to.join(format!("{}.part", blob(digest)))
+    }
+
+    /// A blob that came whole.
+    pub(crate) fn settle_part(&self, part: &Path, digest: Sha256) -> Result<(), WriteError> {
+        let file = OpenOptions::new().read(true).open(part).map_err(|source| medium("read", part, source))?;
+        self.settle(file, part, &blob(digest))
+    }
+
+    /// Writes a manifest or an index.
+    pub(crate) fn put_document(&self, digest: Sha256, bytes: &[u8]) -> Result<(), WriteError> {
+        if self.holds(digest, bytes.len() as u64) {
+            return Ok(());
+        }
+        self.write(&blob(digest), &format!("{BLOBS}/{PART}"), bytes)
+    }
+
+    /// Enters a manifest into the index: under a tag, which moves, or without one.
+    pub(crate) fn enter(&mut self, entry: Descriptor, tag: Option<&str>) {
+        let entry = match tag {
+            Some(tag) => entry.with(REF_NAME, tag),
+            None => entry,
+        };
+        self.index.manifests.retain(|other| match tag {
+            Some(tag) => other.annotations.get(REF_NAME).map(String::as_str) != Some(tag),
+            None => other.digest != entry.digest || other.annotations.contains_key(REF_NAME),
+        });
+        self.index.manifests.push(entry);
     }
 
     /// Makes durable what was added. Blobs that nothing names any more are removed after it.
@@ -210,18 +249,14 @@ impl LayoutWriter {
             out.write_all(&buffer[..read]).map_err(|source| medium("write", &part, source))?;
             progress(size);
         }
-        if size != wanted.size {
-            let message = format!("`{}` does not have the {} bytes that are expected", wanted.path, wanted.size);
-            return Err(Reason::new(Code::SizeMismatch, message).into());
-        }
         let digest = Sha256::from_bytes(sha256.finalize().into());
-        wanted.check(digest, Blake3::from_bytes(*blake3.finalize().as_bytes()))?;
+        wanted.check(size, digest, Blake3::from_bytes(*blake3.finalize().as_bytes()))?;
         self.settle(out, &part, &blob(digest))?;
         Ok(digest)
     }
 
     /// Whether a blob is there and hashes to its name. The medium is read for it; one that cannot be read is written anew.
-    fn holds(&self, digest: Sha256, size: u64) -> bool {
+    pub(crate) fn holds(&self, digest: Sha256, size: u64) -> bool {
         let path = self.to.join(blob(digest));
         let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
         let Ok(file) = OpenOptions::new().read(true).custom_flags(nofollow).open(&path) else { return false };
@@ -301,7 +336,12 @@ fn too_large(file: &Wanted) -> Reason {
 }
 
 impl Wanted {
-    fn check(&self, sha256: Sha256, blake3: Blake3) -> Result<(), Reason> {
+    /// Refuses bytes that are not those that are wanted.
+    pub(crate) fn check(&self, size: u64, sha256: Sha256, blake3: Blake3) -> Result<(), Reason> {
+        if size != self.size {
+            let message = format!("`{}` does not have the {} bytes that are expected", self.path, self.size);
+            return Err(Reason::new(Code::SizeMismatch, message));
+        }
         let (found, pinned) = match self.pin {
             Pin::Sha256(pinned) if pinned != sha256 => (sha256.to_string(), pinned.to_string()),
             Pin::Blake3(pinned) if pinned != blake3 => (blake3.to_string(), pinned.to_string()),

@@ -52,7 +52,7 @@ pub fn export(
 }
 
 /// A set that nobody signed is of no use on a medium.
-fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
+pub(crate) fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
     let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];
     let lacks = signatures.into_iter().filter(|name| !listed.iter().any(|file| file.path == *name && file.size > 0));
     let reasons = lacks.map(|name| {
@@ -62,7 +62,7 @@ fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
 }
 
 /// The files of the set as the manifest pins them, and the trust roots that lie with it.
-fn wanted(manifest: &StateManifest, listed: &[SourceFile]) -> Result<Vec<Wanted>, Reasons> {
+pub(crate) fn wanted(manifest: &StateManifest, listed: &[SourceFile]) -> Result<Vec<Wanted>, Reasons> {
     let spec = &manifest.spec;
     let mut pinned = BTreeMap::from([
         (set::LOCK.to_owned(), (spec.lock.size, Pin::Sha256(spec.lock.digest))),

@@ -10,8 +10,7 @@
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
-//! Deliberately absent: registries as sources (later), and everything that speaks to
-//! people.
+//! Deliberately absent: everything that speaks to people.
 //!
 //! Start with [`prepare`], then [`apply`].
 
@@ -29,6 +28,8 @@ mod history;
 mod hold;
 mod import;
 mod judge;
+mod pull;
+mod push;
 mod quarantine;
 mod record;
 mod recovery;
@@ -50,6 +51,8 @@ pub use history::{Act, history};
 pub use hold::{Noted, resume, suspend, unpin};
 pub use import::{Import, OnMedium, Standing, import, preview};
 pub use judge::{Asked, Loaded, Options, Prepared, load, look, prepare, prepare_as};
+pub use pull::pull;
+pub use push::{Pushed, push};
 pub use record::Actor;
 pub use recovery::{Awaiting, awaiting, confirm, expire, recover_unfinished};
 pub use rollback::{PreparedReturn, prepare_return, roll_back};

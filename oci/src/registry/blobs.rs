@@ -19,6 +19,9 @@ const CHUNK_BYTES: u64 = 8 << 20;
 /// A registry that asks for more at once is refused: a chunk is held in memory.
 const MAX_CHUNK_BYTES: u64 = 16 << 20;
 
+/// Gives the bytes of a blob from an offset on.
+pub type Reopen<'a> = dyn Fn(u64) -> io::Result<Box<dyn Read>> + 'a;
+
 impl Registry {
     /// Whether the registry has a blob.
     pub fn blob_exists(&self, digest: Sha256) -> Result<bool, RegistryError> {
@@ -34,15 +37,59 @@ impl Registry {
         self.http.accept(&url, response, "the blob").map(|_| true)
     }
 
-    /// Pulls a blob into a file, from where the file ends. The file is not synced.
-    pub fn pull_blob(&self, descriptor: &Descriptor, into: &Path) -> Result<(), RegistryError> {
+    /// A small blob as a whole.
+    pub fn pull_bytes(&self, descriptor: &Descriptor, cap: u64) -> Result<Vec<u8>, RegistryError> {
+        let what = format!("the blob {}", descriptor.digest);
+        if descriptor.size > cap {
+            return Err(RegistryError::TooLarge { what, cap });
+        }
+        let size = |found: String| RegistryError::Size { what: what.clone(), expected: descriptor.size, found };
+        let url = self.path(&format!("blobs/{}", descriptor.digest));
+        let ask = Ask::new(Method::GET, url.clone());
+        self.http.attempts(|| {
+            let response = self.http.send(&ask)?;
+            let mut response = self.http.accept(&url, response, &what)?;
+            let mut bytes = Vec::new();
+            self.http.body(&url, &mut response, |piece| {
+                bytes.extend_from_slice(piece);
+                if bytes.len() as u64 > descriptor.size {
+                    Err(size("the server sends more".to_owned()))
+                } else {
+                    Ok(())
+                }
+            })?;
+            if (bytes.len() as u64) < descriptor.size {
+                return Err(size(format!("the server sends {}", bytes.len())));
+            }
+            let found = Sha256::of(&bytes);
+            if found == descriptor.digest {
+                return Ok(bytes);
+            }
+            Err(RegistryError::Digest { what: what.clone(), expected: descriptor.digest.to_string(), found })
+        })
+    }
+
+    /// Pushes bytes that the registry lacks.
+    pub fn push_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, RegistryError> {
+        let descriptor = Descriptor::of(media_type, bytes);
+        let rest = |at: u64| {
+            let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            Ok(Box::new(io::Cursor::new(bytes[from..].to_vec())) as Box<dyn Read>)
+        };
+        self.push_blob(&descriptor, &rest, &|_| ())?;
+        Ok(descriptor)
+    }
+
+    /// Pulls a blob into a file, from where the file ends; `progress` is told how much of it is there. The file is not
+    /// synced.
+    pub fn pull_blob(&self, descriptor: &Descriptor, into: &Path, progress: &dyn Fn(u64)) -> Result<(), RegistryError> {
         let broken = |error: io::Error| broken(into, &error);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(into);
         let mut file = opened.map_err(broken)?;
         let what = format!("the blob {}", descriptor.digest);
         let mut kept = file.metadata().map_err(broken)?.len() > 0;
         loop {
-            self.http.attempts(|| self.pull_rest(descriptor, &mut file, into, &what))?;
+            self.http.attempts(|| self.pull_rest(descriptor, &mut file, into, progress))?;
             let (found, _) = hashed(&mut file).map_err(broken)?;
             if found == descriptor.digest {
                 return Ok(());
@@ -56,9 +103,16 @@ impl Registry {
         }
     }
 
-    fn pull_rest(&self, wanted: &Descriptor, file: &mut File, into: &Path, what: &str) -> Result<(), RegistryError> {
+    fn pull_rest(
+        &self,
+        wanted: &Descriptor,
+        file: &mut File,
+        into: &Path,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
         let broken = |error: io::Error| broken(into, &error);
-        let size = |found: String| RegistryError::Size { what: what.to_owned(), expected: wanted.size, found };
+        let what = format!("the blob {}", wanted.digest);
+        let size = |found: String| RegistryError::Size { what: what.clone(), expected: wanted.size, found };
         let mut have = file.metadata().map_err(broken)?.len();
         if have > wanted.size {
             file.set_len(0).map_err(broken)?;
@@ -75,9 +129,9 @@ impl Registry {
         let response = self.http.send(&ask)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && have > 0 {
             file.set_len(0).map_err(broken)?;
-            return self.pull_rest(wanted, file, into, what);
+            return self.pull_rest(wanted, file, into, progress);
         }
-        let mut response = self.http.accept(&url, response, what)?;
+        let mut response = self.http.accept(&url, response, &what)?;
         if response.status() == StatusCode::PARTIAL_CONTENT {
             let expected = format!("bytes {have}-{}/{}", wanted.size.saturating_sub(1), wanted.size);
             let found = header(response.headers(), "content-range");
@@ -98,7 +152,9 @@ impl Registry {
             if at > wanted.size {
                 return Err(size("the server sends more".to_owned()));
             }
-            file.write_all(piece).map_err(broken)
+            file.write_all(piece).map_err(broken)?;
+            progress(at);
+            Ok(())
         })?;
         if at < wanted.size {
             let detail = format!("the blob ended after {at} of {} bytes", wanted.size);
@@ -107,26 +163,29 @@ impl Registry {
         Ok(())
     }
 
-    /// Pushes a blob that the registry lacks, in chunks; `open` gives its bytes from an offset on.
+    /// Pushes a blob that the registry lacks, in chunks; `open` gives its bytes from an offset on, `progress` is told how
+    /// many of them are there.
     pub fn push_blob(
         &self,
         descriptor: &Descriptor,
-        open: &dyn Fn(u64) -> io::Result<Box<dyn Read>>,
+        open: &Reopen<'_>,
+        progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let mut session = None;
         self.http.attempts(|| {
             if self.has(descriptor.digest)? {
                 return Ok(());
             }
-            self.upload(descriptor, open, &mut session)
+            self.upload(descriptor, open, &mut session, progress)
         })
     }
 
     fn upload(
         &self,
         descriptor: &Descriptor,
-        open: &dyn Fn(u64) -> io::Result<Box<dyn Read>>,
+        open: &Reopen<'_>,
         session: &mut Option<Upload>,
+        progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let what = format!("the blob {}", descriptor.digest);
         let unfit = |problem: String| RegistryError::Unfit { what: what.clone(), problem };
@@ -156,6 +215,7 @@ impl Registry {
             at += count;
             *session = keep(at, &url);
             self.http.moved(count);
+            progress(at);
         }
         let mut last = url;
         last.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());

@@ -367,11 +367,9 @@ impl Http {
         }
     }
 
+    /// Counts bytes that arrived on either side: attempts begin anew after enough of them.
     pub(crate) fn moved(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(progress) = &self.options.progress {
-            progress(bytes);
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use autonomy_schema::Sha256;
 use reqwest::Method;
 
+pub use self::blobs::Reopen;
 pub use self::error::RegistryError;
 use self::http::{Ask, Http, header, place};
 use crate::reference::Reference;
@@ -22,11 +23,11 @@ use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES,
 };
 
-/// Told the number of bytes that moved since it was told last.
-pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+/// How long a registry may be silent, where nobody says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// How a registry is spoken to.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RegistryOptions {
     /// CA certificates in PEM; none: the system's.
     pub ca_file: Option<PathBuf>,
@@ -40,14 +41,11 @@ pub struct RegistryOptions {
     pub silence: Duration,
     /// Looked at between pieces; `true` stops.
     pub cancel: Option<Arc<AtomicBool>>,
-    /// Who wants to know of progress.
-    pub progress: Option<Progress>,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        let silence = Duration::from_secs(30);
-        Self { ca_file: None, tls: false, docker_config: None, helpers: None, silence, cancel: None, progress: None }
+        Self { ca_file: None, tls: false, docker_config: None, helpers: None, silence: SILENCE, cancel: None }
     }
 }
 
@@ -74,13 +72,23 @@ impl Registry {
         Ok(Self { http: Http::new(reference, options)?, reference: reference.clone() })
     }
 
+    /// What it was made ready for.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     fn path(&self, rest: &str) -> url::Url {
         self.http.at(&format!("/v2/{}/{rest}", self.reference.repository()))
     }
 
+    /// The manifest or index that the reference names: its media type and its bytes.
+    pub fn named(&self) -> Result<(String, Vec<u8>), RegistryError> {
+        self.manifest(&self.reference.target())
+    }
+
     /// What the reference means now.
     pub fn resolve(&self) -> Result<Descriptor, RegistryError> {
-        let (media_type, bytes) = self.manifest(&self.reference.target())?;
+        let (media_type, bytes) = self.named()?;
         Ok(Descriptor::of(&media_type, &bytes))
     }
 

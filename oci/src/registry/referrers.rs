@@ -56,47 +56,64 @@ impl Registry {
         }
     }
 
-    /// Pushes a manifest that has a subject, and lists it as a referrer where the registry does not do so itself.
+    /// Pushes manifests that have the same subject, and lists them as its referrers where the registry does not do so
+    /// itself.
     ///
     /// The fallback list is read, changed and written without a lock, as the specification has none. What was written
     /// is read again after a while, and written again until everything is in it. An entry is lost only if another
     /// writer takes longer than that while between its own read and write.
-    pub fn attach(&self, bytes: &[u8]) -> Result<Descriptor, RegistryError> {
-        let unfit = |problem: String| RegistryError::Unfit { what: "the manifest".to_owned(), problem };
-        let manifest = Manifest::parse(bytes).map_err(|reason| unfit(reason.message))?;
-        let Some(subject) = &manifest.subject else { return Err(unfit("it has no subject".to_owned())) };
-        let mut entry = Descriptor::of(MANIFEST_TYPE, bytes);
-        entry.artifact_type = Some(manifest.kind().to_owned());
-        entry.annotations.clone_from(&manifest.annotations);
-        let (_, seen) = self.put_manifest(MANIFEST_TYPE, bytes, &entry.digest.to_string())?;
-        if !seen {
-            self.list(&tag(subject.digest), &entry)?;
+    pub fn attach(&self, manifests: &[Vec<u8>]) -> Result<Vec<Descriptor>, RegistryError> {
+        let unfit = |problem: &str| RegistryError::Unfit { what: "a referrer".to_owned(), problem: problem.to_owned() };
+        let (mut entries, mut unseen, mut subject) = (Vec::new(), Vec::new(), None);
+        for bytes in manifests {
+            let manifest = Manifest::parse(bytes).map_err(|reason| unfit(&reason.message))?;
+            let of =
+                manifest.subject.as_ref().map(|subject| subject.digest).ok_or_else(|| unfit("it has no subject"))?;
+            if *subject.get_or_insert(of) != of {
+                return Err(unfit("it has another subject than those beside it"));
+            }
+            let mut entry = Descriptor::of(MANIFEST_TYPE, bytes);
+            entry.artifact_type = Some(manifest.kind().to_owned());
+            entry.annotations.clone_from(&manifest.annotations);
+            let (_, seen) = self.put_manifest(MANIFEST_TYPE, bytes, &entry.digest.to_string())?;
+            if !seen {
+                unseen.push(entry.clone());
+            }
+            entries.push(entry);
         }
-        Ok(entry)
+        if let Some(subject) = subject.filter(|_| !unseen.is_empty()) {
+            self.list(&tag(subject), &unseen)?;
+        }
+        Ok(entries)
     }
 
-    fn list(&self, tag: &str, entry: &Descriptor) -> Result<(), RegistryError> {
-        let ours = serde_json::to_value(entry);
-        let ours = ours.map_err(|error| RegistryError::Unfit { what: tag.to_owned(), problem: error.to_string() })?;
-        let mut wanted = vec![ours];
+    /// Waits for other writers of a list; not the same span for two that met.
+    pub(crate) fn settle(&self, new: &[Descriptor], turn: usize) -> Result<(), RegistryError> {
+        let spread = new.iter().map(|it| u64::from(it.digest.as_bytes()[turn % 32])).sum::<u64>() % 256;
+        self.http.pause(SETTLE + Duration::from_millis(spread))
+    }
+
+    fn list(&self, tag: &str, new: &[Descriptor]) -> Result<(), RegistryError> {
+        let unfit =
+            |error: serde_json::Error| RegistryError::Unfit { what: tag.to_owned(), problem: error.to_string() };
+        let mut wanted = new.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>().map_err(unfit)?;
         let mut entries = self.fallback(tag)?;
         for turn in 0..TRIES {
-            for old in &entries {
-                if !holds(&wanted, old) {
-                    wanted.push(old.clone());
-                }
-            }
-            if !wanted.iter().all(|it| holds(&entries, it)) {
-                let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": wanted });
-                self.push_manifest(INDEX_TYPE, index.to_string().as_bytes(), tag)?;
-            }
-            // Not the same for two writers that met.
-            let spread = u64::from(entry.digest.as_bytes()[turn]);
-            self.http.pause(SETTLE + Duration::from_millis(spread))?;
-            entries = self.fallback(tag)?;
-            if wanted.iter().all(|it| holds(&entries, it)) {
+            // What is there already stays, before what is new, so that the list has one order.
+            let missing: Vec<Value> = wanted.iter().filter(|it| !holds(&entries, it)).cloned().collect();
+            if missing.is_empty() {
                 return Ok(());
             }
+            let mut written = entries;
+            written.extend(missing);
+            let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": written });
+            self.push_manifest(INDEX_TYPE, index.to_string().as_bytes(), tag)?;
+            wanted = written;
+            self.settle(new, turn)?;
+            entries = self.fallback(tag)?;
+        }
+        if wanted.iter().all(|it| holds(&entries, it)) {
+            return Ok(());
         }
         Err(RegistryError::Contended { tag: tag.to_owned(), tries: TRIES })
     }

@@ -74,7 +74,7 @@ fn push(registry: &Registry, bytes: &[u8]) -> Descriptor {
         let rest = bytes[usize::try_from(at).expect("small")..].to_vec();
         Ok(Box::new(Cursor::new(rest)) as Box<dyn Read>)
     };
-    registry.push_blob(&blob, &open).expect("pushes");
+    registry.push_blob(&blob, &open, &|_| ()).expect("pushes");
     blob
 }
 
@@ -102,7 +102,7 @@ fn what_was_pushed_is_pulled_and_skopeo_reads_it() {
     long.push(0);
     for start in [&[][..], &bytes[..5_000_000], &[7; 4096], &long] {
         std::fs::write(&into, start).expect("write");
-        registry.pull_blob(&blob, &into).expect("pulls");
+        registry.pull_blob(&blob, &into, &|_| ()).expect("pulls");
         assert!(std::fs::read(&into).expect("reads") == bytes, "from {}", start.len());
     }
     let place = format!("docker://127.0.0.1:{}/fleet/edge:1", server.port);
@@ -168,7 +168,7 @@ fn two_attach_at_once_and_both_are_listed() {
         let mut manifest = Manifest::artifact("application/x.test", vec![Descriptor::of(EMPTY_TYPE, EMPTY_CONFIG)]);
         manifest.subject = Some(subject.clone());
         manifest.annotations.insert("name".to_owned(), name.to_owned());
-        server.registry(options()).attach(&manifest.to_bytes().expect("bytes")).expect("attaches")
+        server.registry(options()).attach(&[manifest.to_bytes().expect("bytes")]).expect("attaches").swap_remove(0)
     };
     let mut wanted = std::thread::scope(|scope| {
         let both = [scope.spawn(|| attach("a")), scope.spawn(|| attach("b"))];

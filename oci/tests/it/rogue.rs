@@ -45,7 +45,7 @@ fn pull(bytes: &str, answers: Vec<String>) -> (Result<Vec<u8>, RegistryError>, V
     let (registry, asked) = serve(answers);
     let folder = tempfile::tempdir().expect("a folder");
     let into = folder.path().join("blob");
-    let done = registry.pull_blob(&Descriptor::of(FILE_TYPE, bytes.as_bytes()), &into);
+    let done = registry.pull_blob(&Descriptor::of(FILE_TYPE, bytes.as_bytes()), &into, &|_| ());
     let asked = asked.lock().expect("locks").clone();
     (done.map(|()| std::fs::read(&into).expect("reads")), asked)
 }
