@@ -23,8 +23,11 @@ mod import;
 mod init;
 mod keygen;
 mod lock;
+mod oci;
 pub(crate) mod plan;
 mod policy;
+mod pull;
+mod push;
 mod reconcile;
 mod render;
 mod restore;
@@ -113,6 +116,13 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Put the sets of a medium into the inbox, for `reconcile`.
     Import(import::Args),
+    /// Push a signed set to a registry, with what belongs to its release.
+    Push(push::Args),
+    /// Pull a set from a registry into a folder, and verify it. What came before is not fetched again.
+    Pull(pull::Args),
+    /// Registries: look at one, attach locks, policies and signatures, verify, copy.
+    #[command(subcommand)]
+    Oci(oci::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -157,6 +167,9 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Selftest(command) => selftest::run(&command),
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),
+        Command::Push(args) => push::run(&args, global),
+        Command::Pull(args) => pull::run(&args, global),
+        Command::Oci(command) => oci::run(&command, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

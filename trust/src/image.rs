@@ -9,13 +9,90 @@ use autonomy_schema::image::{
     Envelope, ImageBundle, MAX_BYTES, PAYLOAD_TYPE, PREDICATE_TYPE, SIMPLE_SIGNING_TYPE, STATEMENT_TYPE, SimpleSigning,
     Statement, pae,
 };
-use autonomy_schema::{Code, Reason, Sha256};
+use autonomy_schema::root::Role;
+use autonomy_schema::{Code, Reason, Reasons, Sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 use crate::bundle::{self, MEDIA_TYPE_OLD_SPELLING, SignatureLine, shown};
 use crate::detached::MAX_DETACHED_BYTES;
 use crate::key::{Message, PublicKey};
+use crate::rules;
+use crate::threshold::Demand;
+use crate::verified::Context;
+
+/// Most signatures of one manifest that are looked at; with the keys of a root, some hundred checks.
+const MAX_SIGNATURES: usize = 128;
+
+/// A signature of an image, in either layout.
+#[derive(Debug, Clone, Copy)]
+pub enum ImageSignature<'a> {
+    /// A simple signing payload with its signature in base64.
+    Simple {
+        /// The payload.
+        payload: &'a [u8],
+        /// The signature.
+        signature: &'a str,
+    },
+    /// A Sigstore bundle.
+    Bundle(&'a [u8]),
+}
+
+impl ImageSignature<'_> {
+    fn verify(&self, manifest: &[u8], key: &PublicKey) -> Result<(), Reason> {
+        match self {
+            Self::Simple { payload, signature } => verify_simple_signing(payload, signature, Sha256::of(manifest), key),
+            Self::Bundle(bundle) => verify_bundle(bundle, manifest, key),
+        }
+    }
+}
+
+/// The keys of role `artifact` that signed the manifest, if they reach its threshold and the root has not expired.
+pub fn verify_image(
+    manifest: &[u8],
+    signatures: &[ImageSignature<'_>],
+    context: &Context<'_>,
+) -> Result<Vec<Sha256>, Reasons> {
+    bounded(signatures)?;
+    let revoked = rules::revoked_keys(context, None);
+    let (what, code, root) = ("image", Code::BelowThreshold, context.root);
+    let demand = Demand { what, code, root, any_of: &[Role::Artifact], revoked: &revoked };
+    let signed = |id: &Sha256| {
+        let key = root.keys().get(id);
+        key.is_some_and(|key| signatures.iter().any(|signature| signature.verify(manifest, key).is_ok()))
+    };
+    let signers = demand.allowed().into_iter().filter(signed).collect();
+    let document = root.document();
+    let expired = rules::expired(&format!("trust root version {}", document.version), document.expires_at, context);
+    match (demand.count(&signers), expired) {
+        (Ok(counted), None) => Ok(counted.keys.into_iter().collect()),
+        (counted, expired) => {
+            let reasons: Vec<Reason> = counted.err().into_iter().chain(expired).collect();
+            Err(Reasons::new(reasons).unwrap_or_else(|| bad("the signatures cannot be judged").into()))
+        }
+    }
+}
+
+/// Whether one of the signatures is `key`'s for the manifest; else why each is not.
+pub fn verify_image_by(manifest: &[u8], signatures: &[ImageSignature<'_>], key: &PublicKey) -> Result<(), Reasons> {
+    bounded(signatures)?;
+    let mut reasons = Vec::new();
+    for signature in signatures {
+        match signature.verify(manifest, key) {
+            Ok(()) => return Ok(()),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(Reasons::new(reasons).unwrap_or_else(|| not_signed(key).into()))
+}
+
+fn bounded(signatures: &[ImageSignature<'_>]) -> Result<(), Reason> {
+    if signatures.len() <= MAX_SIGNATURES {
+        return Ok(());
+    }
+    let message = format!("the image has {} signatures; {MAX_SIGNATURES} are looked at", signatures.len());
+    Err(Reason::new(Code::LimitExceeded, message))
+}
 
 /// Whether `signature_base64` is `key`'s over the simple signing `payload`, and this is about the manifest with
 /// `manifest_digest`. The payload's `docker-reference` is not judged, as cosign does not judge it: a mirror has another.

@@ -39,7 +39,9 @@ mod verified;
 
 pub use attest::{AttestError, AttestKey};
 pub use detached::{DetachedError, MAX_DETACHED_BYTES};
-pub use image::{verify_bundle, verify_simple_signing, verify_statement_bundle};
+pub use image::{
+    ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
+};
 pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;
