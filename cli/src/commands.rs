@@ -23,8 +23,11 @@ mod import;
 mod init;
 mod keygen;
 mod lock;
+mod oci;
 pub(crate) mod plan;
 mod policy;
+mod pull;
+mod push;
 mod receipts;
 mod reconcile;
 mod render;
@@ -121,6 +124,13 @@ pub(crate) enum Command {
     /// Segments of artifacts: what the node's artifacts have in common.
     #[command(subcommand)]
     Segments(segments::Command),
+    /// Push a signed set to a registry, with what belongs to its release.
+    Push(push::Args),
+    /// Pull a set from a registry into a folder, and verify it. What came before is not fetched again.
+    Pull(pull::Args),
+    /// Registries: look at one, attach locks, policies and signatures, verify, copy.
+    #[command(subcommand)]
+    Oci(oci::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -167,6 +177,9 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Import(args) => import::run(&args, global),
         Command::Receipts(command) => receipts::run(&command, global),
         Command::Segments(command) => segments::run(&command, global),
+        Command::Push(args) => push::run(&args, global),
+        Command::Pull(args) => pull::run(&args, global),
+        Command::Oci(command) => oci::run(&command, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use autonomy_oci::{Reference, ReferenceError, Registry};
 use autonomy_reconciler::{Actor, Asked, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::Facts;
@@ -97,26 +99,63 @@ impl Opened {
     }
 }
 
+/// How a registry is reached. Credentials are those of docker's config file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct RegistryArgs {
+    /// Certificates (PEM) to trust for https, instead of the system's; for git, `GIT_SSL_CAINFO` says the same.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Speak https to a registry on this machine too; with others it is always spoken.
+    #[arg(long)]
+    tls: bool,
+    /// How long a registry may be silent before it is given up, such as `2m` for a slow link.
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    patience: autonomy_schema::Duration,
+}
+
+impl RegistryArgs {
+    /// The registry of a reference, ready to be asked.
+    pub(crate) fn connect(&self, reference: &Reference) -> Result<Registry, Failure> {
+        let connected = self.reach(None).registry(reference);
+        connected.map_err(|reason| Failure::refused(reason, false))
+    }
+
+    fn reach(&self, state_root: Option<PathBuf>) -> Reach {
+        Reach {
+            ca_file: self.ca_file.clone(),
+            git_credentials: None,
+            tls: self.tls,
+            patience: Some(Duration::from_millis(self.patience.millis())),
+            cancel: None,
+            state_root,
+        }
+    }
+}
+
+/// Reads a reference; what is none is a refusal with its reason.
+pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
+    text.parse().map_err(|error: ReferenceError| Failure::refused(error.to_reason(), false))
+}
+
 /// How remote sources are reached.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ReachArgs {
-    /// Certificates (PEM) to trust for https, instead of the system's; `GIT_SSL_CAINFO` says the same.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// Credentials for https, as git-credential-store writes them; without it, those of the user.
     #[arg(long, value_name = "FILE")]
     git_credentials: Option<PathBuf>,
 }
 
 impl ReachArgs {
+    /// The registry of a reference, ready to be asked.
+    pub(crate) fn connect(&self, reference: &Reference) -> Result<Registry, Failure> {
+        self.registry.connect(reference)
+    }
+
     /// The same for the reconciler.
     pub(crate) fn reach(&self, global: &Global) -> Reach {
-        Reach {
-            ca_file: self.ca_file.clone(),
-            git_credentials: self.git_credentials.clone(),
-            cancel: None,
-            state_root: global.state_root.clone(),
-        }
+        Reach { git_credentials: self.git_credentials.clone(), ..self.registry.reach(global.state_root.clone()) }
     }
 }
 

@@ -71,6 +71,11 @@ impl<'a> Blob<'a> {
         Ok(Checked { source: (self.open)()?, hash: sha2::Sha256::new(), name, digest })
     }
 
+    /// Opens its bytes, as they are.
+    pub(crate) fn open(&self) -> Result<Box<dyn Read + Send + 'a>, Reason> {
+        (self.open)()
+    }
+
     /// Reads all of it, piece by piece. What turns out to be longer, shorter or other than announced is an error, after
     /// the pieces.
     pub fn read<E: From<Reason>>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {

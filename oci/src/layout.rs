@@ -141,7 +141,7 @@ impl Layout {
     }
 
     /// The bytes of a manifest or index of the layout; what is not as its digest says is refused.
-    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Reason> {
+    pub(crate) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Reason> {
         let name = blob(descriptor.digest);
         if descriptor.size > MAX_MANIFEST_BYTES {
             let message = format!(
@@ -157,6 +157,44 @@ impl Layout {
             return Ok(bytes);
         }
         Err(Reason::new(Code::DigestMismatch, format!("`{name}` is {found}: the medium is damaged")))
+    }
+
+    /// The entry of the layout that is asked for; the only one when nothing is.
+    pub(crate) fn named(&self, wanted: &LayoutRef) -> Result<Descriptor, Reasons> {
+        let fits = |entry: &&Descriptor| match &wanted.pick {
+            Some(Pick::Tag(tag)) => entry.annotations.get(REF_NAME) == Some(tag),
+            Some(Pick::Digest(digest)) => entry.digest == *digest,
+            None => true,
+        };
+        let mut found = self.index.manifests.iter().filter(fits);
+        match (found.next(), found.next()) {
+            (Some(entry), None) => Ok(entry.clone()),
+            (Some(entry), Some(other)) if entry.digest == other.digest => Ok(entry.clone()),
+            (Some(_), Some(_)) => {
+                let reason = Reason::new(Code::BadValue, format!("`{wanted}` has several manifests"));
+                Err(reason.with_remedy("name one of them: `oci:PATH:TAG` or `oci:PATH@sha256:…`").into())
+            }
+            (None, _) => Err(Reason::new(Code::SourceNotFound, format!("`{wanted}` holds no such manifest")).into()),
+        }
+    }
+
+    /// The entries of the index that refer to a manifest; those that cannot be read are passed over.
+    pub(crate) fn referrers(&self, subject: Sha256) -> Vec<Descriptor> {
+        let refers = |entry: &&Descriptor| {
+            let manifest = self.manifest(entry).ok();
+            manifest.and_then(|manifest| manifest.subject).is_some_and(|it| it.digest == subject)
+        };
+        self.index.manifests.iter().take(MAX_MANIFESTS).filter(refers).cloned().collect()
+    }
+
+    /// A blob from an offset on. It must be there in its full size.
+    pub(crate) fn blob_from(&self, descriptor: &Descriptor, at: u64) -> std::io::Result<Box<dyn Read>> {
+        let broken = |reason: &dyn fmt::Display| std::io::Error::other(reason.to_string());
+        self.there(descriptor).map_err(|reason| broken(&reason))?;
+        let path = blob(descriptor.digest).parse::<RelPath>().map_err(|error| broken(&error))?;
+        let mut file = self.dir.open(&path).map_err(|error| broken(&error))?;
+        std::io::copy(&mut file.by_ref().take(at), &mut std::io::sink())?;
+        Ok(file)
     }
 
     /// Whether a blob is there in its full size.

@@ -15,9 +15,15 @@
 //! Start with [`Layout`].
 
 mod blobs;
+mod copy;
+mod cosign;
 mod layout;
 mod leave;
 pub mod pack;
+mod publish;
+pub mod reference;
+pub mod registry;
+mod remote;
 mod set;
 pub mod spec;
 mod split;
@@ -26,9 +32,15 @@ mod writer;
 
 pub use autonomy_volumes::Written;
 pub use blobs::{Blob, Limits, MAX_FAT_FILE, Parts, Pin, SetPlan, Wanted, plan_set, plan_trust};
+pub use copy::{Copied, CopyFrom, CopyTo, copy};
+pub use cosign::{SimpleSignature, signature_tag};
 pub use layout::{Layout, LayoutRef, LayoutSet, Pick};
 pub use leave::leave_receipts;
 pub use pack::{Cut, Cuts, MAX_PACK_BYTES, PACK_TYPE};
+pub use publish::{Attached, LOCK_TYPE, SIGNATURES_TYPE, single_file};
+pub use reference::{Reference, ReferenceError};
+pub use registry::{Registry, RegistryError, RegistryOptions};
+pub use remote::{PulledSet, RemoteSet, Strays};
 pub use set::{BASES, FILE_TYPE, SET_TYPE, TRUST_TAG, TRUST_TYPE};
 pub use split::{MIN_VOLUME_BYTES, Split, write_volumes};
 pub use writer::{LayoutWriter, WriteError};

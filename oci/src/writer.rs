@@ -107,6 +107,54 @@ impl LayoutWriter {
         Ok(())
     }
 
+    /// Copies a blob in; bytes that are not those of its descriptor are refused.
+    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &mut dyn Read) -> Result<(), WriteError> {
+        let part = self.part_of(descriptor.digest);
+        let mut out = create(&part)?;
+        let copied = io::copy(&mut source.take(descriptor.size.saturating_add(1)), &mut out);
+        copied.map_err(|source| medium("write", &part, source))?;
+        drop(out);
+        self.settle_part(&part, descriptor.digest)?;
+        if self.holds(descriptor.digest, descriptor.size) {
+            return Ok(());
+        }
+        self.remove(&blob(descriptor.digest))?;
+        let message = format!("the blob {} is not what its digest says", descriptor.digest);
+        Err(Reason::new(Code::DigestMismatch, message).into())
+    }
+
+    /// Where a blob lies while it comes.
+    pub(crate) fn part_of(&self, digest: Sha256) -> PathBuf {
+        self.to.join(format!("{}.part", blob(digest)))
+    }
+
+    /// A blob that came whole.
+    pub(crate) fn settle_part(&self, part: &Path, digest: Sha256) -> Result<(), WriteError> {
+        let file = OpenOptions::new().read(true).open(part).map_err(|source| medium("read", part, source))?;
+        self.settle(file, part, &blob(digest))
+    }
+
+    /// Writes a manifest or an index.
+    pub(crate) fn put_document(&self, digest: Sha256, bytes: &[u8]) -> Result<(), WriteError> {
+        if self.holds(digest, bytes.len() as u64) {
+            return Ok(());
+        }
+        self.write(&blob(digest), &format!("{BLOBS}/{PART}"), bytes)
+    }
+
+    /// Enters a manifest into the index: under a tag, which moves, or without one.
+    pub(crate) fn enter(&mut self, entry: Descriptor, tag: Option<&str>) {
+        let entry = match tag {
+            Some(tag) => entry.with(REF_NAME, tag),
+            None => entry,
+        };
+        self.index.manifests.retain(|other| match tag {
+            Some(tag) => other.annotations.get(REF_NAME).map(String::as_str) != Some(tag),
+            None => other.digest != entry.digest || other.annotations.contains_key(REF_NAME),
+        });
+        self.index.manifests.push(entry);
+    }
+
     /// Makes durable what was added. Blobs that nothing names any more are removed after it.
     pub fn finish(self) -> Result<(), WriteError> {
         let marker = self.to.join(MARKER);
@@ -140,7 +188,7 @@ impl LayoutWriter {
     }
 
     /// Whether a blob is there and hashes to its name. The medium is read for it; one that cannot be read is written anew.
-    fn holds(&self, digest: Sha256, size: u64) -> bool {
+    pub(crate) fn holds(&self, digest: Sha256, size: u64) -> bool {
         let path = self.to.join(blob(digest));
         let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
         let Ok(file) = OpenOptions::new().read(true).custom_flags(nofollow).open(&path) else { return false };

@@ -148,7 +148,7 @@ fn write(
 }
 
 /// A set that nobody signed is of no use on a medium.
-fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
+pub(crate) fn signed(listed: &[SourceFile]) -> Result<(), Reasons> {
     let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];
     let lacks = signatures.into_iter().filter(|name| !listed.iter().any(|file| file.path == *name && file.size > 0));
     let reasons = lacks.map(|name| {

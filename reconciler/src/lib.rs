@@ -10,8 +10,7 @@
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
-//! Deliberately absent: registries as sources (later), and everything that speaks to
-//! people.
+//! Deliberately absent: everything that speaks to people.
 //!
 //! Start with [`prepare`], then [`apply`].
 
@@ -32,6 +31,8 @@ mod import;
 mod judge;
 mod kept;
 mod parts;
+mod pull;
+mod push;
 mod quarantine;
 mod receipts;
 mod record;
@@ -58,6 +59,8 @@ pub use import::{Import, OnMedium, Standing, TrustOnMedium, import, preview};
 pub use judge::{Asked, Loaded, Options, Prepared, load, look, prepare, prepare_as};
 pub use kept::{KeptSet, active_set, kept_manifests, node_trust};
 pub use parts::Receiver;
+pub use pull::pull;
+pub use push::{Pushed, push};
 pub use receipts::{Collection, Custody, FoundReceipt, collect as collect_receipts, known_nodes, look_at_receipts};
 pub use record::Actor;
 pub use recovery::{Awaiting, awaiting, confirm, expire, recover_unfinished};

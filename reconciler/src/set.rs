@@ -131,7 +131,7 @@ pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
     Ok(Draft { fingerprint: document::fingerprint(&bytes), manifest, policy })
 }
 
-type Files = BTreeMap<String, SourceFile>;
+pub(crate) type Files = BTreeMap<String, SourceFile>;
 
 /// Adds what is wrong with the list of files to a failure that ends the verification.
 fn with<T>(reasons: &[Reason], result: Result<T, Reasons>) -> Result<T, Reasons> {
@@ -158,7 +158,7 @@ fn rel(name: &str) -> Result<RelPath, Reasons> {
 }
 
 /// The closed list against what is there.
-fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
+pub(crate) fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
     let documents = set::files(manifest);
     let wanted: BTreeSet<&str> =
         documents.keys().map(String::as_str).chain(known.files.iter().map(|content| content.path.as_str())).collect();

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use autonomy_git::{GitOptions, GitUrl};
-use autonomy_oci::{Layout, LayoutRef, LayoutSet};
+use autonomy_oci::{Layout, LayoutRef, LayoutSet, Reference, Registry, RegistryOptions, RemoteSet, Strays, reference};
 use autonomy_schema::{Blake3, Code, Reason, Reasons, document, set};
-use autonomy_stateroot::{DirSet, SetSource, StateRoot};
+use autonomy_stateroot::{DirSet, SetSource, StateRoot, Unfolded};
 
 use crate::delta::complete;
 use crate::import;
 use crate::judge::peek;
+use crate::pull;
 
 /// How remote sources are reached, beside what the environment says.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,10 @@ pub struct Reach {
     pub ca_file: Option<PathBuf>,
     /// A file in the format of git-credential-store, instead of the user's own.
     pub git_credentials: Option<PathBuf>,
+    /// Speak https to a registry on this machine too; with others it is always spoken.
+    pub tls: bool,
+    /// How long a registry may be silent, instead of 30 seconds.
+    pub patience: Option<Duration>,
     /// Set to true from another thread to stop a fetch.
     pub cancel: Option<Arc<AtomicBool>>,
     /// The state root whose inbox `inbox` means, and whose sets complete one that leaves artifacts out.
@@ -35,12 +41,14 @@ pub enum Source {
     Git(GitUrl, Reach),
     /// A set in an OCI image layout, such as `export` writes.
     Layout(LayoutRef, Reach),
+    /// A set in a registry.
+    Registry(Reference, Reach),
     /// The inbox of a node: the set with this fingerprint, or the one with the highest serial.
     Inbox(PathBuf, Option<Blake3>),
 }
 
 /// Kinds of sources that are named already and come with later versions.
-const LATER: [&str; 2] = ["oci://", "release:"];
+const LATER: [&str; 1] = ["release:"];
 
 impl Source {
     /// Reads what the operator wrote. Nothing is opened.
@@ -55,7 +63,11 @@ impl Source {
         if LATER.iter().any(|prefix| text.starts_with(prefix)) {
             let kind = text.split(':').next().unwrap_or(text);
             let reason = Reason::new(Code::NotBuilt, format!("this version cannot read sources of kind `{kind}` yet"));
-            return Err(reason.with_remedy("name a folder, an image layout or a git repository").into());
+            return Err(reason.with_remedy("name a folder, an image layout, a registry or a git repository").into());
+        }
+        if text.starts_with(reference::SCHEME) {
+            let found = text.parse().map_err(|error: autonomy_oci::ReferenceError| error.to_reason())?;
+            return Ok(Self::Registry(found, reach));
         }
         if text.starts_with("oci:") {
             return Ok(Self::Layout(text.parse()?, reach));
@@ -68,6 +80,7 @@ impl Source {
         match self {
             Self::Folder(_) | Self::Layout(..) | Self::Inbox(..) => false,
             Self::Git(url, _) => !url.is_local(),
+            Self::Registry(..) => true,
         }
     }
 
@@ -82,6 +95,10 @@ impl Source {
                 Ok(Some(Blake3::of(&seen).to_string()))
             }
             Self::Layout(wanted, _) => Ok(Some(format!("oci:{}", layout(wanted)?.digest()))),
+            Self::Registry(reference, reach) => {
+                let named = reach.registry(reference)?.resolve().map_err(|error| error.to_reason())?;
+                Ok(Some(format!("oci:{}", named.digest)))
+            }
             Self::Inbox(path, wanted) => {
                 let found = chosen(path, *wanted)?;
                 Ok(found.map(|found| format!("inbox:{found}")))
@@ -97,7 +114,14 @@ impl Source {
     /// told how many bytes have come.
     pub fn open(&self, workspace: &Path, progress: &dyn Fn(u64)) -> Result<Box<dyn SetSource>, Reasons> {
         match self {
-            Self::Folder(path) => Ok(Box::new(folder(path)?)),
+            Self::Folder(path) => {
+                let set = folder(path)?;
+                // What was pulled has its trees as they lie in a registry.
+                if path.join(set::TREES).is_dir() {
+                    return Ok(Box::new(Unfolded::new(Box::new(set))));
+                }
+                Ok(Box::new(set))
+            }
             Self::Layout(wanted, reach) => {
                 // A folder that is no state root yet has nothing to complete a set with.
                 let root = reach.state_root.as_deref().map(StateRoot::open).and_then(Result::ok);
@@ -110,12 +134,35 @@ impl Source {
                 })?;
                 Ok(Box::new(folder(&path.join(autonomy_stateroot::layout::inbox_entry(found).as_str()))?))
             }
+            Self::Registry(reference, reach) => {
+                // Tags come and go; what they have in common stays in one folder.
+                let place = format!("{}/{}", reference.authority(), reference.repository());
+                let own = workspace.join(Blake3::of(place.as_bytes()).short());
+                let remote = RemoteSet::open(reach.registry(reference)?)?;
+                let pulled = pull::pull(&remote, &own, Strays::Remove, &|done, _| progress(done))?;
+                Ok(Box::new(Unfolded::new(Box::new(pulled))))
+            }
             Self::Git(url, reach) => {
                 let own = workspace.join(Blake3::of(url.to_string().as_bytes()).short());
                 let set = autonomy_git::fetch(url, &own, &options(reach, Some(progress)));
                 Ok(Box::new(set.map_err(|error| error.to_reason())?))
             }
         }
+    }
+}
+
+impl Reach {
+    /// A registry, ready to be asked.
+    pub fn registry(&self, reference: &Reference) -> Result<Registry, Reason> {
+        let usual = RegistryOptions::default();
+        let options = RegistryOptions {
+            ca_file: self.ca_file.clone(),
+            tls: self.tls,
+            silence: self.patience.unwrap_or(usual.silence),
+            cancel: self.cancel.clone(),
+            ..usual
+        };
+        Registry::connect(reference, options).map_err(|error| error.to_reason())
     }
 }
 

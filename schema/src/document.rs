@@ -202,6 +202,75 @@ pub(crate) fn coded(text: &str, otherwise: Code) -> Reason {
     Reason::new(code, text)
 }
 
+/// Refuses JSON in which a mapping at any depth has a key twice. For formats of others, whose numbers may be any.
+pub(crate) fn refuse_duplicate_keys(text: &str) -> Result<(), Reason> {
+    match serde_json::from_str::<DistinctKeys>(text) {
+        Ok(DistinctKeys) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let code = if text.starts_with("recursion limit") { Code::LimitExceeded } else { Code::Syntax };
+            Err(coded(&text, code))
+        }
+    }
+}
+
+/// Any JSON value without duplicate keys; nothing of it is kept.
+struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for DistinctKeys {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Self>()?;
+            if let Some(key) = keys.replace(key) {
+                return Err(de::Error::custom(format!("duplicate_key: `{key}` occurs twice")));
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// A JSON tree without duplicate keys and with integers up to 2^53 - 1 alone.
 struct Strict(Value);
 

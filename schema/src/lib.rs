@@ -21,6 +21,7 @@ pub mod document;
 pub mod facts;
 pub mod floors;
 pub mod generation;
+pub mod image;
 pub mod journal;
 pub mod json_schema;
 pub mod lock;

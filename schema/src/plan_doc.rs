@@ -35,7 +35,7 @@ pub struct PlanDoc {
     /// Where the set came from, when that is no absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The revision of the source that was planned, as `commit:<40 hex digits>`, where it has revisions.
+    /// The revision of the source that was planned, as `commit:<40 hex digits>` or `oci:sha256:<64 hex digits>`, where it has revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The manifest.

@@ -1,4 +1,5 @@
-//! Keys and bytes in, signature lines out: cosign's key files, and the lines of `.sigstore.jsonl`.
+//! Keys and bytes in, signature lines out: cosign's key files, and the lines of `.sigstore.jsonl`; and
+//! cosign's signatures of OCI images.
 //!
 //! Floor 1: imports `schema` alone (`trust` only in tests, as the judge of what is written here). Touches no file:
 //! PEM and bytes are handed in and out. The one crate below the binaries that draws randomness. Invariants and tests:
@@ -9,6 +10,7 @@
 //! - a wrong password is named as such (`a_wrong_password_is_named`);
 //! - the signature file does not depend on the order of signing (`the_order_of_signing_does_not_matter`);
 //! - what others published is read as ours is: key files, raw signatures, bundles (`tests/published.rs`);
+//! - signatures of images are what cosign writes, byte for byte (`tests/signing/image.rs`);
 //! - a damaged key file never panics (`damaged_key_files_are_refused`).
 //!
 //! Deliberately absent: verification (crate `trust`), reading passwords (the binary asks), certificates (later), and
@@ -16,10 +18,12 @@
 //!
 //! Start with [`generate`] and [`Signer`], then [`add_line`]. The formats: `docs/formats/signatures.md`.
 
+mod image;
 mod keys;
 mod lines;
 mod signer;
 
+pub use image::{dsse_bundle, sign_payload, simple_signing_payload};
 pub use keys::{Algorithm, AttestPair, KeyError, KeyPair, generate, generate_attest, generate_with, public_key_id};
 pub use lines::add_line;
 pub use signer::{SignError, Signer};

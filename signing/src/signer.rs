@@ -81,12 +81,16 @@ impl Signer {
     /// A line for `.sigstore.jsonl`, without its newline: a Sigstore bundle v0.3 over `bytes`. ECDSA signatures
     /// differ from one call to the next; [`crate::add_line`] keeps one of each key.
     pub fn sign_line(&self, bytes: &[u8]) -> Result<String, SignError> {
+        Ok(bundle::line(&self.sign(bytes)?, Sha256::of(bytes), self.id, |part| STANDARD.encode(part)))
+    }
+
+    /// The signature alone: DER for P-256, 64 bytes for Ed25519.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, SignError> {
         let signature = match &self.signing {
             Signing::P256(signer) => signer.sign(bytes),
             Signing::Ed25519(signer) => signer.sign(bytes),
         };
-        let signature = signature.map_err(|source| SignError { key: self.id, source: Box::new(source) })?;
-        Ok(bundle::line(&signature, Sha256::of(bytes), self.id, |part| STANDARD.encode(part)))
+        signature.map_err(|source| SignError { key: self.id, source: Box::new(source) })
     }
 }
 

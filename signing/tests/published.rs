@@ -7,7 +7,10 @@ use std::process::Command;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::{Code, Sha256, canonical};
 use autonomy_signing::{Algorithm, KeyError, Signer, add_line, generate_with};
-use autonomy_trust::{AttestKey, Context, PinnedRoot, PublicKey, Purpose, Signed, bundle, verify_manifest};
+use autonomy_trust::{
+    AttestKey, Context, PinnedRoot, PublicKey, Purpose, Signed, bundle, verify_bundle, verify_manifest,
+    verify_simple_signing, verify_statement_bundle,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -167,4 +170,35 @@ fn a_time_stamp_does_not_stand_in_the_way() {
     let digest: [u8; 32] = STANDARD.decode(digest).expect("base64").try_into().expect("32 bytes");
     let line = bundle::parse_line(bundle.to_string().as_bytes(), Sha256::from_bytes(digest)).expect("a line");
     assert_eq!(line.hint(), Some(key.id()));
+}
+
+/// A simple signing payload, as sigstore's own tests have it.
+#[test]
+fn a_published_simple_signing_payload_is_a_signature_of_its_image() {
+    let (payload, signature, key) = (published("busybox.payload.json"), text("busybox.sig"), public("busybox.pub"));
+    let digest = "sha256:f3cfc9d0dbf931d3db4685ec659b7ac68e2a578219da4aae65427886e649b06b".parse().expect("a digest");
+    assert_eq!(verify_simple_signing(&payload, &signature, digest, &key), Ok(()));
+    let codes = [
+        verify_simple_signing(&payload, &signature, Sha256::of(b""), &key),
+        verify_simple_signing(&payload, &signature, digest, &public("cosign-3.pub")),
+        verify_simple_signing(&payload[1..], &signature, digest, &key),
+    ]
+    .map(|result| result.expect_err("refused").code);
+    assert_eq!(codes, [Code::DigestMismatch, Code::BadSignatureLine, Code::BadSignatureLine]);
+}
+
+/// A signature that cosign 3 attached to an image.
+#[test]
+fn a_published_bundle_of_cosign_3_is_a_signature_of_its_image() {
+    let (bundle, key) = (published("cosign-3.sigstore.json"), public("cosign-3.pub"));
+    let digest = "sha256:5099b89d7666cc2186cad769ddc262ddc7c335b33f5fe79f9ffe50a01282b23e".parse().expect("a digest");
+    assert_eq!(verify_statement_bundle(&bundle, digest, &key), Ok(()));
+    let other_image = verify_statement_bundle(&bundle, Sha256::of(b""), &key).expect_err("refused");
+    assert_eq!(other_image.code, Code::DigestMismatch);
+    let other_key = verify_statement_bundle(&bundle, digest, &public("busybox.pub")).expect_err("refused");
+    assert_eq!(other_key.code, Code::BadSignatureLine);
+    // The envelope of an attestation holds as well, and is no signature of an image.
+    let (attestation, key) = (published("dsse.sigstore.json"), public("dsse.pub"));
+    let said = verify_bundle(&attestation, &published("a.txt"), &key).expect_err("refused");
+    assert_eq!(said.code, Code::RoleMismatch, "{said}");
 }

@@ -1,6 +1,9 @@
 //! Key files and lines, judged by `trust` and by stock `openssl`.
 #![expect(clippy::expect_used, reason = "a failed helper fails its test")]
 
+#[path = "signing/image.rs"]
+mod image;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;

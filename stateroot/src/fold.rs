@@ -185,6 +185,10 @@ impl Unfolded {
         let trees = manifest(&*set).and_then(|manifest| trees(&*set, &manifest).ok()).unwrap_or_default();
         let (mut payloads, mut files) = (BTreeMap::new(), BTreeMap::new());
         for tree in trees {
+            // Where it is not there, either the files are, or whoever verifies the set tells.
+            if set.open(&tree.payload).is_err() {
+                continue;
+            }
             payloads.insert(tree.payload.to_string(), Arc::new(Stream::default()));
             files.extend(
                 tree.files.into_iter().map(|(begin, content)| {
@@ -199,18 +203,14 @@ impl Unfolded {
 impl SetSource for Unfolded {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let mut listed = self.set.list()?;
-        let there = listed.len();
         // A payload of another size gives files of another content: its digests tell.
         listed.retain(|file| !self.payloads.contains_key(&file.path));
-        if there - listed.len() == self.payloads.len() {
-            let file = |(path, (_, _, size)): (&String, &(RelPath, u64, u64))| SourceFile {
-                path: path.clone(),
-                kind: SourceKind::File,
-                size: *size,
-                identity: None,
-            };
-            listed.extend(self.files.iter().map(file));
-        }
+        listed.extend(self.files.iter().map(|(path, (_, _, size))| SourceFile {
+            path: path.clone(),
+            kind: SourceKind::File,
+            size: *size,
+            identity: None,
+        }));
         listed.sort();
         Ok(listed)
     }

@@ -16,7 +16,7 @@ pub const MAX_LINES: usize = 256;
 /// Longest line in bytes: a bundle has about 400, with transparency log entries about 8 KiB.
 pub const MAX_LINE_BYTES: usize = 16 << 10;
 /// The media type as bundles before the `.v0.3` spelling carry it.
-const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
+pub(crate) const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
 
 /// Why a line holds no signature over the bytes at hand.
 #[derive(Debug, thiserror::Error)]
@@ -83,16 +83,18 @@ pub fn parse_line(line: &[u8], message: Sha256) -> Result<SignatureLine, LineErr
     if line.len() > MAX_LINE_BYTES {
         return Err(LineError::TooLong(line.len()));
     }
-    let (signature, hint) =
-        if line.starts_with(b"{") { from_bundle(line, message)? } else { (decode_bare(line)?, None) };
-    SignatureLine::read(&signature, hint).ok_or(LineError::NotASignature)
+    if line.starts_with(b"{") {
+        return from_bundle(line, message);
+    }
+    SignatureLine::read(&decode_bare(line)?, None).ok_or(LineError::NotASignature)
 }
 
 fn decode_bare(line: &[u8]) -> Result<Vec<u8>, LineError> {
     STANDARD.decode(line).map_err(|_not_base64| LineError::NotBase64("bare signature"))
 }
 
-fn from_bundle(line: &[u8], message: Sha256) -> Result<(Vec<u8>, Option<Sha256>), LineError> {
+/// Reads a bundle, on one line or not, as a signature over bytes whose SHA-256 is `message`.
+pub(crate) fn from_bundle(line: &[u8], message: Sha256) -> Result<SignatureLine, LineError> {
     let bundle: Bundle = serde_json::from_slice(line).map_err(LineError::NotABundle)?;
     if bundle.media_type != MEDIA_TYPE && bundle.media_type != MEDIA_TYPE_OLD_SPELLING {
         return Err(LineError::MediaType(shown(&bundle.media_type)));
@@ -112,7 +114,7 @@ fn from_bundle(line: &[u8], message: Sha256) -> Result<(Vec<u8>, Option<Sha256>)
     }
     let bytes = STANDARD.decode(&signature.signature).map_err(|_not_base64| LineError::NotBase64("signature"))?;
     let hint = bundle.verification_material.public_key.and_then(|key| hinted(&key.hint));
-    Ok((bytes, hint))
+    SignatureLine::read(&bytes, hint).ok_or(LineError::NotASignature)
 }
 
 /// A hint that is not a key id is no hint; other tools may write what they like there.
@@ -121,7 +123,7 @@ fn hinted(hint: &str) -> Option<Sha256> {
     <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Sha256::from_bytes)
 }
 
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_default).collect()
 }
 

@@ -13,6 +13,7 @@
 //! - role `offline` moves nobody's trust (`rotation::role_offline_alone_brings_no_revocations`);
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
 //! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
+//! - a signature of an image holds before its payload is parsed, and for its manifest alone (`image::*`);
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
 //!
 //! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
@@ -25,6 +26,7 @@
 mod attest;
 pub mod bundle;
 mod detached;
+mod image;
 mod key;
 mod lock;
 mod manifest;
@@ -38,6 +40,9 @@ mod verified;
 
 pub use attest::{AttestError, AttestKey};
 pub use detached::{DetachedError, MAX_DETACHED_BYTES};
+pub use image::{
+    ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
+};
 pub use key::{KeyError, PublicKey, key_id};
 pub use lock::verify_lock;
 pub use manifest::verify_manifest;

@@ -24,7 +24,7 @@ pub fn verify_lock(
     let revoked = rules::revoked_keys(context, Some(manifest));
     let mut reasons = pinned_bytes(signed.bytes, manifest);
     let judged = rules::under_any_root(context, |root| {
-        let (what, code) = (Kind::Lock, Code::BelowThreshold);
+        let (what, code) = (Kind::Lock.as_str(), Code::BelowThreshold);
         Demand { what, code, root, any_of: &[Role::Artifact], revoked: &revoked }.judge(signed)
     });
     let signers = judged.unwrap_or_else(|refusal| {

@@ -15,7 +15,7 @@ pub fn verify_manifest(signed: Signed<'_>, context: &Context<'_>) -> Result<Veri
     let judge = |manifest: Option<&StateManifest>| {
         let revoked = rules::revoked_keys(context, manifest);
         rules::under_any_root(context, |root| {
-            let (what, code) = (Kind::StateManifest, Code::BelowThreshold);
+            let (what, code) = (Kind::StateManifest.as_str(), Code::BelowThreshold);
             Demand { what, code, root, any_of: &[Role::Manifest, Role::Offline], revoked: &revoked }.judge(signed)
         })
     };

@@ -19,7 +19,7 @@ pub fn verify_override(
     manifest: Blake3,
     context: &Context<'_>,
 ) -> Result<Verified<PolicyOverride>, Reasons> {
-    let (what, code) = (Kind::PolicyOverride, Code::BelowThreshold);
+    let (what, code) = (Kind::PolicyOverride.as_str(), Code::BelowThreshold);
     let demand = Demand { what, code, root: context.root, any_of: &[Role::Root], revoked: &BTreeSet::new() };
     let signers = demand.judge(signed)?;
     let found: PolicyOverride = parse(signed.bytes)?;

@@ -17,7 +17,7 @@ use crate::verified::{Context, Signed, Verified};
 /// not count for it, save root keys, which a list never binds.
 pub fn verify_revocation(signed: Signed<'_>, context: &Context<'_>) -> Result<Verified<Revocation>, Reasons> {
     let judge = |revoked: &BTreeSet<Sha256>| {
-        let (what, code) = (Kind::Revocation, Code::BelowThreshold);
+        let (what, code) = (Kind::Revocation.as_str(), Code::BelowThreshold);
         Demand { what, code, root: context.root, any_of: &[Role::Manifest, Role::Root], revoked }.judge(signed)
     };
     let seen = &context.floors.revoked;

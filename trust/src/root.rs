@@ -147,7 +147,7 @@ impl PinnedRoot {
     /// The lines of a threshold of this root's root keys.
     fn root_threshold(&self, signed: Signed<'_>) -> Result<BTreeSet<usize>, Reasons> {
         let demand = Demand {
-            what: Kind::TrustRoot,
+            what: Kind::TrustRoot.as_str(),
             code: Code::RootSignature,
             root: self,
             any_of: &[Role::Root],

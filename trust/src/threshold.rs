@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use autonomy_schema::document::MAX_DOCUMENT_BYTES;
 use autonomy_schema::root::Role;
-use autonomy_schema::version::Kind;
 use autonomy_schema::{Code, Reason, Reasons, Sha256};
 
 use crate::bundle::{self, SignatureLine};
@@ -19,7 +18,7 @@ const MAX_CHECKS: usize = 1024;
 /// Which keys count, and for what.
 pub(crate) struct Demand<'a> {
     /// What is being verified, for messages.
-    pub(crate) what: Kind,
+    pub(crate) what: &'a str,
     /// The code of a threshold that is not reached.
     pub(crate) code: Code,
     /// Whose keys and thresholds.
@@ -65,14 +64,15 @@ impl Demand<'_> {
         }
     }
 
+    /// The keys that may count.
+    pub(crate) fn allowed(&self) -> BTreeSet<Sha256> {
+        let roles = self.any_of.iter().filter_map(|role| self.root.document().roles.get(role));
+        roles.flat_map(|role| role.keys.iter().copied()).collect()
+    }
+
     /// Finds the distinct keys whose signature is among `lines`. A hint only decides which key is tried first.
     fn signers(&self, message: &Message<'_>, lines: &[SignatureLine]) -> Found {
-        let allowed: BTreeSet<Sha256> = self
-            .any_of
-            .iter()
-            .filter_map(|role| self.root.document().roles.get(role))
-            .flat_map(|role| role.keys.iter().copied())
-            .collect();
+        let allowed = self.allowed();
         let mut found = Found { signers: BTreeSet::new(), lines: BTreeSet::new(), exhausted: false };
         let mut checks = 0_usize;
         for (at, line) in lines.iter().enumerate() {
@@ -98,7 +98,7 @@ impl Demand<'_> {
     }
 
     /// Counts `signers` against each role by itself.
-    fn count(&self, signers: &BTreeSet<Sha256>) -> Result<Signers, Reason> {
+    pub(crate) fn count(&self, signers: &BTreeSet<Sha256>) -> Result<Signers, Reason> {
         let mut counted = Signers::default();
         let mut enough_if_not_revoked = BTreeSet::new();
         let mut shortfalls = Vec::new();

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use autonomy_reconciler::{Loaded, SetCheck, floors_of, node_of, verify_set};
+use autonomy_reconciler::{Loaded, SetCheck, VerifiedSet, floors_of, node_of, verify_set};
 use autonomy_schema::Time;
-use autonomy_stateroot::StatCache;
+use autonomy_stateroot::{SetSource, StatCache};
 use autonomy_trust::Purpose;
 use serde_json::json;
 
@@ -53,15 +53,7 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
     };
     let source = node::source(&args.source, &args.reach, global)?;
     let pinned = loaded.root.document().version;
-    loaded.adopt_from(source.set())?;
-    let context = loaded.context(args.now.unwrap_or_else(node::clock), Purpose::Change);
-    let bar = node::hashing();
-    let progress = |done, total| node::advance(&bar, done, total);
-    let check = SetCheck { set: source.set(), context: &context, cache: &StatCache::default(), progress: &progress };
-    let verified = verify_set(&check);
-    bar.finish_and_clear();
-    let set = verified?;
-    loaded.check_offline(&set.manifest)?;
+    let set = judged(&mut loaded, source.set(), args.now)?;
     let (node, judge) = (&loaded.node, loaded.root.document().version);
     let manifest = set.manifest.document();
     let signers: Vec<String> = set.manifest.signers().iter().map(ToString::to_string).collect();
@@ -88,4 +80,18 @@ fn verify(args: &Args, global: &Global) -> Result<u8, Failure> {
         set.policy.len(),
     ));
     Ok(exit::DONE)
+}
+
+/// Judges a set as `loaded` would admit it as a change.
+pub(crate) fn judged(loaded: &mut Loaded, set: &dyn SetSource, now: Option<Time>) -> Result<VerifiedSet, Failure> {
+    loaded.adopt_from(set)?;
+    let context = loaded.context(now.unwrap_or_else(node::clock), Purpose::Change);
+    let bar = node::hashing();
+    let progress = |done, total| node::advance(&bar, done, total);
+    let check = SetCheck { set, context: &context, cache: &StatCache::default(), progress: &progress };
+    let verified = verify_set(&check);
+    bar.finish_and_clear();
+    let set = verified?;
+    loaded.check_offline(&set.manifest)?;
+    Ok(set)
 }

@@ -1,13 +1,9 @@
 //! Sets on media: written by `export`, read by every verb as `oci:PATH`, carried by skopeo through a real registry.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::node::Site;
+use crate::registry::{Registry, skopeo};
 
 /// A site with a medium that holds release 2; the node runs release 1.
 fn with_medium() -> Site {
@@ -226,58 +222,10 @@ fn an_export_that_was_cut_off_is_taken_up_again() {
     site.node("apply oci:stick:harbor-gateways-3 --auto-approve").exits(0);
 }
 
-pub(crate) struct Registry {
-    child: Child,
-    pub(crate) port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Registry {
-    /// Debian's registry on a free port of loopback.
-    pub(crate) fn start() -> Self {
-        for _ in 0..10 {
-            let folder = tempfile::tempdir().expect("folder");
-            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-            let data = folder.path().join("data");
-            let config = format!(
-                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
-                data.display()
-            );
-            let file = folder.path().join("config.yml");
-            std::fs::write(&file, config).expect("writes");
-            let mut child = Command::new("docker-registry");
-            child.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut registry = Self { child: child.spawn().expect("docker-registry"), port, _folder: folder };
-            let since = Instant::now();
-            while since.elapsed() < Duration::from_secs(30) && registry.child.try_wait().expect("waits").is_none() {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return registry;
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        panic!("no registry came up");
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-pub(crate) fn skopeo(site: &Site, arguments: &[&str]) -> String {
-    let folder: PathBuf = site.world.path("");
-    let output = Command::new("skopeo").args(arguments).current_dir(folder).output().expect("skopeo");
-    assert!(output.status.success(), "skopeo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
 #[test]
 fn skopeo_carries_a_medium_through_a_registry_and_back() {
     let site = with_medium();
-    let registry = Registry::start();
+    let registry = Registry::start(&site);
     let remote = format!("docker://127.0.0.1:{}/fleet/harbor:2", registry.port);
     skopeo(&site, &["copy", "--dest-tls-verify=false", "oci:stick:harbor-gateways-2", &remote]);
     skopeo(&site, &["copy", "--src-tls-verify=false", &remote, "oci:back:harbor-gateways-2"]);

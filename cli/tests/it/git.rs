@@ -84,7 +84,7 @@ fn what_is_wrong_with_a_source_is_named() {
         ("git+https://ada:secret-word@git.example/fleet".to_owned(), 3, "bad_value: the URL holds a password"),
         ("git+http://git.example/fleet".to_owned(), 3, "bad_value: "),
         ("git+ssh://-oProxyCommand=x/fleet".to_owned(), 3, "bad_value: "),
-        ("oci://localhost:5000/fleet".to_owned(), 5, "not_built: "),
+        ("release:https://releases.example/fleet#stable".to_owned(), 5, "not_built: "),
         (format!("{base}?ref=main"), 9, "missing_file: "),
     ] {
         let ran = site.node(&format!("apply {name} --auto-approve")).exits(exit).warns(code);

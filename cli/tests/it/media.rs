@@ -170,9 +170,14 @@ fn an_older_split_export_gives_way_and_other_things_do_not() {
     site.world.run("export two --to whole").exits(0);
     site.world.run("export two --to whole --split 128KiB").exits(3).warns("extraneous_file: ");
     site.node("plan oci:whole").exits(0);
-    for wrong in
-        ["--parity 1", "--split 128", "--split 1KiB", "--split -1KiB", "--split 99999999999GiB", "--split 1GiB --parity 256"]
-    {
+    for wrong in [
+        "--parity 1",
+        "--split 128",
+        "--split 1KiB",
+        "--split -1KiB",
+        "--split 99999999999GiB",
+        "--split 1GiB --parity 256",
+    ] {
         site.world.run(&format!("export two --to wrong {wrong}")).exits(64);
     }
     assert!(!site.world.has("wrong"));
@@ -257,7 +262,8 @@ fn a_bad_sector_is_named_or_made_good() {
     let path = site.world.path(&blob);
     let path = path.to_str().expect("UTF-8");
     let before = site.snapshot();
-    let failed = traced(&site, "import whole", &["-P", path, "-e", "trace=read", "-e", "inject=read:error=EIO:when=2+"]);
+    let failed =
+        traced(&site, "import whole", &["-P", path, "-e", "trace=read", "-e", "inject=read:error=EIO:when=2+"]);
     let said = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(said.contains("io_error: cannot read `artifacts/bin/agent`"), "{said}");
@@ -267,11 +273,8 @@ fn a_bad_sector_is_named_or_made_good() {
     // The same of a volume is made good.
     let volume = site.world.path("stick/vol-002");
     let volume = volume.to_str().expect("UTF-8");
-    let made_good = traced(
-        &site,
-        "import stick",
-        &["-P", volume, "-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=2+"],
-    );
+    let made_good =
+        traced(&site, "import stick", &["-P", volume, "-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=2+"]);
     let said = String::from_utf8_lossy(&made_good.stderr).into_owned();
     assert_eq!(made_good.status.code(), Some(0), "{said}");
     assert!(said.contains("`vol-002` of `stick` has a damaged block"), "{said}");

@@ -71,14 +71,21 @@ impl World {
 
     /// As [`World::run`], with another password.
     pub(crate) fn run_with(&self, arguments: &str, password: &str) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_autonomy"))
-            .args(arguments.split_whitespace())
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("COSIGN_PASSWORD", password)
-            .output()
-            .expect("runs");
+        self.run_in(arguments, &[("COSIGN_PASSWORD", password)])
+    }
+
+    /// As [`World::run`], with this environment alone.
+    pub(crate) fn run_in(&self, arguments: &str, environment: &[(&str, &str)]) -> Ran {
+        let output = self.command(arguments).env_clear().envs(environment.iter().copied()).output().expect("runs");
         Ran { arguments: arguments.to_owned(), output }
+    }
+
+    /// The program in the folder, to be started.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_autonomy"));
+        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
+        command.env_clear().env("COSIGN_PASSWORD", PASSWORD);
+        command
     }
 
     /// Makes key pairs.

@@ -4,6 +4,7 @@
 mod attest;
 mod detached;
 mod floors;
+mod image;
 mod limits;
 mod locks;
 mod parsing;
