@@ -33,6 +33,7 @@ mod resume;
 mod rollback;
 mod run;
 mod schema;
+mod segments;
 mod selftest;
 mod show;
 pub(crate) mod sign;
@@ -117,6 +118,9 @@ pub(crate) enum Command {
     /// What nodes signed for: verify the receipts that a medium brought back.
     #[command(subcommand)]
     Receipts(receipts::Command),
+    /// Segments of artifacts: what the node's artifacts have in common.
+    #[command(subcommand)]
+    Segments(segments::Command),
     /// Explain a reason code.
     Explain(explain::Args),
     /// Start a command within limits: how the health command is run.
@@ -162,6 +166,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),
         Command::Receipts(command) => receipts::run(&command, global),
+        Command::Segments(command) => segments::run(&command, global),
         Command::Explain(args) => explain::run(&args),
         Command::ExecLimited(args) => Ok(exec_limited::run(&args)),
         Command::Completions(args) => completions::run(&args),

@@ -7,7 +7,8 @@
 //!   (`what_is_wrong_with_a_medium_is_named_and_changes_nothing`);
 //! - what is written is a pure function of the set (`a_set_travels_on_a_medium_and_is_applied_from_there`), and skopeo
 //!   copies it to a registry and back byte for byte (`skopeo_carries_a_medium_through_a_registry_and_back`);
-//! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`).
+//! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`);
+//! - packs are capped, a table that lies is refused (`pack/tests.rs`; `cli/tests/it/delta.rs` has the rest).
 //!
 //! Deliberately absent: deciding whether a set is trusted (`trust`, from the set's own signatures).
 //!

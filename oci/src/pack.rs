@@ -107,7 +107,14 @@ impl<'a> Packing<'a> {
             _ => self.set.open_at(name, cut.offset).map_err(|error| read_refused(error.to_reason()))?,
         };
         let mut bytes = vec![0; cut.length as usize];
-        file.read_exact(&mut bytes).map_err(|error| read_refused(read_failed(name.as_str(), &error)))?;
+        file.read_exact(&mut bytes).map_err(|error| {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                return read_refused(read_failed(name.as_str(), &error));
+            }
+            let message =
+                format!("`{name}` ends before the {} bytes at {} that its index names", cut.length, cut.offset);
+            read_refused(Reason::new(Code::SizeMismatch, message))
+        })?;
         let found = Blake3::of(&bytes);
         if found != cut.id {
             let message = format!("`{name}` differs from its segment index at byte {}: {found}", cut.offset);
@@ -135,9 +142,11 @@ impl Read for Packing<'_> {
 /// that contradicts itself or the size is refused, after what it said so far.
 pub fn read_table(pack: impl Read, size: u64, mut each: impl FnMut(Blake3, u32, u64)) -> Result<(), Reason> {
     let wrong = |why: String| Reason::new(Code::BadValue, format!("this is no pack: {why}"));
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => wrong("it ends within its table".to_owned()),
-        _ => read_failed("a pack", &error),
+    let failed = |error: io::Error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return wrong("it ends within its table".to_owned());
+        }
+        read_failed("a pack", &error)
     };
     let mut pack = io::BufReader::with_capacity(64 << 10, pack);
     let (mut magic, mut count) = ([0; 8], [0; 4]);

@@ -22,7 +22,7 @@ pub struct Receiver {
 impl Receiver {
     /// Whoever has the artifacts of a manifest.
     pub fn since(manifest: Blake3) -> Self {
-        Self { who: manifest.to_string(), has: BTreeSet::from([manifest]) }
+        Self { who: "the receiver".to_owned(), has: BTreeSet::from([manifest]) }
     }
 
     /// A node, as it told of itself.
@@ -86,7 +86,9 @@ pub(crate) fn parts(
             used.insert(fingerprint);
             for artifact in &base.manifest.spec.artifacts {
                 let Some(pins) = artifact.file() else { continue };
-                index(base.set, artifact, &pins)?.iter().for_each(|segment| theirs.put(&segment.id));
+                for segment in index(base.set, artifact, &pins)? {
+                    theirs.put(&segment.id);
+                }
             }
         }
         known.ids = theirs.ids;
@@ -101,12 +103,16 @@ pub(crate) fn parts(
             cut(&mut cuts, &mut known, artifact, &segments)?;
             left_out.insert(set::artifact(&artifact.path));
         } else {
-            segments.iter().for_each(|segment| known.put(&segment.id));
+            for segment in &segments {
+                known.put(&segment.id);
+            }
         }
     }
     let mut files = wanted(manifest, listed)?;
     files.retain(|file| !left_out.contains(file.path.as_str()));
-    Ok(Parts { files, cuts, bases: used })
+    // Who gets every artifact as a file needs no base.
+    let bases = if left_out.is_empty() { BTreeSet::new() } else { used };
+    Ok(Parts { files, cuts, bases })
 }
 
 /// The artifacts that may be left out.
@@ -132,7 +138,7 @@ fn has<'b, 'a>(
     }
     let has: Vec<String> = receiver.has.iter().map(ToString::to_string).collect();
     let message = format!(
-        "no set that {} has is at hand ({}): neither in the state root, nor at the target, nor as a base that was named",
+        "nothing is at hand of what {} has ({}): neither in the state root, nor at the target, nor as a named base",
         receiver.who,
         has.join(", ")
     );

@@ -7,7 +7,7 @@ use crate::node::Site;
 use crate::world::PASSWORD;
 
 /// System calls that change a file system.
-const CHANGES: &str = "pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,linkat,symlinkat,mkdirat,unlinkat,fchmod,fchmodat";
+pub(crate) const CHANGES: &str = "pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,linkat,symlinkat,mkdirat,unlinkat,fchmod,fchmodat";
 /// How many of them are hit.
 const HITS: usize = 20;
 
@@ -28,12 +28,12 @@ fn traced(site: &Site, verb: &str, options: &[&str]) -> std::process::Output {
 }
 
 /// A copy of the node as it was, and back.
-fn keep(site: &Site) {
+pub(crate) fn keep(site: &Site) {
     let status = Command::new("cp").arg("-a").arg(site.world.path("node")).arg(site.world.path("kept")).status();
     assert!(status.expect("cp").success());
 }
 
-fn restore(site: &Site) {
+pub(crate) fn restore(site: &Site) {
     std::fs::remove_dir_all(site.world.path("node")).expect("removes");
     let status = Command::new("cp").arg("-a").arg(site.world.path("kept")).arg(site.world.path("node")).status();
     assert!(status.expect("cp").success());
@@ -41,7 +41,7 @@ fn restore(site: &Site) {
 
 /// The calls of a whole run, in order: name, and how many of that name the thread made so far. strace counts each
 /// name by itself.
-fn calls(site: &Site, verb: &str, names: &str) -> Vec<(String, usize)> {
+pub(crate) fn calls(site: &Site, verb: &str, names: &str) -> Vec<(String, usize)> {
     let whole = traced(site, verb, &["-e", &format!("trace={names}")]);
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
     let trace = String::from_utf8(site.world.read("trace.txt")).expect("UTF-8");
@@ -58,7 +58,7 @@ fn calls(site: &Site, verb: &str, names: &str) -> Vec<(String, usize)> {
 }
 
 /// Runs a verb and kills it at this call; gives whether it died.
-fn kill(site: &Site, verb: &str, (name, at): &(String, usize)) -> bool {
+pub(crate) fn kill(site: &Site, verb: &str, (name, at): &(String, usize)) -> bool {
     let inject = format!("inject={name}:signal=SIGKILL:when={at}");
     !traced(site, verb, &["-e", &format!("trace={CHANGES}"), "-e", &inject]).status.success()
 }

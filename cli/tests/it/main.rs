@@ -5,6 +5,7 @@ mod authoring;
 mod backup;
 mod concurrent;
 mod confirm;
+mod delta;
 mod disks;
 mod drift;
 mod elsewhere;

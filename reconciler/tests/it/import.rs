@@ -97,7 +97,11 @@ fn an_import_that_is_cut_off_or_fails_at_any_verb_is_taken_up_again() {
             assert_eq!(autonomy_reconciler::load(&root).expect("loads").root.document().version, 3, "{place}");
             let kept = receipts(&root);
             assert!(kept.windows(2).all(|pair| pair[0].counter < pair[1].counter), "{place}: {kept:?}");
-            assert_eq!(kept.iter().filter(|receipt| receipt.result.as_str() == "stored").count(), 1, "{place}: {kept:?}");
+            assert_eq!(
+                kept.iter().filter(|receipt| receipt.result.as_str() == "stored").count(),
+                1,
+                "{place}: {kept:?}"
+            );
             apply(&root, &sets[1], &Recorder::default())
                 .unwrap_or_else(|failure| panic!("{place}: apply: {}", failure.reasons));
         }

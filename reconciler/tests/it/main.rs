@@ -8,6 +8,7 @@ mod crash;
 mod fixture;
 mod follow;
 mod import;
+mod media;
 mod mend;
 mod returns;
 mod swapped;
