@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use autonomy_reconciler::{Import, Shipment, Split, export, import};
 use autonomy_schema::receipt::Receipt;
@@ -46,7 +47,7 @@ fn story(folder: &Path) -> (SimDisk, Vec<DirSet>) {
     let trust = DirSet::open(&folder.join("news")).expect("trust");
     let split = Some(Split { volume_bytes: 128 << 10, parity: 1 });
     let shipment = Shipment { split, trust: Some(&trust), ..Shipment::default() };
-    export(&two, &folder.join("stick"), &shipment, &|_, _| {}).expect("exports");
+    export(Arc::new(two), &folder.join("stick"), &shipment, &|_, _| {}).expect("exports");
     let before = fleet.node();
     apply(&state_root(&before), &one, &Recorder::default()).expect("first");
     (before, vec![one, two])
@@ -97,7 +98,11 @@ fn an_import_that_is_cut_off_or_fails_at_any_verb_is_taken_up_again() {
             assert_eq!(autonomy_reconciler::load(&root).expect("loads").root.document().version, 3, "{place}");
             let kept = receipts(&root);
             assert!(kept.windows(2).all(|pair| pair[0].counter < pair[1].counter), "{place}: {kept:?}");
-            assert_eq!(kept.iter().filter(|receipt| receipt.result.as_str() == "stored").count(), 1, "{place}: {kept:?}");
+            assert_eq!(
+                kept.iter().filter(|receipt| receipt.result.as_str() == "stored").count(),
+                1,
+                "{place}: {kept:?}"
+            );
             apply(&root, &sets[1], &Recorder::default())
                 .unwrap_or_else(|failure| panic!("{place}: apply: {}", failure.reasons));
         }
