@@ -107,7 +107,14 @@ impl<'a> Packing<'a> {
             _ => self.set.open_at(name, cut.offset).map_err(|error| read_refused(error.to_reason()))?,
         };
         let mut bytes = vec![0; cut.length as usize];
-        file.read_exact(&mut bytes).map_err(|error| read_refused(read_failed(name.as_str(), &error)))?;
+        file.read_exact(&mut bytes).map_err(|error| {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                return read_refused(read_failed(name.as_str(), &error));
+            }
+            let message =
+                format!("`{name}` ends before the {} bytes at {} that its index names", cut.length, cut.offset);
+            read_refused(Reason::new(Code::SizeMismatch, message))
+        })?;
         let found = Blake3::of(&bytes);
         if found != cut.id {
             let message = format!("`{name}` differs from its segment index at byte {}: {found}", cut.offset);

@@ -310,6 +310,8 @@ fn sign_for(
         let (_, manifest) = set.says.as_ref()?;
         let result = match &set.standing {
             Standing::NotForUs(_) => return None,
+            // What a worn-out medium could not give was not refused.
+            Standing::Refused(reasons) if reasons.has(Code::IoError) || reasons.has(Code::MissingFile) => return None,
             Standing::Refused(_) => ReceiptResult::Refused,
             Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
             Standing::Takes | Standing::Here => ReceiptResult::Stored,

@@ -86,7 +86,9 @@ pub(crate) fn parts(
             used.insert(fingerprint);
             for artifact in &base.manifest.spec.artifacts {
                 let Some(pins) = artifact.payload() else { continue };
-                index(base.set, artifact, &pins)?.iter().for_each(|segment| theirs.put(&segment.id));
+                for segment in index(base.set, artifact, &pins)? {
+                    theirs.put(&segment.id);
+                }
             }
         }
         known.ids = theirs.ids;
@@ -101,12 +103,16 @@ pub(crate) fn parts(
             cut(&mut cuts, &mut known, artifact, &segments)?;
             left_out.insert(set::payload(artifact));
         } else {
-            segments.iter().for_each(|segment| known.put(&segment.id));
+            for segment in &segments {
+                known.put(&segment.id);
+            }
         }
     }
     let mut files = wanted(manifest, listed)?;
     files.retain(|file| !left_out.contains(file.path.as_str()));
-    Ok(Parts { files, cuts, bases: used })
+    // Who gets every artifact as a file needs no base.
+    let bases = if left_out.is_empty() { BTreeSet::new() } else { used };
+    Ok(Parts { files, cuts, bases })
 }
 
 /// The artifacts that may be left out.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use autonomy_schema::{Blake3, RelPath};
@@ -9,7 +10,7 @@ use reed_solomon_simd::ReedSolomonEncoder;
 
 use crate::block::Block;
 use crate::folder::Folder;
-use crate::header::Label;
+use crate::header::{HEADER_BYTES, Label};
 use crate::index::{self, Entry, IndexError};
 use crate::shape::{self, BLOCK, BLOCK_BYTES, MAX_VOLUMES, Misfit, Shape};
 
@@ -193,6 +194,8 @@ impl Draft {
         let mut draft = Draft { folder, files: Vec::new(), old, named: Vec::new(), kept: false };
         for volume in 0..shape.volumes() {
             let file = draft.folder.create(&temporary(volume)).map_err(at(volume))?;
+            // No gap is left for the header: FAT has none, and not every driver of it fills them.
+            file.write_all_at(&[0; HEADER_BYTES], 0).map_err(at(volume))?;
             draft.files.push(file);
         }
         Ok(draft)

@@ -151,26 +151,26 @@ fn show(args: &Args, exported: &Exported) {
         return ui::out(&format!("{value}\n"));
     }
     let to = args.to.display().to_string();
-    let mut text = format!(
-        "Exported {name} {} (serial {}) to {to}.\n  manifest {fingerprint}\n  tag      {tag}\n  digest   {digest}\n  {files} files, {bytes} bytes\n",
-        manifest.spec.release.version, manifest.metadata.serial,
-    );
+    let mut lines = vec![
+        format!("Exported {name} {} (serial {}) to {to}.", manifest.spec.release.version, manifest.metadata.serial),
+        format!("  manifest {fingerprint}"),
+        format!("  tag      {tag}"),
+        format!("  digest   {digest}"),
+        format!("  {files} files, {bytes} bytes"),
+    ];
     if *left_out > 0 {
-        let (packs, packed) = (plural(*packs, "pack"), *packed);
-        let artifacts = plural(*left_out, "artifact");
-        text += &format!(
-            "  {artifacts} left out, put together from {packs} of {packed} bytes; the whole set has {set_bytes} bytes\n"
-        );
+        let (artifacts, packs) = (plural(*left_out, "artifact"), plural(*packs, "pack"));
+        lines.push(format!(
+            "  {artifacts} left out, put together from {packs} of {packed} bytes; the whole set has {set_bytes} bytes"
+        ));
     }
-    for base in bases {
-        text += &format!("  needs    {base}\n");
-    }
+    lines.extend(bases.iter().map(|base| format!("  needs    {base}")));
     if let Some(volumes) = exported.volumes {
         let (data, parity, bytes) = (plural(volumes.data.into(), "volume"), volumes.parity, volumes.bytes);
-        text += &format!("  {data} and {parity} of parity, {bytes} bytes\n");
+        lines.push(format!("  {data} and {parity} of parity, {bytes} bytes"));
     }
-    text += &format!("Next: autonomy plan oci:{to}:{tag}\n");
-    ui::out(&ui::printable(&text));
+    lines.push(format!("Next: autonomy plan oci:{to}:{tag}\n"));
+    ui::out(&ui::printable(&lines.join("\n")));
 }
 
 fn plural(count: usize, what: &str) -> String {

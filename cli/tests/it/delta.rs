@@ -165,7 +165,7 @@ fn a_set_for_several_nodes_is_built_by_each_of_them() {
         .exits(0);
     site.world.run("facts --out c.json --state-root fresh").exits(0);
     let told = export(&site, "three --to whole --for a.json --for c.json --state-root node");
-    assert_eq!((&told["left_out"], &told["packs"]), (&json!(0), &json!(0)), "{told}");
+    assert_eq!((&told["left_out"], &told["packs"], &told["bases"]), (&json!(0), &json!(0), &json!([])), "{told}");
     site.world.run("apply oci:whole --auto-approve --state-root fresh").exits(0);
 }
 
@@ -272,8 +272,12 @@ fn damage_here_is_told_and_a_whole_set_mends_it() {
     let object = std::fs::canonicalize(site.world.path("node/current")).expect("link").join("artifacts/bin/agent");
     let mut bytes = std::fs::read(&object).expect("reads");
     bytes[SIZE / 2 + 700_000] ^= 1;
-    std::fs::write(&object, bytes).expect("writes");
+    std::fs::write(&object, &bytes).expect("writes");
     let refused = site.node("import stick").exits(3).warns("digest_mismatch: ");
+    assert!(refused.stderr().contains("of generation 1-"), "{}", refused.stderr());
+    bytes.truncate(SIZE / 2);
+    std::fs::write(&object, &bytes).expect("writes");
+    let refused = site.node("import stick").exits(3).warns("size_mismatch: ");
     assert!(refused.stderr().contains("of generation 1-"), "{}", refused.stderr());
     site.world.run("export two --to whole").exits(0);
     site.node("import whole").exits(0);

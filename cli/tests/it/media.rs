@@ -217,7 +217,8 @@ fn newer_roots_and_revocations_travel_along_and_count_first() {
     site.world
         .run("init --state-root peer --node-id peer --fleet harbor --trust-root root.json --label site=pier-7")
         .exits(0);
-    let told = site.world.run("import onward --state-root peer").exits(0).stdout();
+    // Release 1 knows nothing of the list, so no node takes it any more.
+    let told = site.world.run("import onward --state-root peer").exits(3).warns("revocation_number_lowered: ").stdout();
     assert!(told.contains("pinned: trust root version 2") && told.contains("revocation list 4"), "{told}");
     let shown = site.world.run("trust show --output json --state-root peer").exits(0).stdout();
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
@@ -230,7 +231,9 @@ fn newer_roots_and_revocations_travel_along_and_count_first() {
         site.world.run(&format!("sign next/revocation.json --key {key}.key")).exits(0);
     }
     site.world.run("trust import next --state-root peer").exits(0);
-    site.world.run("import onward --state-root peer").exits(0);
+    let told = site.world.run("import onward --output json --state-root peer").exits(3).stdout();
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["trust"], serde_json::json!({ "roots": [], "revocation": null, "reasons": [] }));
 }
 
 /// Runs `autonomy` under strace.
@@ -269,7 +272,7 @@ fn a_bad_sector_is_named_or_made_good() {
     assert!(said.contains("io_error: cannot read `artifacts/bin/agent`"), "{said}");
     let after = site.snapshot();
     let changed: Vec<_> = before.keys().chain(after.keys()).filter(|at| before.get(*at) != after.get(*at)).collect();
-    assert!(changed.iter().all(|at| at.starts_with("receipts") || at.is_empty()), "{changed:?}");
+    assert!(changed.is_empty(), "{changed:?}");
     // The same of a volume is made good.
     let volume = site.world.path("stick/vol-002");
     let volume = volume.to_str().expect("UTF-8");

@@ -118,10 +118,11 @@ fn what_was_refused_is_signed_for_with_its_codes_and_what_is_for_others_is_not()
         let left = receipts(&site, "bad/receipts");
         let codes: Vec<&str> =
             left.iter().flat_map(|(_, receipt)| &receipt.reasons).map(|code| code.as_str()).collect();
-        assert_eq!((left.len(), codes.as_slice()), (1, ["below_threshold"].as_slice()), "{left:?}");
+        let wanted = ["bad_signature_line", "below_threshold"];
+        assert_eq!((left.len(), codes.as_slice()), (1, wanted.as_slice()), "{left:?}");
     }
     let told = site.world.run("receipts collect bad --keys keys").exits(0).stdout();
-    assert!(told.contains("refused (below_threshold)"), "{told}");
+    assert!(told.contains("refused (bad_signature_line, below_threshold)"), "{told}");
     site.copy("two", "other");
     site.doctor("other", |manifest| manifest["spec"]["scope"]["matchLabels"]["site"] = "pier-8".into());
     site.world.run("export other --to others").exits(0);

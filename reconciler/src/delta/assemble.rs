@@ -49,7 +49,13 @@ impl Assembled {
             Some(at) => self.open.remove(at),
             None => Open { origin: place.origin, at: u64::MAX, file: Box::new(io::empty()) },
         };
-        let bytes = open.read(&self.places, place).map_err(|error| read_refused(read_failed(&name(), &error)))?;
+        let bytes = open.read(&self.places, place).map_err(|error| {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                return read_refused(read_failed(&name(), &error));
+            }
+            let message = format!("{} ends before the {} bytes at {}", name(), place.length, place.offset);
+            read_refused(Reason::new(Code::SizeMismatch, message))
+        })?;
         let found = Blake3::of(&bytes);
         if found != segment.id {
             let message = format!(

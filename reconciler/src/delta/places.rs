@@ -62,7 +62,7 @@ impl Wanted {
 
 /// Where the wanted segments are, by name.
 pub(super) struct Places {
-    places: Vec<Place>,
+    sorted: Vec<Place>,
     origins: Vec<Origin>,
     /// How many were not found.
     left: usize,
@@ -72,10 +72,10 @@ impl Places {
     /// Looks for segments in the packs of a set, in what the state root keeps, in the artifacts of the set, and in the
     /// other sets of its medium, until each is found.
     pub(super) fn search(wanted: Wanted, set: &Arc<LayoutSet>, root: Option<&StateRoot>) -> Result<Self, Reason> {
-        let mut places = wanted.0;
-        places.sort_unstable_by_key(|place| place.id);
-        places.dedup_by_key(|place| place.id);
-        let mut found = Self { left: places.len(), places, origins: Vec::new() };
+        let mut sorted = wanted.0;
+        sorted.sort_unstable_by_key(|place| place.id);
+        sorted.dedup_by_key(|place| place.id);
+        let mut found = Self { left: sorted.len(), sorted, origins: Vec::new() };
         for pack in set.packs() {
             found.pack(set, pack)?;
         }
@@ -105,8 +105,8 @@ impl Places {
 
     /// Where a segment is.
     pub(super) fn get(&self, id: &Blake3) -> Option<&Place> {
-        let at = self.places.binary_search_by_key(id, |place| place.id).ok()?;
-        self.places.get(at).filter(|place| place.origin != NOWHERE)
+        let at = self.sorted.binary_search_by_key(id, |place| place.id).ok()?;
+        self.sorted.get(at).filter(|place| place.origin != NOWHERE)
     }
 
     /// Opens what holds a segment, at an offset.
@@ -179,8 +179,8 @@ impl Places {
     }
 
     fn found(&mut self, origin: u32, id: Blake3, length: u32, offset: u64) {
-        let Ok(at) = self.places.binary_search_by_key(&id, |place| place.id) else { return };
-        let Some(place) = self.places.get_mut(at) else { return };
+        let Ok(at) = self.sorted.binary_search_by_key(&id, |place| place.id) else { return };
+        let Some(place) = self.sorted.get_mut(at) else { return };
         if place.origin == NOWHERE && place.length == length {
             (place.origin, place.offset) = (origin, offset);
             self.left -= 1;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use autonomy_reconciler::{Import, Shipment, Split, export, import};
 use autonomy_schema::receipt::Receipt;
@@ -46,7 +47,8 @@ fn story(folder: &Path) -> (SimDisk, Vec<DirSet>) {
     let trust = DirSet::open(&folder.join("news")).expect("trust");
     let split = Some(Split { volume_bytes: 128 << 10, parity: 1 });
     let shipment = Shipment { split, trust: Some(&trust), ..Shipment::default() };
-    export(&two, &folder.join("stick"), &shipment, &|_, _| {}).expect("exports");
+    let shipped = Arc::new(DirSet::open(&folder.join("two")).expect("set"));
+    export(shipped, &folder.join("stick"), &shipment, &|_, _| {}).expect("exports");
     let before = fleet.node();
     apply(&state_root(&before), &one, &Recorder::default()).expect("first");
     (before, vec![one, two])

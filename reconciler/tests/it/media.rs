@@ -1,6 +1,7 @@
 //! Artifacts that are larger than a file of the medium may be: they travel as packs, to nodes that have nothing of them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use autonomy_oci::Limits;
 use autonomy_reconciler::{Exported, Shipment, Standing, export, import, preview};
@@ -27,7 +28,7 @@ fn an_artifact_that_is_larger_than_a_file_may_be_travels_in_packs() {
     let files = [("agent", "#!/bin/sh\n"), ("large", content.as_str())];
     let source = fleet.release(&set, &Release { serial: 1, files: &files, extra: "", channel: "stable" });
     let shipped = |limits: Limits| -> Exported {
-        export(&source, &stick, &Shipment { limits, ..Shipment::default() }, &|_, _| {}).expect("exports")
+        export(Arc::new(source), &stick, &Shipment { limits, ..Shipment::default() }, &|_, _| {}).expect("exports")
     };
     let limits = Limits { file: 400_000, pack: 150_000 };
     assert!(content.len() as u64 > limits.file);
@@ -51,7 +52,7 @@ fn an_artifact_that_is_larger_than_a_file_may_be_travels_in_packs() {
     assert!(bytes == content.as_bytes());
     // The indices that a set must have are files, however small the medium's files may be.
     let refused = export(
-        &DirSet::open(&set).expect("set"),
+        Arc::new(DirSet::open(&set).expect("set")),
         &folder.path().join("tiny"),
         &Shipment { limits: Limits { file: 100, pack: 100 }, ..Shipment::default() },
         &|_, _| {},
