@@ -61,12 +61,13 @@ pub(crate) fn sign(
         // A counter that was lost is made good by what it counted.
         let counted = own.last().map_or(0, |(receipt, _)| receipt.counter);
         let first = root.receipt_counter()?.max(counted).saturating_add(1);
-        let last = first.saturating_add(new.len() as u64 - 1);
+        let made = new.len();
+        let last = first.saturating_add(made as u64 - 1);
         root.raise_receipt_counter(held, last).map_err(|error| error.to_reason())?;
         for (counter, it) in (first..).zip(new) {
             given.push((counter, signer.sign(root, held, it, counter, clock)?));
         }
-        for (_, old) in own.iter().take((own.len() + given.len()).saturating_sub(MAX_OWN)) {
+        for (_, old) in own.iter().take((own.len() + made).saturating_sub(MAX_OWN)) {
             root.forget_receipt(held, &old.file).map_err(|error| error.to_reason())?;
         }
     }

@@ -11,6 +11,7 @@ use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::policy_override::PolicyOverride;
+use autonomy_schema::receipt::Receipt;
 use autonomy_schema::revocation::Revocation;
 use autonomy_schema::{StateManifest, relay, segments, set};
 
@@ -63,6 +64,7 @@ pub(crate) fn state(bytes: &[u8]) -> bool {
         document::<Node>(bytes).is_some(),
         document::<Facts>(bytes).is_some_and(|facts| facts.bound.named().is_ok() && facts.bound.fingerprint().is_ok()),
         document::<PlanDoc>(bytes).is_some(),
+        document::<Receipt>(bytes).is_some(),
         document::<Revocation>(bytes).inspect(|list| signed::revocation(bytes, list)).is_some(),
         document::<PolicyOverride>(bytes).inspect(|paper| signed::policy_override(bytes, paper)).is_some(),
         document::<Backup>(bytes).is_some_and(|backup| backup.seal().is_ok()),

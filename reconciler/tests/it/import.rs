@@ -104,8 +104,10 @@ fn an_import_that_is_cut_off_or_fails_at_any_verb_is_taken_up_again() {
                 1,
                 "{place}: {kept:?}"
             );
-            apply(&root, &sets[1], &Recorder::default())
-                .unwrap_or_else(|failure| panic!("{place}: apply: {}", failure.reasons));
+            if image == Image::Synced {
+                apply(&root, &sets[1], &Recorder::default())
+                    .unwrap_or_else(|failure| panic!("{place}: apply: {}", failure.reasons));
+            }
         }
     }
 }

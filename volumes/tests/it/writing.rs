@@ -56,6 +56,30 @@ fn no_volume_is_larger_than_asked_for() {
     assert!(names(dir.path()).is_empty());
 }
 
+#[test]
+fn older_volumes_give_way_once_the_new_ones_are_whole_and_not_before() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let old = files(&[900_000]);
+    write(dir.path(), &old, 200_000, 2).expect("writes");
+    let before = contents(dir.path());
+    let replace = VolumeOptions { replace: true, ..OPTIONS };
+    // The new ones do not come to their end.
+    let short = [member("a", 100, b"too short")];
+    let error = autonomy_volumes::write(dir.path(), &short, replace, &|_, _| {}).expect_err("too short");
+    assert!(matches!(error, WriteError::Changed { .. }), "{error}");
+    assert_eq!(contents(dir.path()), before);
+    let error = autonomy_volumes::write(dir.path(), &[member("a", 3, b"new")], OPTIONS, &|_, _| {}).expect_err("taken");
+    assert!(matches!(error, WriteError::Occupied(_)), "{error}");
+    let written = autonomy_volumes::write(dir.path(), &[member("a", 3, b"new")], replace, &|_, _| {}).expect("writes");
+    assert_eq!(names(dir.path()), ["vol-000", "vol-001", "vol-002"]);
+    let set = autonomy_volumes::VolumeSet::open(dir.path()).expect("opens");
+    assert_eq!(set.id(), written.set);
+}
+
+fn contents(dir: &std::path::Path) -> Vec<Vec<u8>> {
+    names(dir).iter().map(|name| fs::read(dir.join(name)).expect("reads")).collect()
+}
+
 struct Failing(usize);
 
 impl io::Read for Failing {
