@@ -192,9 +192,7 @@ impl Layout {
         let broken = |reason: &dyn fmt::Display| std::io::Error::other(reason.to_string());
         self.there(descriptor).map_err(|reason| broken(&reason))?;
         let path = blob(descriptor.digest).parse::<RelPath>().map_err(|error| broken(&error))?;
-        let mut file = self.dir.open(&path).map_err(|error| broken(&error))?;
-        std::io::copy(&mut file.by_ref().take(at), &mut std::io::sink())?;
-        Ok(file)
+        Ok(self.medium.open_at(&path, at).map_err(|error| broken(&error))?)
     }
 
     /// Whether a blob is there in its full size.

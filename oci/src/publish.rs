@@ -33,7 +33,10 @@ impl Registry {
         let (mut done, mut manifest) = (0, Vec::new());
         for blob in &plan.blobs {
             if blob.digest == plan.entry.digest {
-                blob.read(|piece| Ok::<_, Reason>(manifest.extend_from_slice(piece)))?;
+                blob.read(|piece| {
+                    manifest.extend_from_slice(piece);
+                    Ok::<_, Reason>(())
+                })?;
                 continue;
             }
             self.push_file(blob, &|bytes| progress(done + bytes))?;
@@ -52,7 +55,7 @@ impl Registry {
         let open = |at: u64| {
             let mut reader = blob.open().map_err(|reason| io::Error::other(reason.to_string()))?;
             io::copy(&mut reader.by_ref().take(at), &mut io::sink())?;
-            Ok(reader as Box<dyn Read>)
+            Ok(reader as Box<dyn Read + '_>)
         };
         let descriptor = Descriptor::new(FILE_TYPE, blob.digest, blob.size);
         self.push_blob(&descriptor, &open, progress).map_err(|error| error.to_reason())

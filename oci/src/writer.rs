@@ -14,7 +14,7 @@ use sha2::Digest as _;
 
 use crate::blobs::{Blob, SetPlan};
 use crate::layout::{BLOBS, INDEX, Layout, MARKER, blob};
-use crate::spec::{Index, REF_NAME};
+use crate::spec::{Descriptor, Index, REF_NAME};
 
 /// A blob while it is written.
 const PART: &str = "incoming.part";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::export::{Registry, document, index, skopeo};
+use crate::export::{document, index};
 use crate::kill;
 use crate::node::{AGENT, Site};
 

@@ -20,7 +20,7 @@ const CHUNK_BYTES: u64 = 8 << 20;
 const MAX_CHUNK_BYTES: u64 = 16 << 20;
 
 /// Gives the bytes of a blob from an offset on.
-pub type Reopen<'a> = dyn Fn(u64) -> io::Result<Box<dyn Read>> + 'a;
+pub type Reopen<'a> = dyn Fn(u64) -> io::Result<Box<dyn Read + 'a>> + 'a;
 
 impl Registry {
     /// Whether the registry has a blob.
