@@ -102,7 +102,8 @@ fn attach(
     let attached = attached.map_err(|error| Failure::refused(error.to_reason(), false))?;
     let digests: Vec<Sha256> = attached.iter().map(|entry| entry.digest).collect();
     let value = json!({ "subject": subject.digest, "artifactType": kind, "digest": digests.first() });
-    let listed = digests.iter().map(|digest| format!("  referrer {digest}\n")).collect::<String>();
+    let listed: Vec<String> = digests.iter().map(|digest| format!("  referrer {digest}\n")).collect();
+    let listed = listed.concat();
     common
         .show(&value, &format!("Attached to {reference}.\n  subject  {}\n{listed}  type     {kind}\n", subject.digest));
     Ok(exit::DONE)

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::node::Site;
+use crate::registry::Registry;
 use autonomy_schema::Sha256;
 
 const AGENT: &str = "- { name: agent,";
@@ -268,4 +269,24 @@ fn on_a_medium_a_tree_is_one_blob_and_a_change_of_one_file_moves_little_more() {
     let delta = site.world.path("delta");
     other.node(&format!("import {}", delta.display())).exits(9).warns("missing_file: ");
     other.is_whole(&[1]);
+}
+
+#[test]
+fn in_a_registry_a_tree_is_one_blob_and_a_pulled_folder_is_a_set() {
+    let site = with_tree();
+    let registry = Registry::start(&site);
+    let reference = format!("{}:2", registry.repository());
+    site.world.run(&format!("push two {reference}")).exits(0);
+    site.world.run("export two --to stick").exits(0);
+    let pulled = site.world.run(&format!("pull {reference} --to pulled --trust-root root.json"));
+    pulled.exits(0);
+    assert!(site.world.has("pulled/trees/models.payload"));
+    site.world.run("verify pulled --trust-root root.json").exits(0);
+    let again = site.world.run(&format!("pull {reference} --to pulled --trust-root root.json"));
+    again.exits(0);
+    site.node(&format!("apply {reference} --auto-approve")).exits(0);
+    site.is_whole(&[2]);
+    assert!(site.world.tree("node/current/artifacts/data/models") == site.world.tree("two/artifacts/data/models"));
+    site.node("plan pulled").exits(0);
+    site.node("fsck").exits(0);
 }
