@@ -63,6 +63,7 @@ fuzz: ## libFuzzer over every reader of foreign bytes, FUZZ_SECONDS each (60)
 bench: build ## Measure; raw results stay in bench/
 	bench/run
 	bench/golden
+	bench/registry
 
 clean: ## Remove everything that was built
 	$(CARGO) clean
