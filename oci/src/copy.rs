@@ -22,7 +22,7 @@ pub enum CopyFrom {
     /// A layout, and what is meant in it.
     Layout(Arc<Layout>, LayoutRef),
     /// What the registry's reference names.
-    Registry(Registry),
+    Registry(Box<Registry>),
 }
 
 /// Where something is copied to.
@@ -30,7 +30,7 @@ pub enum CopyTo {
     /// A layout, under a tag where one is given.
     Layout(LayoutWriter, Option<String>),
     /// A registry, under the tag of its reference, or without one where that has a digest.
-    Registry(Registry),
+    Registry(Box<Registry>),
 }
 
 /// What a copy brought.

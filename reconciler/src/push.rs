@@ -2,6 +2,7 @@
 
 use autonomy_oci::spec::{Descriptor, MANIFEST_TYPE};
 use autonomy_oci::{Attached, LOCK_TYPE, Registry, RegistryError, SET_TYPE, SIGNATURES_TYPE};
+use autonomy_schema::manifest::Artifact;
 use autonomy_schema::oci::{ARTIFACT_TYPE, POLICY_TYPE};
 use autonomy_schema::{Blake3, Reason, Reasons, Sha256, StateManifest, document, set};
 use autonomy_stateroot::{SetSource, read_file};
@@ -50,7 +51,7 @@ pub fn push(
     this.artifact_type = Some(SET_TYPE.to_owned());
     registry.push_manifest(MANIFEST_TYPE, &oci, &this.digest.to_string()).map_err(failed)?;
     let agent = manifest.spec.artifacts.iter().find(|artifact| artifact.name.as_str() == AGENT);
-    let agent = agent.and_then(|agent| agent.file());
+    let agent = agent.and_then(Artifact::file);
     let agent = agent.map(|pins| registry.push_single(ARTIFACT_TYPE, pins.digest, pins.size)).transpose()?;
     let pinned = &manifest.spec.policy;
     let bundle = registry.push_single(POLICY_TYPE, pinned.digest, pinned.size)?;

@@ -100,11 +100,11 @@ fn attach(
     }
     let attached = registry.push_attachment(kind, &subject, files).and_then(|manifest| registry.attach(&[manifest]));
     let attached = attached.map_err(|error| Failure::refused(error.to_reason(), false))?;
-    let digests: Vec<Sha256> = attached.iter().map(|entry| entry.digest).collect();
-    let value = json!({ "subject": subject.digest, "artifactType": kind, "digest": digests.first() });
-    let listed = digests.iter().map(|digest| format!("  referrer {digest}\n")).collect::<String>();
-    common
-        .show(&value, &format!("Attached to {reference}.\n  subject  {}\n{listed}  type     {kind}\n", subject.digest));
+    let digest = attached.first().map(|entry| entry.digest);
+    let value = json!({ "subject": subject.digest, "artifactType": kind, "digest": digest });
+    let referrer = digest.map_or_else(String::new, |digest| format!("\n  referrer {digest}"));
+    let text = format!("Attached to {reference}.\n  subject  {}{referrer}\n  type     {kind}\n", subject.digest);
+    common.show(&value, &text);
     Ok(exit::DONE)
 }
 

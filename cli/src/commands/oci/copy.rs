@@ -32,14 +32,14 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let (from, tag) = if args.from.starts_with(reference::SCHEME) {
         let registry = args.common.connect(&args.from)?;
         let tag = registry.reference().tag().map(str::to_owned);
-        (CopyFrom::Registry(registry), tag)
+        (CopyFrom::Registry(Box::new(registry)), tag)
     } else {
         let wanted = layout(&args.from)?;
         let tag = if let Some(Pick::Tag(tag)) = &wanted.pick { Some(tag.clone()) } else { None };
         (CopyFrom::Layout(Arc::new(Layout::open(&wanted.path)?), wanted), tag)
     };
     let to = if args.to.starts_with(reference::SCHEME) {
-        CopyTo::Registry(args.common.connect(&args.to)?)
+        CopyTo::Registry(Box::new(args.common.connect(&args.to)?))
     } else {
         let LayoutRef { path, pick } = layout(&args.to)?;
         let tag = match pick {

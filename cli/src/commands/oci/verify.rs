@@ -34,13 +34,13 @@ pub(crate) struct Args {
 
 /// Who must have signed.
 enum Judge {
-    Key(PublicKey),
+    Key(Box<PublicKey>),
     Root(Box<Loaded>),
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let judge = match (&args.key, &args.trust_root) {
-        (Some(path), _) => Judge::Key(keys::public(path)?),
+        (Some(path), _) => Judge::Key(Box::new(keys::public(path)?)),
         (None, Some(path)) => Judge::Root(Box::new(Loaded::away(init::trust_root(path)?.0))),
         (None, None) => Judge::Root(Box::new(autonomy_reconciler::load(&node::state_root(global)?.0)?)),
     };
