@@ -6,7 +6,9 @@ use std::path::Path;
 
 use autonomy_oci::{LayoutWriter, Pin, Wanted, WriteError};
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, set};
-use autonomy_stateroot::{DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, layout};
+use autonomy_stateroot::{
+    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, contents, layout,
+};
 
 use crate::generations::manifest_of;
 use crate::roots;
@@ -92,11 +94,14 @@ pub fn active_set(root: &StateRoot) -> Result<GenerationSet<'_>, Reasons> {
         let path = layout::generation_manifest(&generation);
         return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
     };
-    let mut files: Vec<(String, RelPath)> = Vec::new();
+    let mut files: BTreeMap<String, RelPath> = BTreeMap::new();
     for name in set::files(&manifest).into_keys() {
         let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
-        files.push((name, layout::in_generation(&generation, &tail)));
+        files.insert(name, layout::in_generation(&generation, &tail));
     }
+    let contents = contents(&manifest, &Stored::generation(root.disk(), &generation))?;
+    let stored = contents.into_iter().map(|content| content.path);
+    files.extend(stored.map(|path| (path.to_string(), layout::in_generation(&generation, &path))));
     let pinned = roots::pinned_root(root)?;
     let newest = pinned.document().version;
     let mut add = |version: u64, (file, signatures): (RelPath, RelPath)| {
@@ -116,7 +121,7 @@ pub struct GenerationSet<'a> {
     root: &'a StateRoot,
     generation: Name,
     /// Names in the set, and where they lie in the state root.
-    files: Vec<(String, RelPath)>,
+    files: BTreeMap<String, RelPath>,
 }
 
 impl SetSource for GenerationSet<'_> {
@@ -136,8 +141,7 @@ impl SetSource for GenerationSet<'_> {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let found = self.files.iter().find(|(name, _)| name == path.as_str());
-        let (_, at) = found.ok_or_else(|| SourceError::Missing(path.to_string()))?;
+        let at = self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))?;
         self.root.disk().open(at).map_err(|error| broken(path.as_str(), error))
     }
 

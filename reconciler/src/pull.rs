@@ -5,27 +5,31 @@ use std::path::Path;
 
 use autonomy_oci::{PulledSet, RemoteSet, Strays};
 use autonomy_schema::{Code, Reason, Reasons, StateManifest, document, set};
+use autonomy_stateroot::{SetSource, known_contents};
 
-use crate::set::{Files, compare};
+use crate::set::compare;
 
 /// Pulls a set. Who signed it is for [`crate::verify_set`] to say.
 pub fn pull(remote: &RemoteSet, to: &Path, strays: Strays, progress: &dyn Fn(u64, u64)) -> Result<PulledSet, Reasons> {
-    let listed = remote.files();
-    remote.pull(to, strays, &|manifest| fits(manifest, &listed), progress)
+    remote.pull(to, strays, &|manifest| fits(manifest, remote), progress)
 }
 
-/// Whether the list is the closed one of the manifest, and no file is larger than pinned.
-fn fits(manifest: &[u8], listed: &Files) -> Result<(), Reasons> {
+/// Whether the list is the closed one of the manifest, and no file is larger than pinned. Of trees, the indices come for
+/// that.
+fn fits(manifest: &[u8], remote: &RemoteSet) -> Result<(), Reasons> {
     let manifest: StateManifest = document::parse(manifest)?;
-    let mut reasons = Vec::new();
-    compare(&manifest, listed, &mut reasons);
+    let (listed, mut reasons) = (remote.files(), Vec::new());
+    let known = known_contents(&manifest, remote as &dyn SetSource);
+    compare(&manifest, &known, &listed, &mut reasons);
     let mut caps = set::files(&manifest);
+    caps.extend(known.files.iter().map(|content| (content.path.to_string(), content.pins.size)));
     for name in listed.keys().filter(|name| set::is_root_file(name)) {
         let signatures = name.ends_with(set::SIGNATURES_SUFFIX);
         let cap = if signatures { set::MAX_SIGNATURES_BYTES } else { document::MAX_DOCUMENT_BYTES as u64 };
         caps.insert(name.clone(), cap);
     }
-    for (name, file) in listed {
+    // Below a tree whose index is damaged nothing has a cap; the damage is a reason already.
+    for (name, file) in &listed {
         if let Some(cap) = caps.get(name).filter(|cap| file.size > **cap) {
             let message =
                 format!("the registry lists `{name}` with {} bytes, of which {cap} would be right", file.size);

@@ -35,5 +35,6 @@ mod selftest;
 mod sigstore_js;
 mod sockets;
 mod status;
+mod trees;
 mod trust;
 mod world;
