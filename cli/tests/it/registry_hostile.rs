@@ -10,12 +10,12 @@ use crate::node::{AGENT, Site};
 use crate::registry::{Registry, run};
 use crate::rogue::{Act, Rogue, answer, text};
 
-/// A site whose node runs release 1, and a registry with release 2, whose agent has `size` bytes; its digest.
-fn with_agent(size: usize) -> (Site, Registry, String) {
+/// A site whose node runs release 1, and a registry with release 2, whose agent has that many bytes; its digest.
+fn with_agent(bytes: usize) -> (Site, Registry, String) {
     let site = Site::running();
     let mut agent = AGENT.as_bytes().to_vec();
     let start = agent.len();
-    agent.resize(size, 0);
+    agent.resize(bytes, 0);
     blake3::Hasher::new_derive_key("a large agent").finalize_xof().fill(&mut agent[start..]);
     site.world.write("build/agent", agent);
     site.set("two", 2);
