@@ -43,19 +43,23 @@ impl Registry {
 
     fn serve(site: &Site, setup: &Setup, port: u16, folder: PathBuf) -> Option<Self> {
         let data = folder.join("data");
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            data.display()
-        );
-        if setup.tls {
+        let tls = if setup.tls {
             let (certificate, key) = (site.world.path("server.pem"), site.world.path("server.key"));
-            config += &format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
-        }
-        if setup.passwords {
+            format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display())
+        } else {
+            String::new()
+        };
+        let auth = if setup.passwords {
             let users = folder.join("users");
             std::fs::write(&users, run(&folder, "htpasswd", &["-Bbn", "ops", "p:w"])).expect("writes");
-            config += &format!("auth: {{htpasswd: {{realm: fleet, path: {}}}}}\n", users.display());
-        }
+            format!("auth: {{htpasswd: {{realm: fleet, path: {}}}}}\n", users.display())
+        } else {
+            String::new()
+        };
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n{tls}{auth}",
+            data.display()
+        );
         let file = folder.join("config.yml");
         std::fs::write(&file, config).expect("writes");
         let mut child = Command::new("docker-registry");

@@ -62,6 +62,7 @@ fn a_gibibyte_takes_less_than_64_mib_of_memory() {
     let place = format!("{}:big", registry.repository());
     let pushed = peak(&site, &format!("oci copy oci:big {place}"));
     let pulled = peak(&site, &format!("oci copy {place} oci:back"));
+    println!("peaks: {pushed} KiB to push, {pulled} KiB to pull");
     assert!(pushed < MOST_KIB && pulled < MOST_KIB, "{pushed} KiB to push, {pulled} KiB to pull");
     let length = site.world.path(&format!("back/blobs/sha256/{hex}")).metadata().expect("there").len();
     assert_eq!(length, BYTES);

@@ -1,14 +1,18 @@
 //! Signatures of OCI images: what proves nothing about the image at hand.
 
 use autonomy_schema::image::MAX_BYTES;
+use autonomy_schema::root::Role;
 use autonomy_schema::{Code, Reason, Sha256, bundle};
-use autonomy_trust::{PublicKey, verify_bundle, verify_simple_signing, verify_statement_bundle};
+use autonomy_trust::{
+    ImageSignature, PublicKey, verify_bundle, verify_image, verify_image_by, verify_simple_signing,
+    verify_statement_bundle,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Key, ed25519_key, p256_key};
+use crate::support::{Key, World, artifact_keys, codes, ed25519_key, manifest_keys, p256_key, role, root_keys, time};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -278,4 +282,54 @@ proptest! {
         bundle[at] = with;
         prop_assert!(verify_bundle(&bundle, b"another", &public(&key)).is_err());
     }
+}
+
+/// The signatures of keys over the honest payload, and of one as a bundle.
+fn simple(key: &Key) -> (String, String) {
+    (payload(), STANDARD.encode(key.sign(payload().as_bytes())))
+}
+
+#[test]
+fn a_threshold_of_role_artifact_signs_an_image_and_nobody_else() {
+    let mut world = World::new();
+    let (first, second) = (artifact_keys()[0].clone(), artifact_keys()[1].clone());
+    let judged = |world: &World, signers: &[&Key]| {
+        let made: Vec<(String, String)> = signers.iter().map(|key| simple(key)).collect();
+        let signatures =
+            made.iter().map(|(payload, signature)| ImageSignature::Simple { payload: payload.as_bytes(), signature });
+        let signatures: Vec<ImageSignature<'_>> = signatures.collect();
+        world.with_context(|context| verify_image(MANIFEST, &signatures, context))
+    };
+    assert_eq!(judged(&world, &[&first]).expect("one is enough"), [first.id()]);
+    assert_eq!(codes(judged(&world, &[])), [Code::BelowThreshold]);
+    assert_eq!(codes(judged(&world, &[&manifest_keys()[0], &root_keys()[0]])), [Code::BelowThreshold], "other roles");
+    // Twice the same key is one key; a bundle of another one is the second.
+    world.root.roles.insert(Role::Artifact, role(&artifact_keys(), 2));
+    assert_eq!(codes(judged(&world, &[&first, &first])), [Code::BelowThreshold]);
+    let both = judged(&world, &[&first, &second]).expect("both");
+    assert_eq!(both.len(), 2);
+    let body = statement().to_string();
+    let bundle = envelope(PAYLOAD_TYPE, &body, &second.sign(&pae(PAYLOAD_TYPE, &body))).to_string();
+    let (payload, signature) = simple(&first);
+    let mixed = [
+        ImageSignature::Simple { payload: payload.as_bytes(), signature: &signature },
+        ImageSignature::Bundle(bundle.as_bytes()),
+    ];
+    let verify = |world: &World, manifest: &[u8]| world.with_context(|context| verify_image(manifest, &mixed, context));
+    assert_eq!(verify(&world, MANIFEST).expect("both").len(), 2);
+    assert_eq!(codes(verify(&world, b"{}")), [Code::BelowThreshold], "of another manifest");
+    world.floors.revoked.keys = [second.id()].into();
+    assert_eq!(codes(verify(&world, MANIFEST)), [Code::Revoked]);
+    world.floors.revoked.keys.clear();
+    world.clock = time("2029-01-01T00:00:00Z");
+    assert_eq!(codes(verify(&world, MANIFEST)), [Code::Expired]);
+}
+
+#[test]
+fn no_more_signatures_are_looked_at_than_anybody_needs() {
+    let world = World::new();
+    let many = vec![ImageSignature::Bundle(b"{}"); 129];
+    assert_eq!(codes(world.with_context(|context| verify_image(MANIFEST, &many, context))), [Code::LimitExceeded]);
+    assert_eq!(codes(verify_image_by(MANIFEST, &many, &public(&p256_key(1)))), [Code::LimitExceeded]);
+    assert_eq!(codes(verify_image_by(MANIFEST, &[], &public(&p256_key(1)))), [Code::BadSignatureLine]);
 }
