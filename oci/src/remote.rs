@@ -118,24 +118,6 @@ impl RemoteSet {
     }
 }
 
-/// Read where it lies; what of it is large is better pulled.
-impl SetSource for RemoteSet {
-    fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
-        Ok(self.files().into_values().collect())
-    }
-
-    fn open(&self, path: &RelPath) -> Result<Box<dyn io::Read + Send>, SourceError> {
-        let listed = self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))?;
-        let opened = self.registry.open_blob(listed);
-        let opened = opened.map_err(|error| (path.to_string(), io::Error::other(error.to_string())));
-        opened.map_err(|(path, source)| SourceError::Io { path, source })
-    }
-
-    fn describe(&self) -> String {
-        self.registry.reference().to_string()
-    }
-}
-
 /// A set that was pulled.
 #[derive(Debug)]
 pub struct PulledSet {

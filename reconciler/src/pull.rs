@@ -8,16 +8,16 @@ use autonomy_schema::manifest::Payload;
 use autonomy_schema::{Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{Content, Known, Pins, pinned_contents};
 
-use crate::set::compare;
+use crate::set::{Files, compare};
 
 /// Pulls a set. Who signed it is for [`crate::verify_set`] to say.
 pub fn pull(remote: &RemoteSet, to: &Path, strays: Strays, progress: &dyn Fn(u64, u64)) -> Result<PulledSet, Reasons> {
-    remote.pull(to, strays, &|manifest| fits(manifest, remote), progress)
+    let listed = remote.files();
+    remote.pull(to, strays, &|manifest| fits(manifest, &listed), progress)
 }
 
-/// Whether the list is the closed one of the manifest, and no file is larger than pinned. Of trees, the indices come for
-/// that.
-fn fits(manifest: &[u8], remote: &RemoteSet) -> Result<(), Reasons> {
+/// Whether the list is the closed one of the manifest, and no file is larger than pinned.
+fn fits(manifest: &[u8], listed: &Files) -> Result<(), Reasons> {
     let manifest: StateManifest = document::parse(manifest)?;
     let mut reasons = Vec::new();
     // In a registry, a tree is one blob: its files are named by an index that has not come yet.
@@ -38,8 +38,7 @@ fn fits(manifest: &[u8], remote: &RemoteSet) -> Result<(), Reasons> {
         let cap = if signatures { set::MAX_SIGNATURES_BYTES } else { document::MAX_DOCUMENT_BYTES as u64 };
         caps.insert(name.clone(), cap);
     }
-    // Below a tree whose index is damaged nothing has a cap; the damage is a reason already.
-    for (name, file) in &listed {
+    for (name, file) in listed {
         if let Some(cap) = caps.get(name).filter(|cap| file.size > **cap) {
             let message =
                 format!("the registry lists `{name}` with {} bytes, of which {cap} would be right", file.size);

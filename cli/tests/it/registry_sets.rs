@@ -147,28 +147,3 @@ fn a_node_follows_a_tag() {
     applied("2-");
     site.is_whole(&[2]);
 }
-
-#[test]
-fn a_tree_goes_through_a_registry_file_by_file() {
-    let site = crate::trees::with_tree();
-    let registry = Registry::start(&site);
-    let place = format!("{}:2", registry.repository());
-    site.world.run(&format!("push two {place}")).exits(0);
-    site.world.run(&format!("pull {place} --to got --trust-root root.json")).exits(0);
-    site.node(&format!("apply {place} --auto-approve")).exits(0);
-    site.is_whole(&[2]);
-    site.node("diff got").exits(0);
-    // Of a release in which one file of the tree changed, that one comes.
-    let blobs = registry.blobs();
-    site.world.write("models/a-b", "other");
-    site.set("three", 3);
-    site.world.run(&format!("push three {place}")).exits(0);
-    // The file, the indices, manifest and lock with their signatures and lists: the files that stayed are not among them.
-    assert!(registry.blobs() < blobs + 14, "{} were {blobs}", registry.blobs());
-    let through = crate::rogue::Rogue::start(registry.port, |_| crate::rogue::Act::Pass);
-    site.world.run(&format!("pull {}:2 --to got --trust-root root.json", through.repository())).exits(0);
-    let weights = autonomy_schema::Sha256::of(&vec![7; 200_000]).to_string();
-    assert!(!through.asked().iter().any(|head| head.contains(&weights)), "a file that stayed came again");
-    site.node("apply got --auto-approve").exits(0);
-    site.is_whole(&[3]);
-}

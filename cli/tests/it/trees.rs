@@ -10,7 +10,7 @@ const AGENT: &str = "- { name: agent,";
 const MODELS: &str = "- { name: models, type: tree, path: data/models, source: ../../models }\n    - { name: agent,";
 
 /// The release has a tree; release 1, without it, is active.
-pub(crate) fn with_tree() -> Site {
+fn with_tree() -> Site {
     let site = Site::running();
     let agent = String::from_utf8(site.world.read("manifests/base/manifest.yaml")).expect("UTF-8");
     assert!(agent.contains(AGENT), "{agent}");

@@ -69,15 +69,6 @@ impl Registry {
         })
     }
 
-    /// The bytes of a blob as they come, no more than it is said to have. They are not compared with its digest.
-    pub fn open_blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>, RegistryError> {
-        let url = self.path(&format!("blobs/{}", descriptor.digest));
-        let ask = Ask::new(Method::GET, url.clone());
-        let what = format!("the blob {}", descriptor.digest);
-        let opened = self.http.attempts(|| self.http.accept(&url, self.http.send(&ask)?, &what))?;
-        Ok(Box::new(opened.take(descriptor.size)))
-    }
-
     /// Pushes bytes that the registry lacks.
     pub fn push_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, RegistryError> {
         let descriptor = Descriptor::of(media_type, bytes);
