@@ -35,9 +35,9 @@ pub fn verify_receipt(signed: Signed<'_>, nodes: &BTreeMap<Name, PublicKey>) -> 
     };
     let hinted = nodes.iter().find(|(_, key)| line.hint() == Some(key.id()));
     let signs = |(_, key): &(&Name, &PublicKey)| key.verifies(&message, line);
-    let signer = hinted.filter(signs).or_else(|| nodes.iter().find(signs)).map(|(node, _)| node);
+    let found = hinted.filter(signs).or_else(|| nodes.iter().find(signs)).map(|(node, _)| node);
     let receipt: Receipt = parse(signed.bytes)?;
-    match signer {
+    match found {
         Some(node) if *node == receipt.node_id => Ok(Receipted::Verified(receipt)),
         Some(node) => {
             let message = format!("node `{node}` signed a receipt that names node `{}`", receipt.node_id);
