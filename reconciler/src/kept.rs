@@ -1,6 +1,6 @@
 //! The sets that a node keeps whole: its generations, and what waits in its inbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
@@ -21,7 +21,7 @@ pub struct KeptSet {
     /// What people call it.
     shown: String,
     /// Names in the set, and where they lie in the state root.
-    files: Vec<(String, RelPath)>,
+    files: BTreeMap<String, RelPath>,
 }
 
 /// A set that is kept, with what its manifest says.
@@ -142,8 +142,7 @@ impl KeptSet {
     }
 
     fn place(&self, path: &RelPath) -> Result<&RelPath, SourceError> {
-        let found = self.files.iter().find(|(name, _)| name == path.as_str());
-        found.map(|(_, at)| at).ok_or_else(|| SourceError::Missing(path.to_string()))
+        self.files.get(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))
     }
 }
 
@@ -159,7 +158,6 @@ impl SetSource for KeptSet {
             };
             found.push(SourceFile { path: name.clone(), kind, size: stat.size, identity: Some(stat.identity) });
         }
-        found.sort();
         Ok(found)
     }
 

@@ -8,6 +8,7 @@
 //! - a crash at every counted verb of an apply, and of the recovery after it, leaves the old or the new generation
 //!   whole (`tests/it/crash.rs`);
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
+//! - a set that leaves artifacts out is verified like any other: it is completed as a source (`cli/tests/it/delta.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
 //!
 //! Deliberately absent: registries as sources (later), and everything that speaks to

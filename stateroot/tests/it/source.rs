@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use autonomy_schema::Code;
-use autonomy_stateroot::{DirSet, SetSource, SourceKind};
+use autonomy_stateroot::{DirSet, Query as _, RealDisk, SetSource, SimDisk, SourceKind, StateDisk};
 
 use crate::fixture::rel;
 
@@ -90,4 +90,29 @@ fn a_set_without_end_is_cut_off() {
     }
     let error = DirSet::open(folder.path()).expect("opened").list().expect_err("too many");
     assert_eq!(error.to_reason().code, Code::LimitExceeded);
+}
+
+#[test]
+fn a_file_is_read_from_an_offset_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = DirSet::open(folder.path()).expect("opened");
+    let real = RealDisk::open(folder.path()).expect("opened");
+    let sim = SimDisk::new();
+    let disks: [&dyn StateDisk; 2] = [&real, &sim];
+    for disk in disks {
+        disk.set_len(&rel("f"), 0).expect("made");
+        disk.write_at(&rel("f"), 0, b"0123456789").expect("written");
+    }
+    for (offset, wanted) in [(0, "0123456789"), (3, "3456789"), (10, ""), (11, ""), (u64::from(u32::MAX) * 2, "")] {
+        let text_of = |mut file: Box<dyn std::io::Read + Send>| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).expect("read");
+            text
+        };
+        assert_eq!(text_of(set.open_at(&rel("f"), offset).expect("opened")), wanted);
+        for disk in disks {
+            assert_eq!(text_of(disk.open_at(&rel("f"), offset).expect("opened")), wanted);
+        }
+    }
+    assert!(set.open_at(&rel("g"), 1).is_err() && real.open_at(&rel("g"), 1).is_err());
 }
