@@ -106,7 +106,10 @@ pub fn node_trust(root: &StateRoot, clock: Time) -> Result<(KeptSet, Option<Stri
         let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
         format!("`{path}` is not handed on: {}", why.join("; "))
     });
-    Ok((KeptSet { root: root.clone(), shown: "the trust of this node".to_owned(), files }, warning))
+    Ok((
+        KeptSet { root: root.clone(), shown: "the trust of this node".to_owned(), files: files.into_iter().collect() },
+        warning,
+    ))
 }
 
 /// Whether the list that is kept is what the node goes by.
