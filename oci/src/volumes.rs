@@ -70,10 +70,13 @@ impl SetSource for Volumes {
             Some(format!("`{}` of `{}` {how}", volume.name, self.describe()))
         });
         let harmed: Vec<String> = harmed.collect();
-        let spare = usize::from(self.set.parity()).saturating_sub(harmed.len());
-        let left = if spare == 1 { "1 more volume".to_owned() } else { format!("{spare} more volumes") };
-        let say = |what| format!("{what}; it was computed again from the others; {left} may be lost: export anew");
-        harmed.into_iter().map(say).collect()
+        let parity = usize::from(self.set.parity());
+        let standing = match parity.checked_sub(harmed.len()) {
+            Some(0) => "parity makes it good, and no more may be lost: export anew".to_owned(),
+            Some(left) => format!("parity makes it good, and {left} more may be lost"),
+            None => format!("parity makes good {parity} of the {} that are lost or damaged", harmed.len()),
+        };
+        harmed.into_iter().map(|what| format!("{what}; {standing}")).collect()
     }
 }
 
@@ -98,7 +101,8 @@ impl Read for Member {
 fn lost(incomplete: &Incomplete) -> Reason {
     let needed =
         if incomplete.needed == 1 { "one of them".to_owned() } else { format!("{} of them", incomplete.needed) };
-    let message = format!("lost or damaged: {}", incomplete.volumes.join(", "));
+    let volumes: Vec<String> = incomplete.volumes.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!("more is lost or damaged than parity makes good: {}", volumes.join(", "));
     Reason::new(Code::MissingFile, message).with_remedy(format!("bring {needed}, whole, or export anew"))
 }
 

@@ -1,6 +1,5 @@
 //! What lies on a medium into the inbox: verified, stored, activated by nobody. `reconcile` takes it from there.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -309,18 +308,12 @@ fn sign_for(
     let became = sets.iter().filter_map(|set| {
         let (_, manifest) = set.says.as_ref()?;
         let result = match &set.standing {
-            Standing::NotForUs(_) => return None,
-            // What a worn-out medium could not give was not refused.
-            Standing::Refused(reasons) if reasons.has(Code::IoError) || reasons.has(Code::MissingFile) => return None,
-            Standing::Refused(_) => ReceiptResult::Refused,
+            // What is refused leaves the state root as it is (DESIGN §12), so it is not signed for.
+            Standing::NotForUs(_) | Standing::Refused(_) => return None,
             Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
             Standing::Takes | Standing::Here => ReceiptResult::Stored,
         };
-        let reasons: BTreeSet<Code> = match &set.standing {
-            Standing::Refused(reasons) => reasons.as_slice().iter().map(|reason| reason.code).collect(),
-            Standing::NotForUs(_) | Standing::Takes | Standing::Here => BTreeSet::new(),
-        };
-        Some(Became { manifest: *manifest, result, reasons: reasons.into_iter().collect() })
+        Some(Became { manifest: *manifest, result })
     });
     let receipts = match receipts::sign(root, held, &became.collect::<Vec<_>>(), clock) {
         Ok(receipts) => receipts,

@@ -1,4 +1,4 @@
-//! What a node signs for: that it has a set, runs it, or refused it. Receipts lie in the state root, and ride back on the
+//! What a node signs for: that it has a set, or runs it. Receipts lie in the state root, and ride back on the
 //! medium that brought the set.
 
 use std::path::Path;
@@ -22,11 +22,10 @@ const MAX_SETS: usize = 64;
 const MAX_OWN: usize = 256;
 
 /// What became of a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Became {
     pub(crate) manifest: Blake3,
     pub(crate) result: ReceiptResult,
-    pub(crate) reasons: Vec<Code>,
 }
 
 /// Who signs.
@@ -52,7 +51,7 @@ pub(crate) fn sign(
     // The last word on a manifest, when it says the same.
     let newest = |it: &Became| {
         let last = own.iter().rev().find(|(receipt, _)| receipt.manifest == it.manifest);
-        last.filter(|(receipt, _)| receipt.result == it.result && receipt.reasons == it.reasons)
+        last.filter(|(receipt, _)| receipt.result == it.result)
     };
     let mut given: Vec<(u64, KeptReceipt)> =
         became.iter().filter_map(newest).map(|(receipt, kept)| (receipt.counter, kept.clone())).collect();
@@ -90,7 +89,6 @@ impl Signer {
             node_id: self.node.clone(),
             manifest: became.manifest,
             result: became.result,
-            reasons: became.reasons.clone(),
             boot_epoch: 0,
             counter,
             time,

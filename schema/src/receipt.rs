@@ -7,14 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::MAX_INTEGER;
 use crate::digest::{Blake3, Sha256};
 use crate::document::Document;
-use crate::manifest::is_default;
 use crate::path::Name;
 use crate::reason::{Code, Reason};
 use crate::set::SIGNATURES_SUFFIX;
 use crate::time::Time;
 use crate::version::{ApiVersion, Kind};
 
-/// Largest receipt in bytes: every reason code there is, several times over.
+/// Largest receipt in bytes; one has about 300, and a later minor version may say more.
 pub const MAX_RECEIPT_BYTES: usize = 16 << 10;
 
 /// What became of a set.
@@ -25,8 +24,6 @@ pub enum ReceiptResult {
     Stored,
     /// The node runs it.
     Active,
-    /// The node does not take it.
-    Refused,
 }
 
 impl ReceiptResult {
@@ -35,7 +32,6 @@ impl ReceiptResult {
         match self {
             Self::Stored => "stored",
             Self::Active => "active",
-            Self::Refused => "refused",
         }
     }
 }
@@ -54,9 +50,6 @@ pub struct Receipt {
     pub manifest: Blake3,
     /// What became of it.
     pub result: ReceiptResult,
-    /// Why it was refused, sorted.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub reasons: Vec<Code>,
     /// The boot epoch of the node; 0 where none is kept.
     pub boot_epoch: u64,
     /// One more than in the receipt before it, or higher: no two receipts of a node have the same.
@@ -77,12 +70,6 @@ impl Document for Receipt {
         }
         if self.boot_epoch > MAX_INTEGER {
             bad("`bootEpoch` is above 2^53-1");
-        }
-        if (self.result == ReceiptResult::Refused) == self.reasons.is_empty() {
-            bad("`reasons` belong to a result of `refused`, and to no other");
-        }
-        if !self.reasons.is_sorted_by(|one, next| one < next) {
-            bad("`reasons` are not sorted, or one stands there twice");
         }
         reasons
     }

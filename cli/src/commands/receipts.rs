@@ -80,9 +80,7 @@ fn show(args: &Args, collection: &Collection) {
         let what = match &receipt.says {
             Some(says) => {
                 let (node, counter, result) = (&says.node_id, says.counter, says.result.as_str());
-                let why: Vec<&str> = says.reasons.iter().map(|code| code.as_str()).collect();
-                let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
-                format!("{node} {counter}: {result}{why} {} at {}", says.manifest, says.time)
+                format!("{node} {counter}: {result} {} at {}", says.manifest, says.time)
             }
             None => receipt.file.clone(),
         };

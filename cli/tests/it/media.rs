@@ -79,7 +79,10 @@ fn a_lost_volume_is_made_good_and_named() {
     let site = in_volumes();
     remove(&site, "stick/vol-001");
     let said = site.node("plan oci:stick").exits(0).stderr();
-    assert!(said.contains("warning: `vol-001` of `stick` is missing") && said.contains("0 more volumes"), "{said}");
+    assert!(
+        said.contains("warning: `vol-001` of `stick` is missing") && said.contains("no more may be lost"),
+        "{said}"
+    );
     site.node("import stick --preview").exits(0).warns("`vol-001`");
     let told = site.node("import stick --output json").exits(0);
     let told: Value = serde_json::from_str(&told.stdout()).expect("JSON");
@@ -408,33 +411,33 @@ fn a_fat32_stick_takes_all_that_is_written() {
     std::fs::File::create(site.world.path("image")).and_then(|file| file.set_len(48 << 20)).expect("image");
     run("mkfs.vfat", &["-F", "32", "image"], &site);
     std::fs::create_dir(site.world.path("stick")).expect("folder");
-    let mount = || {
-        run("fusefat", &["-o", "rw+", "image", "stick"], &site);
+    let mount = |options: &str| {
+        run("fusefat", &["-o", options, "image", "stick"], &site);
         Mount(site.world.path("stick"))
     };
-    for (verb, volumes) in [("export two --to stick", 0), ("export two --to stick --split 128KiB --parity 1", 5)] {
-        let mounted = mount();
+    // This driver loses the end of a write that ends within a sector, save with `direct_io`, where it cannot read to the end
+    // of a file. `export --split` finds the first out by itself, when it reads the volumes back for their parity.
+    for (verb, volumes, options) in
+        [("export two --to stick", 0, "rw+"), ("export two --to stick --split 128KiB --parity 1", 5, "rw+,direct_io")]
+    {
+        let mounted = mount(options);
         site.world.run(verb).exits(0);
+        drop(mounted);
+        await_sound(&site);
+        let mounted = mount("rw+");
         site.node("import stick").exits(0);
         let written = names(&site, "stick");
         assert!(written.iter().any(|name| name.starts_with("receipts/node-a-")), "{written:?}");
         assert!(written.iter().filter(|name| name.starts_with("vol-")).count() >= volumes, "{written:?}");
-        let unfinished = |name: &str| [".part", ".tmp"].iter().any(|end| name.strip_suffix(end).is_some());
-        assert!(!written.iter().any(|name| unfinished(name)), "{written:?}");
+        let unfinished =
+            |name: &String| ["part", "tmp"].iter().any(|end| Path::new(name).extension().is_some_and(|is| is == *end));
+        assert!(!written.iter().any(unfinished), "{written:?}");
         names_are_safe(&written);
         drop(mounted);
         // The file system's own checker finds nothing to mend, once the driver has written all, and what was written is
         // still there.
-        let since = Instant::now();
-        let is_sound = || {
-            let checked = Command::new("fsck.vfat").args(["-n", "image"]).current_dir(site.world.path("")).status();
-            checked.expect("fsck.vfat (ci/setup-tests installs it)").success()
-        };
-        while !is_sound() {
-            assert!(since.elapsed() < Duration::from_secs(20), "fsck.vfat finds something to mend");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let mounted = mount();
+        await_sound(&site);
+        let mounted = mount("rw+");
         assert_eq!(names(&site, "stick"), written);
         site.node("plan oci:stick").exits(0);
         site.world.run("receipts collect stick").exits(0);
@@ -448,6 +451,28 @@ fn a_fat32_stick_takes_all_that_is_written() {
     }
     site.node("reconcile --once").exits(0);
     site.is_whole(&[2]);
+}
+
+/// Waits until nobody has the image open and fsck finds nothing to mend: the driver writes on after it was unmounted.
+fn await_sound(site: &Site) {
+    let since = Instant::now();
+    let is_sound = || {
+        let checked = Command::new("fsck.vfat").args(["-n", "image"]).current_dir(site.world.path("")).status();
+        checked.expect("fsck.vfat (ci/setup-tests installs it)").success()
+    };
+    while is_served(&site.world.path("image")) || !is_sound() {
+        assert!(since.elapsed() < Duration::from_secs(20), "fsck.vfat finds something to mend");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether a process has a file open.
+fn is_served(file: &Path) -> bool {
+    let file = file.canonicalize().expect("image");
+    std::fs::read_dir("/proc").expect("proc").flatten().any(|process| {
+        std::fs::read_dir(process.path().join("fd"))
+            .is_ok_and(|fds| fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == file)))
+    })
 }
 
 /// Names that FAT32 takes, and keeps apart.
