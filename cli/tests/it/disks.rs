@@ -54,7 +54,7 @@ fn a_pull_to_a_disk_without_room_is_refused_before_its_blobs_come() {
         return;
     }
     let site = Site::running();
-    site.world.write("build/agent", [crate::node::AGENT.as_bytes(), &[7; 300_000]].concat());
+    site.world.write("build/agent", [crate::node::AGENT.as_bytes(), &vec![7; 300_000]].concat());
     site.set("two", 2);
     let registry = crate::registry::Registry::start(&site);
     let place = format!("{}:2", registry.repository());
