@@ -7,11 +7,19 @@
 //!   (`what_is_wrong_with_a_medium_is_named_and_changes_nothing`);
 //! - what is written is a pure function of the set (`a_set_travels_on_a_medium_and_is_applied_from_there`), and skopeo
 //!   copies it to a registry and back byte for byte (`skopeo_carries_a_medium_through_a_registry_and_back`);
-//! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`).
+//! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`);
+//!
+//! and of registries (in `cli/tests/it/registry_*.rs`, and in `tests/it/` against servers that misbehave):
+//!
+//! - nothing is contacted that the reference does not name (`nothing_is_contacted_that_the_reference_does_not_name`,
+//!   `another_host_is_never_contacted`);
+//! - what came stays, in part too, and nothing is used before it hashes to its digest
+//!   (`a_pull_that_breaks_off_goes_on_where_it_ended`, `bytes_that_are_not_those_that_were_asked_for_are_refused`);
+//! - memory is bounded for blobs of any size (`a_gibibyte_takes_less_than_64_mib_of_memory`).
 //!
 //! Deliberately absent: deciding whether a set is trusted (`trust`, from the set's own signatures).
 //!
-//! Start with [`Layout`].
+//! Start with [`Layout`], or with [`Registry`] and ADR 9.
 
 mod copy;
 mod cosign;
