@@ -10,9 +10,17 @@
 //! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`);
 //! - packs are capped, a table that lies is refused (`pack/tests.rs`; `cli/tests/it/delta.rs` has the rest).
 //!
+//! and of registries (in `cli/tests/it/registry_*.rs`, and in `tests/it/` against servers that misbehave):
+//!
+//! - nothing is contacted that the reference does not name (`nothing_is_contacted_that_the_reference_does_not_name`,
+//!   `another_host_is_never_contacted`);
+//! - what came stays, in part too, and nothing is used before it hashes to its digest
+//!   (`a_pull_that_breaks_off_goes_on_where_it_ended`, `bytes_that_are_not_those_that_were_asked_for_are_refused`);
+//! - memory is bounded for blobs of any size (`a_gibibyte_takes_less_than_64_mib_of_memory`).
+//!
 //! Deliberately absent: deciding whether a set is trusted (`trust`, from the set's own signatures).
 //!
-//! Start with [`Layout`].
+//! Start with [`Layout`], or with [`Registry`] and ADR 9.
 
 mod blobs;
 mod copy;

@@ -287,7 +287,5 @@ fn incomplete(error: &RegistryError) -> Reason {
 }
 
 fn broken(verb: &str, path: &Path, error: &io::Error) -> Reason {
-    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let code = if full { Code::DiskFull } else { Code::IoError };
-    Reason::new(code, format!("cannot {verb} `{}`: {error}", path.display()))
+    Reason::new(Code::IoError, format!("cannot {verb} `{}`: {error}", path.display()))
 }

@@ -49,6 +49,26 @@ fn a_disk_without_room_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_pull_to_a_disk_without_room_is_refused_before_its_blobs_come() {
+    if !may_mount() {
+        return;
+    }
+    let site = Site::running();
+    site.world.write("build/agent", [crate::node::AGENT.as_bytes(), &vec![7; 300_000]].concat());
+    site.set("two", 2);
+    let registry = crate::registry::Registry::start(&site);
+    let place = format!("{}:2", registry.repository());
+    site.world.run(&format!("push two {place}")).exits(0);
+    std::fs::create_dir(site.world.path("got")).expect("folder");
+    run("mount", &["-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", "got"], &site);
+    let _mount = Mount(site.world.path("got"));
+    site.world.run(&format!("pull {place} --to got --trust-root root.json")).exits(5).warns("disk_full: ");
+    assert!(site.world.tree("got").is_empty(), "something came: {:?}", site.world.tree("got").keys());
+    run("mount", &["-o", "remount,size=8m", "got"], &site);
+    site.world.run(&format!("pull {place} --to got --trust-root root.json")).exits(0);
+}
+
+#[test]
 fn a_full_medium_ends_a_backup_and_a_restore_and_half_of_neither_counts() {
     if !may_mount() {
         return;

@@ -1,6 +1,6 @@
 //! Servers that misbehave, as no real one can be made to.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,13 @@ fn serve(answers: Vec<String>) -> (Registry, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for answer in answers {
             let (mut stream, _) = listener.accept().expect("accepts");
-            let lines = BufReader::new(stream.try_clone().expect("clones")).lines();
+            let mut reader = BufReader::new(stream.try_clone().expect("clones"));
+            let lines = reader.by_ref().lines();
             let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let length =
+                head.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).expect("a body");
             kept.lock().expect("locks").push(head.join("\n"));
             let (answer, slow) = answer.strip_prefix("slow ").map_or((answer.as_str(), false), |rest| (rest, true));
             for byte in answer.bytes().collect::<Vec<_>>().chunks(if slow { 20 } else { 1 << 20 }) {
@@ -104,4 +109,33 @@ fn a_manifest_beyond_the_cap_and_one_of_another_digest_are_refused() {
     let said = format!("Content-Length: 2\r\nDocker-Content-Digest: sha256:{}\r\n", "0".repeat(64));
     let (registry, _) = serve(vec![answer("200 OK", &said, "{}")]);
     assert!(matches!(registry.resolve(), Err(RegistryError::Digest { .. })));
+}
+
+#[test]
+fn chunks_are_as_large_as_the_registry_asks_for_within_reason() {
+    let bytes = vec![7; 10_000_000];
+    let begun = |least: u64| {
+        let headers =
+            format!("Location: /v2/a/blobs/uploads/1\r\nOCI-Chunk-Min-Length: {least}\r\nContent-Length: 0\r\n");
+        answer("202 Accepted", &headers, "")
+    };
+    let push = |answers: Vec<String>| {
+        let (registry, asked) = serve(answers);
+        let open = |at: u64| {
+            let rest = bytes[usize::try_from(at).expect("small")..].to_vec();
+            Ok(Box::new(Cursor::new(rest)) as Box<dyn Read>)
+        };
+        let done = registry.push_blob(&Descriptor::of(FILE_TYPE, &bytes), &open, &|_| ());
+        let asked = asked.lock().expect("locks").clone();
+        (done, asked)
+    };
+    let absent = answer("404 Not Found", "Content-Length: 0\r\n", "");
+    let more = answer("202 Accepted", "Location: /v2/a/blobs/uploads/2\r\nContent-Length: 0\r\n", "");
+    let done = answer("201 Created", "Content-Length: 0\r\n", "");
+    let (pushed, asked) = push(vec![absent.clone(), begun(9_000_000), more.clone(), more, done]);
+    pushed.expect("pushes");
+    let ranges: Vec<&String> = asked.iter().filter(|head| head.starts_with("PATCH ")).collect();
+    assert!(ranges[0].contains("0-8999999") && ranges[1].contains("9000000-9999999"), "{ranges:?}");
+    let (refused, _) = push(vec![absent, begun(20_000_000)]);
+    assert!(matches!(refused, Err(RegistryError::Malformed { .. })), "{refused:?}");
 }
