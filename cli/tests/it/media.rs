@@ -253,6 +253,50 @@ fn traced(site: &Site, verb: &str, options: &[&str]) -> std::process::Output {
         .expect("strace (ci/setup-tests installs it)")
 }
 
+/// Spread over a whole run: writes, syncs, removals, names.
+#[test]
+fn a_split_export_that_is_killed_leaves_one_export_or_none_and_is_written_anew() {
+    const CALLS: &str = "pwrite64,fsync,unlinkat,renameat,renameat2";
+    let site = in_volumes();
+    site.set("three", 3);
+    site.copy("stick", "kept");
+    let export = "export three --to stick --split 128KiB --parity 1";
+    assert!(traced(&site, export, &["-e", &format!("trace={CALLS}")]).status.success());
+    let trace = String::from_utf8(site.world.read("trace.txt")).expect("UTF-8");
+    let mut counts = std::collections::BTreeMap::new();
+    let calls: Vec<(&str, usize)> = trace
+        .lines()
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('))
+        .map(|(name, _)| {
+            let count = counts.entry(name).or_insert(0);
+            *count += 1;
+            (name, *count)
+        })
+        .collect();
+    let named = calls.iter().filter(|(name, _)| name.starts_with("renameat")).count();
+    assert!(named > 5, "{calls:?}");
+    // All of the end, where names change, and some of what comes before.
+    let end = calls.len() - 3 * named;
+    for at in (0..end).step_by(end / 4).chain(end..calls.len()) {
+        std::fs::remove_dir_all(site.world.path("stick")).expect("removes");
+        site.copy("kept", "stick");
+        let (name, count) = calls[at];
+        let inject = format!("inject={name}:signal=SIGKILL:when={count}");
+        let killed = traced(&site, export, &["-e", &format!("trace={CALLS}"), "-e", &inject]);
+        assert!(!killed.status.success(), "{name} {count}");
+        let shown = site.node("import stick --preview --output json");
+        // One of the two, whole; or what is missing is named. Never a mixture.
+        match shown.code() {
+            0 => assert!([2, 3].contains(&standings(&shown.stdout())[0].0), "{name} {count}: {}", shown.stdout()),
+            code => assert!([1, 9].contains(&code), "{name} {count}: {}", shown.stderr()),
+        }
+        site.world.run(export).exits(0);
+        let shown = site.node("import stick --preview --output json").exits(0).stdout();
+        assert_eq!(standings(&shown), [(3, "takes".to_owned())]);
+        assert!(!names(&site, "stick").iter().any(|name| name.starts_with('.')));
+    }
+}
+
 /// The largest file below a folder.
 fn largest(site: &Site, folder: &str) -> String {
     let tree = site.world.tree(folder);
