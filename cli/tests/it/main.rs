@@ -31,4 +31,5 @@ mod sigstore_js;
 mod sockets;
 mod status;
 mod trust;
+mod volumes;
 mod world;
