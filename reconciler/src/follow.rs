@@ -220,7 +220,11 @@ impl<'a> Follower<'a> {
             return Ok(Outcome::Idle);
         }
         let source = self.follow.source.open(self.follow.workspace, &|_| {})?;
-        self.carry_out(&*source, attempt, &actor, &options, observer)
+        let outcome = self.carry_out(&*source, attempt, &actor, &options, observer);
+        for warning in source.warnings() {
+            tracing::warn!("{warning}");
+        }
+        outcome
     }
 
     fn options(&self, clock: Time) -> Options<'a> {

@@ -100,6 +100,15 @@ impl ReceiptName {
         format!("{slug}-{}-", &key.hex()[..KEY_DIGITS])
     }
 
+    /// Whether a file is called as the document of some receipt is.
+    pub fn is_like(file: &str) -> bool {
+        let mut parts = file.strip_suffix(SUFFIX).unwrap_or_default().rsplitn(3, '-');
+        let (counter, key, node) = (parts.next(), parts.next(), parts.next());
+        counter.is_some_and(|counter| counter.parse::<u64>().is_ok())
+            && key.is_some_and(|key| key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            && node.is_some_and(|node| !node.is_empty())
+    }
+
     /// Its document.
     pub fn file(&self) -> String {
         format!("{}{SUFFIX}", self.0)

@@ -40,4 +40,5 @@ mod sockets;
 mod status;
 mod trees;
 mod trust;
+mod volumes;
 mod world;

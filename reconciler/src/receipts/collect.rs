@@ -116,7 +116,8 @@ pub fn look_at_receipts(
     let within = files.iter().any(|file| file.path.starts_with(FOLDER));
     let of_ours = |file: &&SourceFile| {
         let name = file.path.strip_prefix(if within { FOLDER } else { "" });
-        name.is_some_and(|name| name.ends_with(SUFFIX) && !name.contains('/'))
+        // Among receipts everything is one; elsewhere, what is called like one.
+        name.is_some_and(|name| name.ends_with(SUFFIX) && !name.contains('/') && (within || ReceiptName::is_like(name)))
     };
     let documents: Vec<&SourceFile> = files.iter().filter(of_ours).collect();
     if documents.len() > MAX_RECEIPTS {
