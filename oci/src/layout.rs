@@ -115,7 +115,8 @@ impl Layout {
         Self::on(path, Box::new(folder))
     }
 
-    fn on(path: &Path, medium: Box<dyn SetSource>) -> Result<Self, Reasons> {
+    /// Opens the layout on a medium that is open already; `path` is what it is called.
+    pub fn on(path: &Path, medium: Box<dyn SetSource>) -> Result<Self, Reasons> {
         let (files, reasons) = regular_files(&*medium)?;
         let Some(marker) = read_file(&*medium, MARKER, MAX_MARKER_BYTES)? else {
             let message = format!("`{}` is no image layout: it has no `{MARKER}`", path.display());

@@ -3,15 +3,16 @@
 //! The bodies of the fuzz targets, each in one place: `libfuzzer/` feeds them new inputs, `tests/replay.rs` feeds them
 //! the kept ones (`corpus/`) in every `make test`. They call the functions that the product calls. Not part of it.
 //!
-//! Deliberately absent: an OCI layout, which the product does not read yet; evaluating Rego, which runs in a thread
-//! with a time budget of seconds (`policy/tests/it/hostile.rs` has its attacks); git objects (`git/tests/it/damage.rs`
-//! flips every byte).
+//! Deliberately absent: evaluating Rego, which runs in a thread with a time budget of seconds
+//! (`policy/tests/it/hostile.rs` has its attacks); git objects (`git/tests/it/damage.rs` flips every byte); what a
+//! registry answers (`oci/tests/it/rogue.rs`).
 //!
 //! Start with [`TARGETS`]; `README.md` says how to run one, and what was found.
 #![expect(clippy::expect_used, clippy::panic, reason = "a broken invariant must stop the fuzzer")]
 
 mod authored;
 mod documents;
+mod layout;
 #[cfg(feature = "logs")]
 mod logs;
 mod policy;
@@ -41,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "policy", run: policy::archive },
     Target { name: "policy_build", run: policy::build },
     Target { name: "words", run: words::words },
+    Target { name: "layout", run: layout::layout },
+    Target { name: "tree", run: layout::tree },
     #[cfg(feature = "logs")]
     Target { name: "logs", run: logs::logs },
 ];
