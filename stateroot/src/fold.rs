@@ -3,7 +3,7 @@
 //!
 //! Nothing here is trusted: what comes out is verified like any other set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -184,9 +184,13 @@ impl Unfolded {
     pub fn new(set: Box<dyn SetSource>) -> Self {
         let trees = manifest(&*set).and_then(|manifest| trees(&*set, &manifest).ok()).unwrap_or_default();
         let (mut payloads, mut files) = (BTreeMap::new(), BTreeMap::new());
+        let listed = if trees.is_empty() { Vec::new() } else { set.list().unwrap_or_default() };
+        let listed: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();
         for tree in trees {
-            // Where it is not there, either the files are, or whoever verifies the set tells.
-            if set.open(&tree.payload).is_err() {
+            // Where it is not there, either the files are, or whoever verifies the set tells. Where both are, neither form
+            // is right: the payload stays, which no manifest names.
+            let both = || tree.files.iter().any(|(_, content)| listed.contains(content.path.as_str()));
+            if !listed.contains(tree.payload.as_str()) || both() {
                 continue;
             }
             payloads.insert(tree.payload.to_string(), Arc::new(Stream::default()));
