@@ -64,6 +64,8 @@ bench: build ## Measure; raw results stay in bench/
 	bench/run
 	bench/golden
 	bench/delta
+	bench/trees
+	bench/registry
 
 clean: ## Remove everything that was built
 	$(CARGO) clean
