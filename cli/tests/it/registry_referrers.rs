@@ -210,3 +210,19 @@ fn signatures_of_cosigns_kind_are_made_and_judged() {
     site.world.run(&format!("oci verify {other} --key a.pub")).exits(3).warns("digest_mismatch: ");
     site.world.run(&format!("oci verify {other} --trust-root root.json")).exits(3).warns("below_threshold: ");
 }
+
+#[test]
+fn two_who_sign_at_the_same_time_are_both_under_cosigns_tag() {
+    let (site, _registry, agent) = with_agent();
+    let sign =
+        |key: &str| site.world.command(&format!("oci attach-signature {agent} --key {key}")).spawn().expect("starts");
+    for mut one in [sign("a.key"), sign("b.key")] {
+        assert!(one.wait().expect("ends").success());
+    }
+    for key in ["a.pub", "b.pub"] {
+        site.world.run(&format!("oci verify {agent} --key {key}")).exits(0);
+    }
+    let by_root = site.world.run(&format!("oci verify {agent} --trust-root root.json --output json")).exits(0).stdout();
+    assert_eq!(said(&by_root)["signers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(kinds(&site, &agent).len(), 2, "a bundle of each");
+}
