@@ -1,6 +1,6 @@
 //! OCI documents and image layouts in, sets out; and the other way round.
 //!
-//! Floor 2: imports `schema` and `stateroot`. Invariants, and the tests that guard them through the binary (in
+//! Floor 2: imports `schema`, `stateroot` and `volumes`. Invariants, and the tests that guard them through the binary (in
 //! `cli/tests/it/export.rs`):
 //!
 //! - a layout is read without following a link, every document within a cap, and a blob that nothing names is refused
@@ -8,6 +8,7 @@
 //! - what is written is a pure function of the set (`a_set_travels_on_a_medium_and_is_applied_from_there`), and skopeo
 //!   copies it to a registry and back byte for byte (`skopeo_carries_a_medium_through_a_registry_and_back`);
 //! - what was cut off leaves the old index (`an_export_that_was_cut_off_is_taken_up_again`);
+//! - in volumes it is read like a folder, and what is lost is named (`cli/tests/it/volumes.rs`);
 //! - packs are capped, a table that lies is refused (`pack/tests.rs`; `cli/tests/it/delta.rs` has the rest).
 //!
 //! and of registries (in `cli/tests/it/registry_*.rs`, and in `tests/it/` against servers that misbehave):

@@ -7,6 +7,7 @@
 //!   (`tests/it/apply.rs`);
 //! - a crash at every counted verb of an apply, and of the recovery after it, leaves the old or the new generation
 //!   whole (`tests/it/crash.rs`);
+//! - an import cut off at every counted verb leaves nothing half, and is taken up again (`tests/it/import.rs`);
 //! - a restore cut off at every counted verb comes to the same end, and never lowers floors (`tests/it/backup.rs`);
 //! - a set that leaves artifacts out is verified like any other: it is completed as a source (`cli/tests/it/delta.rs`);
 //! - planning writes nothing (`cli/tests/it/plan.rs` compares the whole state root).
