@@ -1,12 +1,12 @@
 //! What this version reads but cannot carry out yet, and manifests that failed here before: steps that block.
 
 use autonomy_schema::facts::BoundFacts;
-use autonomy_schema::manifest::{ArtifactType, Durability};
+use autonomy_schema::manifest::Durability;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
 use autonomy_schema::reason::{Code, Reason};
 
 use crate::planner::Desired;
-use crate::steps::{ARTIFACT, Fields};
+use crate::steps::Fields;
 
 fn block(address: String, code: Code, text: String, fact: String) -> Step {
     Step {
@@ -46,13 +46,6 @@ pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
             blocked.push(block(address.to_owned(), Code::NotBuilt, text, format!("manifest.{address}")));
         }
     }
-    let mut trees: Vec<_> = spec.artifacts.iter().filter(|artifact| artifact.kind == ArtifactType::Tree).collect();
-    trees.sort_by(|a, b| a.path.cmp(&b.path));
-    blocked.extend(trees.into_iter().map(|tree| {
-        let text = "this version cannot unfold artifacts of type `tree` yet".to_owned();
-        let fact = format!("manifest.spec.artifacts.{}.type", tree.name);
-        block(format!("{ARTIFACT}{}", tree.path), Code::NotBuilt, text, fact)
-    }));
     blocked
 }
 

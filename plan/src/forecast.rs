@@ -5,7 +5,7 @@ use std::io;
 
 use autonomy_schema::digest::Blake3;
 use autonomy_schema::facts::BoundFacts;
-use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::manifest::{Artifact, StateManifest};
 use autonomy_schema::path::Mode;
 use autonomy_schema::plan_doc::Forecast;
 
@@ -27,13 +27,12 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
     forecast.restarts = steps::running(manifest).count() as u64;
     if let Change::Rollback(_) = change {
         // Everything is there already.
-        forecast.disk_reused_bytes =
-            spec.artifacts.iter().filter_map(autonomy_schema::manifest::Artifact::file).map(|pins| pins.size).sum();
+        forecast.disk_reused_bytes = spec.artifacts.iter().filter_map(Artifact::payload).map(|pins| pins.size).sum();
         return forecast;
     }
     // An object is kept once per content and mode.
     let drifted = steps::drifted_artifacts(&bound.drift);
-    let mut objects: BTreeSet<(Blake3, Mode)> = change
+    let mut objects: BTreeSet<(Blake3, Option<Mode>)> = change
         .current()
         .into_iter()
         .flat_map(|current| &current.artifacts)
@@ -45,9 +44,11 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         .into_iter()
         .fold(new_bytes, u64::saturating_add);
     for artifact in &spec.artifacts {
-        let Some(pins) = artifact.file() else { continue };
-        new_bytes = new_bytes.saturating_add(pins.segments.size);
-        if objects.insert((pins.blake3, pins.mode)) {
+        let Some(pins) = artifact.payload() else { continue };
+        let index = artifact.index.map_or(0, |index| index.size);
+        new_bytes = new_bytes.saturating_add(pins.segments.size).saturating_add(index);
+        // Of a tree that changed, how much did is not known here: the most that it can be is told.
+        if objects.insert((pins.blake3, artifact.file().map(|file| file.mode))) {
             new_bytes = new_bytes.saturating_add(pins.size);
         } else {
             forecast.disk_reused_bytes = forecast.disk_reused_bytes.saturating_add(pins.size);

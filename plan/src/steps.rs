@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use autonomy_schema::digest::Blake3;
 use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind, DriftPlace};
 use autonomy_schema::manifest::{Artifact, Service, ServiceAction, StateManifest};
-use autonomy_schema::path::Mode;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
 use autonomy_schema::{generation, relay, set};
 
@@ -74,11 +73,15 @@ pub(crate) fn trust(desired: &Desired<'_>, bound: &BoundFacts, steps: &mut Vec<S
 }
 
 /// What one artifact is, as fields.
-fn artifact_fields(mode: Mode, size: u64, blake3: Blake3) -> Fields {
-    fields([("blake3", blake3.to_string()), ("mode", mode.to_string()), ("size", size.to_string())])
+fn artifact_fields(fact: &ArtifactFact) -> Fields {
+    let mut known = fields([("blake3", fact.blake3.to_string()), ("size", fact.size.to_string())]);
+    known.extend(fact.mode.map(|mode| ("mode".to_owned(), mode.to_string())));
+    known.extend(fact.index.map(|index| ("index".to_owned(), index.to_string())));
+    known
 }
 
-/// Artifacts by path: what comes, changes, goes, or is repaired. Trees are blocked elsewhere.
+/// Artifacts by path: what comes, changes, goes, or is repaired. A tree is one step, however many files it has; what differs
+/// in it is told file by file.
 pub(crate) fn artifacts(
     manifest: &StateManifest,
     change: Change<'_>,
@@ -95,11 +98,7 @@ pub(crate) fn artifacts(
     let paths: BTreeSet<&str> = there.keys().chain(wanted.keys()).chain(drifted.keys()).copied().collect();
     for path in paths {
         let step = match (there.get(path), wanted.get(path)) {
-            (_, Some(artifact)) if artifact.file().is_none() => match artifact.index {
-                Some(_) => None,
-                None => return Err(PlanError::Unpinned(artifact.path.clone())),
-            },
-            (before, Some(artifact)) => artifact_step(artifact, before.copied(), change)
+            (before, Some(artifact)) => artifact_step(artifact, before.copied(), change)?
                 .or_else(|| drifted.get(path).map(|drift| repair(format!("{ARTIFACT}{path}"), drift))),
             (Some(fact), None) => Some(removal(fact)),
             (None, None) => drifted.get(path).map(|drift| repair(format!("{ARTIFACT}{path}"), drift)),
@@ -126,15 +125,19 @@ fn removal(fact: &ArtifactFact) -> Step {
         action: Action::Remove,
         address: format!("{ARTIFACT}{}", fact.path),
         reason: Why::Removed.because("the manifest no longer lists it", "current.artifacts"),
-        before: artifact_fields(fact.mode, fact.size, fact.blake3),
+        before: artifact_fields(fact),
         after: Fields::new(),
     }
 }
 
 /// The step of an artifact that the manifest and the active generation see differently.
-fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Change<'_>) -> Option<Step> {
-    let pins = artifact.file()?;
-    let after = artifact_fields(pins.mode, pins.size, pins.blake3);
+fn artifact_step(
+    artifact: &Artifact,
+    before: Option<&ArtifactFact>,
+    change: Change<'_>,
+) -> Result<Option<Step>, PlanError> {
+    let pinned = ArtifactFact::of(artifact).ok_or_else(|| PlanError::Unpinned(artifact.path.clone()))?;
+    let after = artifact_fields(&pinned);
     let address = format!("{ARTIFACT}{}", artifact.path);
     let Some(fact) = before else {
         let (text, fact) = match change {
@@ -144,23 +147,19 @@ fn artifact_step(artifact: &Artifact, before: Option<&ArtifactFact>, change: Cha
             }
         };
         let reason = Why::Added.because(text, fact);
-        return Some(Step { action: Action::Create, address, reason, before: Fields::new(), after });
+        return Ok(Some(Step { action: Action::Create, address, reason, before: Fields::new(), after }));
     };
-    let (why, text) = if fact.blake3 != pins.blake3 || fact.size != pins.size {
+    let (why, text) = if fact.blake3 != pinned.blake3 || fact.size != pinned.size {
         (Why::ContentChanged, "the manifest pins other bytes")
-    } else if fact.mode != pins.mode {
+    } else if fact.index != pinned.index {
+        (Why::ContentChanged, "the manifest pins other names or modes of its files")
+    } else if fact.mode != pinned.mode {
         (Why::ModeChanged, "the manifest pins another mode")
     } else {
-        return None;
+        return Ok(None);
     };
     let reason = why.because(text, "current.artifacts");
-    Some(Step {
-        action: Action::Update,
-        address,
-        reason,
-        before: artifact_fields(fact.mode, fact.size, fact.blake3),
-        after,
-    })
+    Ok(Some(Step { action: Action::Update, address, reason, before: artifact_fields(fact), after }))
 }
 
 /// Lock, policy and `edge.toml`, then the other files of a generation that is repaired.

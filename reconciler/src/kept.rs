@@ -5,7 +5,8 @@ use std::io::Read;
 
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
-    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, durable, layout, read_capped,
+    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, contents, durable, layout,
+    read_capped,
 };
 use autonomy_trust::{Purpose, Signed, verify_revocation};
 
@@ -44,15 +45,16 @@ pub(crate) fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
     for name in names {
         let Some((manifest, fingerprint)) = manifest_of(root, &name) else { continue };
         if known.insert(fingerprint) {
-            let set = KeptSet::new(root, &layout::generation(&name), format!("generation {name}"), &manifest)?;
-            found.push(Kept { fingerprint, manifest, set });
+            // One whose trees cannot be listed keeps nothing that others could build on; drift tells of it.
+            let set = KeptSet::new(root, &layout::generation(&name), format!("generation {name}"), &manifest);
+            found.extend(set.ok().map(|set| Kept { fingerprint, manifest, set }));
         }
     }
     for (fingerprint, manifest) in entries(root)? {
         if known.insert(fingerprint) {
             let shown = format!("the inbox's {fingerprint}");
-            let set = KeptSet::new(root, &layout::inbox_entry(fingerprint), shown, &manifest)?;
-            found.push(Kept { fingerprint, manifest, set });
+            let set = KeptSet::new(root, &layout::inbox_entry(fingerprint), shown, &manifest);
+            found.extend(set.ok().map(|set| Kept { fingerprint, manifest, set }));
         }
     }
     Ok(found)
@@ -140,7 +142,10 @@ impl KeptSet {
             let tail = name.parse::<RelPath>().map_err(|error| error.to_reason())?;
             Ok((name, base.join(&tail)))
         };
-        let files = set::files(manifest).into_keys().map(place).collect::<Result<_, Reason>>()?;
+        let mut files = set::files(manifest).into_keys().map(place).collect::<Result<BTreeMap<_, _>, Reason>>()?;
+        // What the indices of its trees name, too.
+        let contents = contents(manifest, &Stored::new(root.disk(), base.clone()))?;
+        files.extend(contents.into_iter().map(|content| (content.path.to_string(), base.join(&content.path))));
         Ok(Self { root: root.clone(), shown, files })
     }
 

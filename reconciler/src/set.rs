@@ -1,12 +1,15 @@
 //! Verification of a whole set: signatures first, then the closed list of files, then every byte of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use autonomy_schema::lock::Lock;
-use autonomy_schema::manifest::{Artifact, StateManifest};
+use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
-use autonomy_stateroot::{Identity, SetSource, SourceFile, StatCache, read_failed, read_file, regular_files};
+use autonomy_stateroot::{
+    Content, Identity, Known, Pins, SetSource, SourceFile, StatCache, known_contents, read_failed, read_file,
+    regular_files,
+};
 use autonomy_trust::{Context, Signed, Verified, verify_lock, verify_manifest};
 use sha2::Digest as _;
 
@@ -74,23 +77,25 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
     let versions = files.keys().filter_map(|name| set::root_version(name.strip_prefix("roots/")?));
     reasons.extend(roots::strays(check.set, set::ROOTS, versions, check.context.root));
     let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
-    compare(manifest.document(), &files, &mut reasons);
+    let known = known_contents(manifest.document(), check.set);
+    compare(manifest.document(), &known, &files, &mut reasons);
     let lock = signed(set::LOCK, set::LOCK_SIGNATURES, document::MAX_DOCUMENT_BYTES).and_then(|(bytes, signatures)| {
         verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
     });
     let policy = policy(check.set, &files, manifest.document());
-    let mut contents = Contents {
+    let mut bytes = Bytes {
         check,
         files: &files,
         learned: Vec::new(),
         done: 0,
-        total: total(manifest.document()),
+        total: known.files.iter().map(|content| content.pins.size).sum(),
         buffer: vec![0; BUFFER],
     };
-    for artifact in &manifest.document().spec.artifacts {
-        contents.artifact(artifact, &mut reasons);
+    let indices = indices(manifest.document());
+    for content in &known.files {
+        bytes.content(content, indices.get(content.path.as_str()).copied(), &mut reasons);
     }
-    let learned = contents.learned;
+    let learned = bytes.learned;
     match (lock, policy) {
         (Ok(lock), Ok(policy)) => {
             Reasons::check(reasons)?;
@@ -120,7 +125,7 @@ pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
     let bytes = read(source, &files, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
     let bytes = with(&reasons, bytes.ok_or_else(|| missing(set::MANIFEST)))?;
     let manifest: StateManifest = with(&reasons, document::parse(&bytes))?;
-    compare(&manifest, &files, &mut reasons);
+    compare(&manifest, &known_contents(&manifest, source), &files, &mut reasons);
     let policy = with(&reasons, policy(source, &files, &manifest))?;
     Reasons::check(reasons)?;
     Ok(Draft { fingerprint: document::fingerprint(&bytes), manifest, policy })
@@ -153,25 +158,38 @@ fn rel(name: &str) -> Result<RelPath, Reasons> {
 }
 
 /// The closed list against what is there.
-fn compare(manifest: &StateManifest, files: &Files, reasons: &mut Vec<Reason>) {
-    let wanted = set::files(manifest);
+fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
+    let documents = set::files(manifest);
+    let wanted: BTreeSet<&str> =
+        documents.keys().map(String::as_str).chain(known.files.iter().map(|content| content.path.as_str())).collect();
     let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];
-    for name in wanted.keys() {
+    for name in &wanted {
         // The verifier has told of absent signatures already.
-        if !files.contains_key(name) && !signatures.contains(&name.as_str()) {
+        if !files.contains_key(*name) && !signatures.contains(name) {
             reasons.extend(missing(name).into_vec());
         }
     }
+    // What a damaged index would have named is not known; the index is what is told.
+    let unknown: Vec<String> = known.unknown.iter().map(|(folder, _)| format!("{folder}/")).collect();
+    for (_, reason) in &known.unknown {
+        // An absent one was told of above.
+        if reason.code != Code::MissingFile {
+            reasons.push(reason.clone());
+        }
+    }
     for name in files.keys() {
-        if !wanted.contains_key(name) && !set::is_root_file(name) {
+        let may_be = set::is_root_file(name) || unknown.iter().any(|folder| name.starts_with(folder));
+        if !wanted.contains(name.as_str()) && !may_be {
             let message = format!("`{name}` is not named by the manifest");
             reasons.push(Reason::new(Code::ExtraneousFile, message));
         }
     }
 }
 
-fn total(manifest: &StateManifest) -> u64 {
-    manifest.spec.artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum()
+/// The size of the payload that each segment index speaks of, by the name of its file.
+fn indices(manifest: &StateManifest) -> BTreeMap<String, u64> {
+    let artifacts = manifest.spec.artifacts.iter();
+    artifacts.filter_map(|artifact| Some((set::segment_index(&artifact.name), artifact.payload()?.size))).collect()
 }
 
 fn policy(source: &dyn SetSource, files: &Files, manifest: &StateManifest) -> Result<Vec<u8>, Reasons> {
@@ -200,8 +218,8 @@ fn other_digest(name: &str, pinned: &dyn std::fmt::Display, found: &dyn std::fmt
     Reason::new(Code::DigestMismatch, format!("`{name}` is {found}, the manifest pins {pinned}"))
 }
 
-/// The contents of artifacts and their indices.
-struct Contents<'a> {
+/// The bytes of artifacts and their indices.
+struct Bytes<'a> {
     check: &'a SetCheck<'a>,
     files: &'a Files,
     learned: Vec<Learned>,
@@ -210,19 +228,17 @@ struct Contents<'a> {
     buffer: Vec<u8>,
 }
 
-impl Contents<'_> {
-    fn artifact(&mut self, artifact: &Artifact, reasons: &mut Vec<Reason>) {
-        let Some(pins) = artifact.file() else { return };
-        let path = set::artifact(&artifact.path);
-        if let Err(reason) = self.file(&path, pins.size, pins.blake3, pins.digest) {
-            reasons.push(reason);
-        }
+impl Bytes<'_> {
+    /// `indexes` is the size of the payload when the file is a segment index.
+    fn content(&mut self, content: &Content, indexes: Option<u64>, reasons: &mut Vec<Reason>) {
+        let (name, pins) = (content.path.as_str(), content.pins);
+        let checked = match indexes {
+            Some(size) => self.index(name, pins.blake3, pins.size, size),
+            None => self.file(name, &pins),
+        };
+        reasons.extend(checked.err());
         self.done += pins.size;
         (self.check.progress)(self.done, self.total);
-        let index = set::segment_index(&artifact.name);
-        if let Err(reason) = self.index(&index, pins.segments.index, pins.segments.size, pins.size) {
-            reasons.push(reason);
-        }
     }
 
     /// An index must hash to its pin, and its lengths must add up to the artifact's size.
@@ -252,17 +268,20 @@ impl Contents<'_> {
     }
 
     /// Size and digests of one file; an absent one was told of already.
-    fn file(&mut self, name: &str, size: u64, blake3: Blake3, sha256: Sha256) -> Result<(), Reason> {
+    fn file(&mut self, name: &str, pins: &Pins) -> Result<(), Reason> {
         let Some(listed) = self.files.get(name) else { return Ok(()) };
-        size_matches(self.files, name, size)?;
-        let digests = match self.cached(name) {
+        size_matches(self.files, name, pins.size)?;
+        let (blake3, sha256) = match self.cached(name) {
             Some(digests) => digests,
-            None => self.hash(name, listed, size)?,
+            None => self.hash(name, listed, pins.size)?,
         };
-        if digests.0 != blake3 {
-            return Err(other_digest(name, &blake3, &digests.0));
+        if blake3 != pins.blake3 {
+            return Err(other_digest(name, &pins.blake3, &blake3));
         }
-        if digests.1 == sha256 { Ok(()) } else { Err(other_digest(name, &sha256, &digests.1)) }
+        match pins.sha256 {
+            Some(pinned) if pinned != sha256 => Err(other_digest(name, &pinned, &sha256)),
+            _ => Ok(()),
+        }
     }
 
     fn hash(&mut self, name: &str, listed: &SourceFile, size: u64) -> Result<(Blake3, Sha256), Reason> {

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, CanonicalError};
-use crate::digest::Blake3;
+use crate::digest::{Blake3, Sha256};
 use crate::document::{Document, MAX_DERIVED_BYTES};
 use crate::floors::StreamFloor;
-use crate::manifest::is_default;
+use crate::manifest::{Artifact, is_default};
 use crate::path::{Mode, Name, RelPath};
 use crate::time::Time;
 use crate::version::{ApiVersion, Kind};
@@ -187,12 +187,31 @@ pub struct GenerationFacts {
 pub struct ArtifactFact {
     /// Path below `artifacts/`.
     pub path: RelPath,
-    /// Permission bits.
-    pub mode: Mode,
+    /// Permission bits of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Size in bytes.
     pub size: u64,
-    /// BLAKE3.
+    /// BLAKE3; of a tree, that of its payload.
     pub blake3: Blake3,
+    /// SHA-256 of a tree's index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Sha256>,
+}
+
+impl ArtifactFact {
+    /// What a manifest pins of an artifact, as a fact; `None` where it pins too little.
+    pub fn of(artifact: &Artifact) -> Option<Self> {
+        let payload = artifact.payload()?;
+        let (mode, index) = (artifact.file().map(|pins| pins.mode), artifact.tree().map(|pins| pins.index.digest));
+        (mode.is_some() || index.is_some()).then(|| Self {
+            path: artifact.path.clone(),
+            mode,
+            size: payload.size,
+            blake3: payload.blake3,
+            index,
+        })
+    }
 }
 
 /// Where something differs.

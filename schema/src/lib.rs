@@ -38,6 +38,7 @@ pub mod root;
 pub mod segments;
 pub mod set;
 pub mod time;
+pub mod tree;
 pub mod version;
 
 pub use digest::{Blake3, Sha256};

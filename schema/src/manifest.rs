@@ -190,16 +190,16 @@ pub struct Artifact {
     /// Permission bits of a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Size of a file in bytes.
+    /// Size in bytes; of a tree, that of its files together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// SHA-256 of a file.
+    /// SHA-256; of a tree, that of its payload: its files one after the other in the order of the index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Sha256>,
-    /// BLAKE3 of a file.
+    /// BLAKE3 of the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<Blake3>,
-    /// The segment index of a file.
+    /// The segment index of the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<SegmentsRef>,
     /// The index of a tree.
@@ -222,18 +222,48 @@ pub struct FilePins {
     pub segments: SegmentsRef,
 }
 
+/// The pinned bytes of an artifact: of a file its own, of a tree those of its files in the order of its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub digest: Sha256,
+    /// BLAKE3.
+    pub blake3: Blake3,
+    /// Segment index.
+    pub segments: SegmentsRef,
+}
+
+/// The pinned parts of a tree, all present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreePins {
+    /// Its index.
+    pub index: TreeIndexRef,
+    /// Its files, one after the other.
+    pub payload: Payload,
+}
+
 impl Artifact {
+    /// What is pinned of the bytes. Always `Some` for an artifact of a parsed manifest, whose parser checks it.
+    pub fn payload(&self) -> Option<Payload> {
+        Some(Payload { size: self.size?, digest: self.digest?, blake3: self.blake3?, segments: self.segments? })
+    }
+
     /// The pins of a file; `None` for a tree. Always `Some` for a file of a parsed manifest, whose parser checks it.
     pub fn file(&self) -> Option<FilePins> {
+        let Payload { size, digest, blake3, segments } = self.payload()?;
         match self.kind {
             ArtifactType::Tree => None,
-            ArtifactType::File => Some(FilePins {
-                mode: self.mode?,
-                size: self.size?,
-                digest: self.digest?,
-                blake3: self.blake3?,
-                segments: self.segments?,
-            }),
+            ArtifactType::File => Some(FilePins { mode: self.mode?, size, digest, blake3, segments }),
+        }
+    }
+
+    /// The pins of a tree; `None` for a file. Always `Some` for a tree of a parsed manifest.
+    pub fn tree(&self) -> Option<TreePins> {
+        match self.kind {
+            ArtifactType::File => None,
+            ArtifactType::Tree => Some(TreePins { index: self.index?, payload: self.payload()? }),
         }
     }
 }
@@ -254,6 +284,8 @@ pub struct SegmentsRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TreeIndexRef {
+    /// BLAKE3 of the index file.
+    pub blake3: Blake3,
     /// SHA-256 of the index file.
     pub digest: Sha256,
     /// Size of the index file in bytes.

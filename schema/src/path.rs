@@ -223,6 +223,8 @@ pub struct Mode(u16);
 impl Mode {
     /// Owner read and write, others read.
     pub const FILE: Mode = Mode(0o644);
+    /// `0755`: as a file, and everybody may run it.
+    pub const PROGRAM: Mode = Mode(0o755);
     /// Owner read and write alone.
     pub const PRIVATE: Mode = Mode(0o600);
     /// `0700`: every folder of a state root.

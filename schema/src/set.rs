@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{ArtifactType, StateManifest};
+use crate::manifest::StateManifest;
 use crate::path::{Name, RelPath};
 
 /// The manifest.
@@ -37,12 +37,18 @@ pub fn segment_index(artifact: &Name) -> String {
     format!("{SEGMENTS}/{artifact}.idx")
 }
 
-/// Where an artifact lies, below the set.
+/// The index file of a tree, below the set.
+pub fn tree_index(artifact: &Name) -> String {
+    format!("{TREES}/{artifact}.jsonl")
+}
+
+/// Where an artifact lies, below the set: a file, or the folder of a tree.
 pub fn artifact(path: &RelPath) -> String {
     format!("{ARTIFACTS}/{path}")
 }
 
-/// The files that a set of `manifest` must hold, each with the largest size that may be read of it.
+/// The files that a set of `manifest` must hold, each with the largest size that may be read of it. The files of trees
+/// are named by their indices.
 pub fn files(manifest: &StateManifest) -> BTreeMap<String, u64> {
     let spec = &manifest.spec;
     let mut files = BTreeMap::from([
@@ -53,11 +59,12 @@ pub fn files(manifest: &StateManifest) -> BTreeMap<String, u64> {
         (POLICY.to_owned(), spec.policy.size),
     ]);
     for entry in &spec.artifacts {
+        files.extend(entry.segments.map(|segments| (segment_index(&entry.name), segments.size)));
         if let Some(pins) = entry.file() {
-            files.insert(segment_index(&entry.name), pins.segments.size);
             files.insert(artifact(&entry.path), pins.size);
-        } else if let (ArtifactType::Tree, Some(index)) = (entry.kind, entry.index) {
-            files.insert(format!("{TREES}/{}.jsonl", entry.name), index.size);
+        }
+        if let Some(pins) = entry.tree() {
+            files.insert(tree_index(&entry.name), pins.index.size);
         }
     }
     files

@@ -116,14 +116,7 @@ fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest
 
 fn generation_facts(generation: Name, manifest: &StateManifest, fingerprint: Blake3) -> GenerationFacts {
     let spec = &manifest.spec;
-    let mut artifacts: Vec<_> = spec
-        .artifacts
-        .iter()
-        .filter_map(|artifact| {
-            let pins = artifact.file()?;
-            Some(ArtifactFact { path: artifact.path.clone(), mode: pins.mode, size: pins.size, blake3: pins.blake3 })
-        })
-        .collect();
+    let mut artifacts: Vec<_> = spec.artifacts.iter().filter_map(ArtifactFact::of).collect();
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     GenerationFacts {
         generation,

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use autonomy_schema::manifest::{Artifact, FilePins, StateManifest};
-use autonomy_schema::{Code, Mode, Reason, Reasons, RelPath, set};
+use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::{Reason, Reasons, RelPath};
 
 use crate::cache::StatCache;
+use crate::contents::{Content, contents};
 use crate::disk::DiskError;
 use crate::layout;
-use crate::objects::{Durability, InsertError, ObjectStore, Pins, Placed};
+use crate::objects::{Durability, InsertError, ObjectStore, Placed};
 use crate::root::StateRoot;
 use crate::source::SetSource;
 
@@ -50,52 +51,31 @@ pub struct Filling<'a> {
     pub cache: &'a mut StatCache,
 }
 
-/// Links every artifact with its index below the folder, copying what the store lacks; every byte is hashed on the handle
-/// that it is copied from. `after` is told, after each artifact, the bytes done and the bytes in all, and may stop it.
+/// Links every file of every artifact below the folder, copying what the store lacks; every byte is hashed on the handle
+/// that it is copied from. `after` is told, after each file, the bytes done and the bytes in all, and may stop it.
 /// Gives the folders in use, the base among them: with what was placed, they wait for the caller's sync.
 pub fn fill(
     filling: &mut Filling<'_>,
     mut after: impl FnMut(u64, u64) -> Result<(), Reasons>,
 ) -> Result<BTreeSet<RelPath>, FillError> {
     let store = ObjectStore::new(filling.root);
-    let artifacts = &filling.manifest.spec.artifacts;
-    let total = artifacts.iter().filter_map(Artifact::file).map(|pins| pins.size).sum();
+    let contents = contents(filling.manifest, filling.set).map_err(|reason| FillError::Refused(reason.into()))?;
+    let total = contents.iter().map(|content| content.pins.size).sum();
     let mut folders = BTreeSet::from([filling.base.clone()]);
     let (mut done, mut written) = (0, Vec::new());
-    for artifact in artifacts {
-        for (path, pins) in files(artifact)? {
-            let to = filling.base.join(&path);
-            make_folders(filling.root, &to, &mut folders)?;
-            let open = || filling.set.open(&path).map_err(|error| PlaceError::Source(error.to_reason()));
-            match store.place(open, &pins, &to, filling.durability, filling.cache) {
-                Ok(Placed::Written) => written.push(layout::object(pins.blake3, pins.mode)),
-                Ok(Placed::Reused | Placed::Healed) => {}
-                Err(error) => return Err(refused(filling.root, &written, error.named(&path))),
-            }
+    for Content { path, pins } in &contents {
+        let to = filling.base.join(path);
+        make_folders(filling.root, &to, &mut folders)?;
+        let open = || filling.set.open(path).map_err(|error| PlaceError::Source(error.to_reason()));
+        match store.place(open, pins, &to, filling.durability, filling.cache) {
+            Ok(Placed::Written) => written.push(layout::object(pins.blake3, pins.mode)),
+            Ok(Placed::Reused | Placed::Healed) => {}
+            Err(error) => return Err(refused(filling.root, &written, error.named(path))),
         }
-        done += artifact.file().map_or(0, |pins| pins.size);
+        done += pins.size;
         after(done, total).map_err(FillError::Refused)?;
     }
     Ok(folders)
-}
-
-/// Both files of an artifact: where each lies in the set, and its pins.
-fn files(artifact: &Artifact) -> Result<[(RelPath, Pins); 2], FillError> {
-    // Whoever verified the manifest refuses anything but files, so this is reached only if the two disagree.
-    let pins = artifact.file().ok_or_else(|| {
-        FillError::Refused(Reason::new(Code::NotBuilt, format!("artifact `{}` is no file", artifact.name)).into())
-    })?;
-    let index = set::segment_index(&artifact.name).parse::<RelPath>();
-    let index = index.map_err(|error| FillError::Refused(error.to_reason().into()))?;
-    Ok([(index, index_pins(&pins)), (RelPath::fixed(set::ARTIFACTS).join(&artifact.path), file_pins(&pins))])
-}
-
-fn index_pins(pins: &FilePins) -> Pins {
-    Pins { size: pins.segments.size, sha256: None, blake3: pins.segments.index, mode: Mode::FILE }
-}
-
-fn file_pins(pins: &FilePins) -> Pins {
-    Pins { size: pins.size, sha256: Some(pins.digest), blake3: pins.blake3, mode: pins.mode }
 }
 
 /// A set that is another than the verified one leaves nothing in the store: no refusal may fill it. A broken disk keeps

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::relay::Relay;
-use autonomy_schema::{Blake3, Code, Mode, Name, Reason, Reasons, RelPath, StateManifest, canonical, document};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, canonical, document};
 use serde::{Deserialize, Serialize};
 
+use crate::contents::{Content, Stored, contents};
 use crate::disk::{DiskError, FileKind, LockGuard, SyncTarget, read_capped};
 use crate::lock::ActivationLock;
 use crate::root::{StateRoot, corrupt, one_line};
@@ -75,8 +76,8 @@ pub fn find(root: &StateRoot, keep: usize) -> Result<Garbage, Reasons> {
     }
     kept.retain(|name, _| manifests.contains_key(name) || Some(name) == staging.as_ref());
     let mut objects: BTreeSet<String> = BTreeSet::new();
-    for (manifest, _) in kept.keys().filter_map(|name| manifests.get(name)) {
-        objects.extend(objects_of(manifest));
+    for (name, (manifest, _)) in kept.keys().filter_map(|name| manifests.get_key_value(name)) {
+        objects.extend(objects_of(root, name, manifest)?);
     }
     let pinned = relay.map(|pins| pins.objects).unwrap_or_default();
     let generations: Vec<Name> = names.into_iter().filter(|name| !kept.contains_key(name)).collect();
@@ -95,12 +96,14 @@ fn manifest(root: &StateRoot, name: &Name) -> Result<(StateManifest, Blake3), Re
     Ok((parsed, Blake3::of(&bytes)))
 }
 
-/// The names of the objects that a manifest's generation is made of.
-pub fn objects_of(manifest: &StateManifest) -> impl Iterator<Item = String> {
-    manifest.spec.artifacts.iter().filter_map(autonomy_schema::manifest::Artifact::file).flat_map(|pins| {
-        [(pins.blake3, pins.mode), (pins.segments.index, Mode::FILE)]
-            .map(|(digest, mode)| layout::object(digest, mode).file_name().to_owned())
-    })
+/// The names of the objects that a generation is made of.
+pub fn objects_of(root: &StateRoot, generation: &Name, manifest: &StateManifest) -> Result<Vec<String>, Reasons> {
+    let contents = contents(manifest, &Stored::generation(root.disk(), generation)).map_err(|reason| {
+        let why = format!("its tree indices do not tell what it needs: {}", reason.message);
+        corrupt(&layout::generation(generation), &why)
+    })?;
+    let object = |content: Content| layout::object(content.pins.blake3, content.pins.mode).file_name().to_owned();
+    Ok(contents.into_iter().map(object).collect())
 }
 
 /// What the relay needs; `None` on a node that has no relay.

@@ -20,6 +20,7 @@
 
 mod at;
 pub mod cache;
+mod contents;
 pub mod disk;
 pub mod durable;
 pub mod facts;
@@ -43,6 +44,7 @@ pub mod source;
 pub mod trust;
 
 pub use cache::StatCache;
+pub use contents::{Content, Indices, Known, Stored, contents, known_contents, pinned_contents};
 pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
     SyncTarget, read_capped,

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use crate::at;
 use crate::disk::{FileKind, Identity};
 
-/// Most entries of a set, folders included: [`autonomy_schema::manifest::MAX_ARTIFACTS`] artifacts with their
-/// indices fit many times.
-pub const MAX_ENTRIES: usize = 100_000;
+/// Most entries of a set, folders included: the largest tree ([`autonomy_schema::tree::MAX_FILES`]) in folders of its own
+/// fits, and [`autonomy_schema::manifest::MAX_ARTIFACTS`] artifacts with their indices.
+pub const MAX_ENTRIES: usize = 300_000;
 
 /// What an entry of a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

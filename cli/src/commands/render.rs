@@ -16,10 +16,12 @@ use crate::ui;
 mod measure;
 mod output;
 mod source;
+mod tree;
 
 use measure::Copier;
 pub(crate) use measure::{Measure, Unmeasured};
-pub(crate) use source::{FileArtifact, Source, StandIns};
+pub(crate) use source::{Source, SourcedArtifact, StandIns};
+pub(crate) use tree::{MeasuredTree, measure_tree};
 
 /// `autonomy render`.
 #[derive(clap::Args)]

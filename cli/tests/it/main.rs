@@ -30,6 +30,7 @@ mod selftest;
 mod sigstore_js;
 mod sockets;
 mod status;
+mod trees;
 mod trust;
 mod volumes;
 mod world;

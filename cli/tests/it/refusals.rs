@@ -177,15 +177,6 @@ fn policy_consent_and_what_is_not_built() {
         assert!(plan.stdout().contains("    ! spec."), "{}", plan.stdout());
         site.refuses(field, 5, "not_built");
     }
-    site.copy("two", "tree");
-    std::fs::create_dir(site.world.path("tree/trees")).expect("folder");
-    site.world.write("tree/trees/models.jsonl", "{}");
-    site.doctor("tree", |m| {
-        let digest = autonomy_schema::Sha256::of(b"{}");
-        let tree = json!({"name": "models", "type": "tree", "path": "models", "index": {"digest": digest, "size": 2}});
-        m["spec"]["artifacts"].as_array_mut().expect("list").push(tree);
-    });
-    site.refuses("tree", 5, "not_built");
 }
 
 #[test]

@@ -111,14 +111,7 @@ pub(crate) fn fresh() -> Facts {
 pub(crate) fn after(json: &Value, before: &Facts) -> Facts {
     let (manifest, fingerprint) = parse(json);
     let (metadata, spec) = (&manifest.metadata, &manifest.spec);
-    let mut artifacts: Vec<ArtifactFact> = spec
-        .artifacts
-        .iter()
-        .filter_map(|artifact| {
-            let pins = artifact.file()?;
-            Some(ArtifactFact { path: artifact.path.clone(), mode: pins.mode, size: pins.size, blake3: pins.blake3 })
-        })
-        .collect();
+    let mut artifacts: Vec<ArtifactFact> = spec.artifacts.iter().filter_map(ArtifactFact::of).collect();
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     let mut facts = before.clone();
     let generation = format!("{}-{}-1", metadata.serial, fingerprint.short());

@@ -166,17 +166,12 @@ fn an_update_repairs_what_it_keeps_and_says_so() {
 #[test]
 fn what_is_not_built_blocks() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 3] = [
+    let cases: [(&str, Edit); 2] = [
         ("spec.reconstruction", |spec| {
             let directory = json!({ "path": "/opt/x", "mode": "0755" });
             spec["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
         }),
         ("spec.precheck.durability", |spec| spec["precheck"] = json!({ "durability": "high" })),
-        ("artifact.models", |spec| {
-            let index = json!({ "digest": Value::from(format!("sha256:{}", "0".repeat(64))), "size": 10 });
-            let tree = json!({ "name": "models", "type": "tree", "path": "models", "index": index });
-            spec["artifacts"].as_array_mut().unwrap().push(tree);
-        }),
     ];
     for (address, edit) in cases {
         let mut manifest = release_1();
@@ -190,6 +185,30 @@ fn what_is_not_built_blocks() {
         assert!(reason.remedy.is_some() && reason.fact.is_some(), "{reason:?}");
         assert!(plan.doc().steps.iter().filter(|step| step.address == address).count() == 1);
     }
+}
+
+#[test]
+fn a_tree_is_one_step_and_its_index_is_part_of_what_it_is() {
+    let digest = |digit: &str, algorithm: &str| format!("{algorithm}:{}", digit.repeat(64));
+    let with = |manifest: &Value, index: &str| {
+        let mut manifest = manifest.clone();
+        let index = json!({ "blake3": digest("1", "blake3"), "digest": digest(index, "sha256"), "size": 10 });
+        let segments = json!({ "index": digest("2", "blake3"), "count": 1, "size": 40 });
+        let tree = json!({ "name": "models", "type": "tree", "path": "models", "index": index, "size": 5,
+            "digest": digest("3", "sha256"), "blake3": digest("4", "blake3"), "segments": segments });
+        manifest["spec"]["artifacts"].as_array_mut().unwrap().push(tree);
+        manifest
+    };
+    let first = with(&release_1(), "5");
+    let plan = planned(&first, &fresh());
+    assert!(lines(&plan).contains(&"+ artifact.models added".to_owned()), "{:?}", lines(&plan));
+    let facts = after(&first, &fresh());
+    let same = planned(&with(&release_2(), "5"), &facts);
+    assert!(!lines(&same).iter().any(|line| line.contains("models")), "{:?}", lines(&same));
+    let changed = planned(&with(&release_2(), "6"), &facts);
+    assert!(lines(&changed).contains(&"~ artifact.models content_changed".to_owned()), "{:?}", lines(&changed));
+    let gone = planned(&release_2(), &facts);
+    assert!(lines(&gone).contains(&"- artifact.models removed".to_owned()), "{:?}", lines(&gone));
 }
 
 #[test]

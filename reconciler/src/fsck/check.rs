@@ -326,10 +326,12 @@ fn unreferenced(root: &StateRoot, report: &mut Report) -> Result<(), Reasons> {
     for name in root.generations().map_err(failed)? {
         // One that cannot be read may need any of them.
         let Some((manifest, _)) = manifest_of(root, &name) else { return Ok(()) };
-        needed.extend(autonomy_stateroot::gc::objects_of(&manifest));
+        let Ok(objects) = autonomy_stateroot::gc::objects_of(root, &name, &manifest) else { return Ok(()) };
+        needed.extend(objects);
     }
     let entries = listed(root, &layout::objects()).map_err(failed)?;
-    for name in needed.iter().filter(|name| !entries.iter().any(|entry| entry.name == **name)) {
+    let there: std::collections::BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    for name in needed.iter().filter(|name| !there.contains(name.as_str())) {
         let message = "the object is missing; a generation has its bytes in a file of its own";
         let path = format!("{}/{name}", layout::objects());
         report.findings.push(Finding::notice(path, message, super::REPAIR, Mend::Object(name.clone())));

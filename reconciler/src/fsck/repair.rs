@@ -7,7 +7,8 @@ use autonomy_apply::{ApplyError, ServiceRunner, Transaction, reinstate_current, 
 use autonomy_schema::journal::Phase;
 use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath, generation};
 use autonomy_stateroot::{
-    ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout, set_aside,
+    ActivationLock, Content, DiskError, Link, SetSource, StateRoot, Stored, SyncTarget, digests, durable,
+    known_contents, layout, set_aside,
 };
 use autonomy_trust::Purpose;
 use serde_json::{Value, json};
@@ -264,20 +265,12 @@ impl Hands<'_> {
         let mut holders = Vec::new();
         for generation in self.root.generations().unwrap_or_default() {
             let Some((manifest, _)) = crate::generations::manifest_of(self.root, &generation) else { continue };
-            if !autonomy_stateroot::gc::objects_of(&manifest).any(|object| object == name) {
-                continue;
-            }
-            for artifact in &manifest.spec.artifacts {
-                let Some(pins) = artifact.file() else { continue };
-                let path = if pins.blake3 == digest {
-                    autonomy_schema::set::artifact(&artifact.path)
-                } else if pins.segments.index == digest {
-                    autonomy_schema::set::segment_index(&artifact.name)
-                } else {
-                    continue;
-                };
-                holders.extend(path.parse().ok().map(|path| layout::in_generation(&generation, &path)));
-            }
+            let known = known_contents(&manifest, &Stored::generation(self.root.disk(), &generation));
+            let same = |content: &Content| {
+                content.pins.blake3 == digest && layout::object(digest, content.pins.mode).file_name() == name
+            };
+            let files = known.files.into_iter().filter(same);
+            holders.extend(files.map(|content| layout::in_generation(&generation, &content.path)));
         }
         holders
     }

@@ -1,6 +1,7 @@
 //! The set of a damaged generation, gathered from whatever is whole: the generation itself, others of the same manifest,
 //! others that hold the same bytes, a set that somebody hands in.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use autonomy_apply::{ApplyError, Repair, Transaction};
@@ -8,7 +9,10 @@ use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{
     Blake3, Code, Document as _, Name, Reason, Reasons, RelPath, Sha256, StateManifest, document, generation, set,
 };
-use autonomy_stateroot::{SetSource, SourceError, SourceFile, StatCache, StateRoot, digests, layout, read_capped};
+use autonomy_stateroot::{
+    SetSource, SourceError, SourceFile, StatCache, StateRoot, Stored, contents, digests, known_contents, layout,
+    pinned_contents, read_capped,
+};
 use autonomy_trust::{Purpose, Signed, verify_lock, verify_manifest};
 
 use crate::generation::{Documents, documents, policy};
@@ -16,42 +20,41 @@ use crate::generations::manifest_of;
 use crate::judge::{Loaded, Options};
 
 pub(super) struct Salvage<'a> {
-    pub(super) root: &'a StateRoot,
-    /// Its manifest, verified.
-    pub(super) manifest: &'a StateManifest,
+    root: &'a StateRoot,
+    /// What the files of its artifacts must hash to.
+    wanted: BTreeMap<RelPath, Blake3>,
+    sizes: BTreeMap<String, u64>,
+    /// The same bytes may have had another name or mode in another release: where they lie.
+    elsewhere: BTreeMap<Blake3, Vec<RelPath>>,
     /// Generations that may hold its files under the same names, the damaged one first.
-    pub(super) siblings: &'a [Name],
+    siblings: &'a [Name],
     /// A set that was handed in.
-    pub(super) from: Option<&'a dyn SetSource>,
+    from: Option<&'a dyn SetSource>,
 }
 
-impl Salvage<'_> {
-    /// What a file of the set must hash to; `None` for the documents, which are verified by their signatures.
-    fn wanted(&self, path: &str) -> Option<Blake3> {
-        self.manifest.spec.artifacts.iter().find_map(|artifact| {
-            let pins = artifact.file()?;
-            if set::segment_index(&artifact.name) == path {
-                return Some(pins.segments.index);
-            }
-            (set::artifact(&artifact.path) == path).then_some(pins.blake3)
-        })
+impl<'a> Salvage<'a> {
+    /// The set of `manifest`, which is verified. The indices of its trees are gathered first: they name the rest.
+    fn new(
+        root: &'a StateRoot,
+        manifest: &StateManifest,
+        siblings: &'a [Name],
+        from: Option<&'a dyn SetSource>,
+    ) -> Result<Self, Reasons> {
+        let pinned =
+            pinned_contents(manifest)?.into_iter().map(|content| (content.path, content.pins.blake3)).collect();
+        let mut salvage =
+            Self { root, wanted: pinned, sizes: set::files(manifest), elsewhere: elsewhere(root), siblings, from };
+        let all = contents(manifest, &salvage as &dyn SetSource)?;
+        salvage.sizes.extend(all.iter().map(|content| (content.path.to_string(), content.pins.size)));
+        salvage.wanted = all.into_iter().map(|content| (content.path, content.pins.blake3)).collect();
+        Ok(salvage)
     }
 
     /// Where a file with these bytes may lie in the state root.
     fn places(&self, path: &RelPath, wanted: Blake3) -> Vec<RelPath> {
         let mut places: Vec<RelPath> =
             self.siblings.iter().map(|generation| layout::in_generation(generation, path)).collect();
-        // The same bytes may have had another name or mode in another release.
-        for generation in self.root.generations().unwrap_or_default() {
-            let Some((manifest, _)) = manifest_of(self.root, &generation) else { continue };
-            for artifact in &manifest.spec.artifacts {
-                if artifact.file().is_some_and(|pins| pins.blake3 == wanted)
-                    && let Ok(name) = set::artifact(&artifact.path).parse()
-                {
-                    places.push(layout::in_generation(&generation, &name));
-                }
-            }
-        }
+        places.extend(self.elsewhere.get(&wanted).into_iter().flatten().cloned());
         places
     }
 
@@ -68,11 +71,11 @@ impl SetSource for Salvage<'_> {
     /// What the manifest names; whether each can be had shows when it is opened.
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let file = |(path, size)| SourceFile { path, kind: autonomy_stateroot::SourceKind::File, size, identity: None };
-        Ok(set::files(self.manifest).into_iter().map(file).collect())
+        Ok(self.sizes.clone().into_iter().map(file).collect())
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let wanted = self.wanted(path.as_str()).ok_or_else(|| SourceError::Missing(path.to_string()))?;
+        let wanted = self.wanted.get(path).copied().ok_or_else(|| SourceError::Missing(path.to_string()))?;
         if let Some(place) = self.places(path, wanted).into_iter().find(|place| self.whole(place, wanted))
             && let Ok(file) = self.root.disk().open(&place)
         {
@@ -87,6 +90,18 @@ impl SetSource for Salvage<'_> {
     fn describe(&self) -> String {
         "what is whole in the state root".to_owned()
     }
+}
+
+/// The files of all generations, by content.
+fn elsewhere(root: &StateRoot) -> BTreeMap<Blake3, Vec<RelPath>> {
+    let mut found: BTreeMap<Blake3, Vec<RelPath>> = BTreeMap::new();
+    for generation in root.generations().unwrap_or_default() {
+        let Some((manifest, _)) = manifest_of(root, &generation) else { continue };
+        for content in known_contents(&manifest, &Stored::generation(root.disk(), &generation)).files {
+            found.entry(content.pins.blake3).or_default().push(layout::in_generation(&generation, &content.path));
+        }
+    }
+    found
 }
 
 /// What a generation can be staged again from.
@@ -164,7 +179,7 @@ pub(super) fn restage(sources: &Sources<'_>, damaged: &Name, transaction: Transa
     let Documents { manifest, lock } = sources.documents(damaged, &siblings).map_err(ApplyError::Refused)?;
     let bundle = sources.policy(&siblings, manifest.document().spec.policy.digest).map_err(ApplyError::Refused)?;
     let plan = siblings.iter().find_map(|generation| plan_of(root, generation));
-    let set = Salvage { root, manifest: manifest.document(), siblings: &siblings, from: sources.from };
+    let set = Salvage::new(root, manifest.document(), &siblings, sources.from).map_err(ApplyError::Refused)?;
     let mut request = Repair {
         damaged,
         set: &set,

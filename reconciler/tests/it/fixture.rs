@@ -120,7 +120,12 @@ impl Fleet {
         let nothing = LockedInputs { prompt_hash: Sha256::of(b""), tool_inputs_hash: Sha256::of(b"") };
         let lock = Lock::new(agent.expect("an artifact named agent"), locked, nothing).expect("lock");
         let bytes = lock.to_canonical().expect("canonical");
-        let inputs = Inputs { artifacts: measured, policy: built, lock: BuiltLock { lock, bytes: bytes.clone() } };
+        let inputs = Inputs {
+            artifacts: measured,
+            trees: BTreeMap::new(),
+            policy: built,
+            lock: BuiltLock { lock, bytes: bytes.clone() },
+        };
         let manifest = resolve(&authored, &inputs).expect("resolves").to_canonical().expect("canonical");
         write(set::POLICY, &policy);
         write(set::LOCK, &bytes);

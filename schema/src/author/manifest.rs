@@ -107,10 +107,10 @@ pub struct AuthoredArtifact {
     pub kind: ArtifactType,
     /// Where it will lie below `artifacts/`.
     pub path: RelPath,
-    /// Permission bits; 0644 when absent.
+    /// Permission bits of a file; 0644 when absent. The files of a tree are 0755 where their owner may run them, else 0644.
     #[serde(default)]
     pub mode: Option<Mode>,
-    /// The file, relative to the YAML file that says so.
+    /// The file, or the folder of a tree, relative to the YAML file that says so.
     pub source: String,
 }
 

@@ -8,7 +8,9 @@ use crate::canonical::CanonicalError;
 use crate::digest::Sha256;
 use crate::document::{Document, unknown_critical};
 use crate::lock::{Lock, LockedInputs, LockedPolicy};
-use crate::manifest::{Artifact, ArtifactType, LockRef, PolicyRef, Release, SegmentsRef, Spec, StateManifest};
+use crate::manifest::{
+    Artifact, ArtifactType, LockRef, PolicyRef, Release, SegmentsRef, Spec, StateManifest, TreeIndexRef,
+};
 use crate::path::{Mode, Name, RelPath};
 use crate::reason::Reason;
 use crate::segments::Measured;
@@ -17,8 +19,10 @@ use crate::{Blake3, oci, set};
 /// What was measured of the files that a manifest names.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    /// One entry per artifact of type `file`, by name.
+    /// One entry per artifact, by name: of a tree, what was measured of its payload.
     pub artifacts: BTreeMap<Name, Measured>,
+    /// The index of every tree, by name.
+    pub trees: BTreeMap<Name, Vec<u8>>,
     /// The bundle.
     pub policy: BuiltPolicy,
     /// The lock.
@@ -121,8 +125,10 @@ pub fn check(authored: &AuthoredManifest) -> Result<Vec<Reason>, ResolveError> {
     let policy = LockedPolicy { digest: nothing, semver };
     let lock = Lock::new(nothing, policy, LockedInputs { prompt_hash: nothing, tool_inputs_hash: nothing })?;
     let empty = Measured { size: 0, sha256: nothing, blake3: Blake3::of(b""), index: Vec::new() };
+    let trees = authored.spec.artifacts.iter().filter(|artifact| artifact.kind == ArtifactType::Tree);
     let inputs = Inputs {
         artifacts: authored.spec.artifacts.iter().map(|artifact| (artifact.name.clone(), empty.clone())).collect(),
+        trees: trees.map(|artifact| (artifact.name.clone(), Vec::new())).collect(),
         policy: BuiltPolicy { size: 0, digest: nothing },
         lock: BuiltLock { lock, bytes: Vec::new() },
     };
@@ -133,20 +139,29 @@ pub fn check(authored: &AuthoredManifest) -> Result<Vec<Reason>, ResolveError> {
     }
 }
 
-/// An artifact with the pins of its measured file; a tree stays without, and a plan blocks on it.
+/// An artifact with the pins of what was measured.
 fn pin(artifact: &AuthoredArtifact, inputs: &Inputs) -> Artifact {
-    let file = inputs.artifacts.get(&artifact.name).filter(|_| artifact.kind == ArtifactType::File);
+    let measured = inputs.artifacts.get(&artifact.name);
     let segments =
         |m: &Measured| SegmentsRef { index: Blake3::of(&m.index), count: m.count(), size: m.index.len() as u64 };
+    let mode = match artifact.kind {
+        ArtifactType::File => Some(artifact.mode.unwrap_or(Mode::FILE)),
+        ArtifactType::Tree => artifact.mode,
+    };
+    let index = |bytes: &Vec<u8>| TreeIndexRef {
+        blake3: Blake3::of(bytes),
+        digest: Sha256::of(bytes),
+        size: bytes.len() as u64,
+    };
     Artifact {
         name: artifact.name.clone(),
         kind: artifact.kind,
         path: artifact.path.clone(),
-        mode: file.map(|_| artifact.mode.unwrap_or(Mode::FILE)),
-        size: file.map(|m| m.size),
-        digest: file.map(|m| m.sha256),
-        blake3: file.map(|m| m.blake3),
-        segments: file.map(segments),
-        index: None,
+        mode: measured.and(mode),
+        size: measured.map(|m| m.size),
+        digest: measured.map(|m| m.sha256),
+        blake3: measured.map(|m| m.blake3),
+        segments: measured.map(segments),
+        index: inputs.trees.get(&artifact.name).map(index),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Artifact, ArtifactType, Precondition, Service, StateManifest};
 use crate::reason::{Code, Reason};
 use crate::segments::ENTRY_BYTES;
+use crate::tree::MAX_INDEX_BYTES;
 
 /// Most artifacts in one manifest; the document cap is reached first when entries are long.
 pub const MAX_ARTIFACTS: usize = 20_000;
@@ -124,6 +125,7 @@ fn check_artifacts(artifacts: &[Artifact], reasons: &mut Vec<Reason>) {
     check_collisions("name", &names, |at| artifacts[at].name.as_str(), reasons);
     check_collisions("path", &paths, |at| artifacts[at].path.as_str(), reasons);
     // Slices of `paths`: a copy of every prefix of every path would be a bomb.
+    check_trees(artifacts, reasons);
     let folders: BTreeSet<&str> = paths.iter().flat_map(|path| ancestors(path)).collect();
     for (at, artifact) in artifacts.iter().enumerate() {
         check_pins(at, artifact, reasons);
@@ -163,29 +165,39 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 
 fn check_pins(at: usize, artifact: &Artifact, reasons: &mut Vec<Reason>) {
     let name = format!("`spec.artifacts.{at}` ({})", artifact.name);
-    match artifact.kind {
-        ArtifactType::File => match artifact.file() {
-            None => reasons.push(Reason::new(
-                Code::MissingField,
-                format!("{name} lacks one of `mode`, `size`, `digest`, `blake3`, `segments`"),
-            )),
-            Some(pins) if pins.segments.count.checked_mul(ENTRY_BYTES) != Some(pins.segments.size) => {
-                reasons.push(Reason::new(
-                    Code::BadValue,
-                    format!(
-                        "{name}: {} segments need an index of {ENTRY_BYTES} bytes each, not {}",
-                        pins.segments.count, pins.segments.size
-                    ),
-                ));
-            }
-            Some(_) if artifact.index.is_some() => {
-                reasons.push(Reason::new(Code::BadValue, format!("{name} is a file and has an `index`")));
-            }
-            Some(_) => {}
-        },
-        ArtifactType::Tree if artifact.index.is_none() => {
-            reasons.push(Reason::new(Code::MissingField, format!("{name} is a tree and lacks `index`")));
+    let (whole, lacking, strange) = match artifact.kind {
+        ArtifactType::File => {
+            let strange = artifact.index.is_some().then_some("is a file and has an `index`");
+            (artifact.file().is_some(), "`mode`, `size`, `digest`, `blake3`, `segments`", strange)
         }
-        ArtifactType::Tree => {}
+        ArtifactType::Tree => {
+            let strange =
+                artifact.mode.is_some().then_some("is a tree, whose files have modes of their own, and has a `mode`");
+            (artifact.tree().is_some(), "`index`, `size`, `digest`, `blake3`, `segments`", strange)
+        }
+    };
+    if !whole {
+        reasons.push(Reason::new(Code::MissingField, format!("{name} lacks one of {lacking}")));
+    }
+    if let Some(strange) = strange {
+        reasons.push(Reason::new(Code::BadValue, format!("{name} {strange}")));
+    }
+    if let Some(segments) = artifact.segments
+        && segments.count.checked_mul(ENTRY_BYTES) != Some(segments.size)
+    {
+        let (count, size) = (segments.count, segments.size);
+        let message = format!("{name}: {count} segments need an index of {ENTRY_BYTES} bytes each, not {size}");
+        reasons.push(Reason::new(Code::BadValue, message));
+    }
+}
+
+/// Whoever reads a set holds the indices of its trees.
+fn check_trees(artifacts: &[Artifact], reasons: &mut Vec<Reason>) {
+    let sizes = artifacts.iter().filter_map(|artifact| artifact.index).map(|index| index.size);
+    let bytes = sizes.fold(0, u64::saturating_add);
+    if bytes > MAX_INDEX_BYTES {
+        let message =
+            format!("the indices of all trees have {bytes} bytes together; at most {MAX_INDEX_BYTES} are allowed");
+        reasons.push(Reason::new(Code::LimitExceeded, message));
     }
 }

@@ -68,7 +68,8 @@ fn the_authored_sample_renders_to_the_rendered_one() {
         ("settings".parse().expect("name"), measured(b"level = \"info\"\n")),
     ]);
     let manifest =
-        resolve(&authored, &Inputs { artifacts, policy, lock: BuiltLock { lock, bytes } }).expect("resolves");
+        resolve(&authored, &Inputs { artifacts, trees: BTreeMap::new(), policy, lock: BuiltLock { lock, bytes } })
+            .expect("resolves");
     check(&repository().join("docs/formats/samples/manifest.json"), &manifest.to_canonical().expect("canonical"));
 }
 

@@ -7,6 +7,7 @@ use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, set};
 
 use super::walk::{self, Found};
 use crate::cache::StatCache;
+use crate::contents::{Stored, known_contents};
 use crate::disk::{DiskError, FileKind, Query, Stat};
 use crate::hash::Hashes;
 use crate::layout;
@@ -64,12 +65,13 @@ pub(super) fn find(
     found: &[Found],
     known: Known<'_>,
 ) -> Result<Vec<Drift>, DiskError> {
-    let expected = expected(manifest);
-    let folders = folders_of(&expected);
+    let (expected, unknown) = expected(disk, generation, manifest);
+    let folders = folders_of(&expected, &unknown);
     let mut drift = Vec::new();
     let mut present = BTreeSet::new();
     // Below a folder that should not be there, nothing more is told.
-    let mut strange = BTreeSet::new();
+    // What a damaged index would have named is not known: the index is what is told.
+    let mut strange: BTreeSet<String> = unknown.iter().cloned().collect();
     for Found { path, safe, stat } in found {
         let text = path.as_str();
         if has_ancestor(text, &strange) {
@@ -109,8 +111,12 @@ pub(super) fn find(
     Ok(drift)
 }
 
-/// Every file that the generation must hold.
-fn expected(manifest: &StateManifest) -> BTreeMap<String, Expected> {
+/// Every file that the generation must hold, and the folders of trees whose index cannot be read.
+fn expected(
+    disk: &(impl Query + ?Sized),
+    generation: &Name,
+    manifest: &StateManifest,
+) -> (BTreeMap<String, Expected>, Vec<String>) {
     let spec = &manifest.spec;
     let edge = spec.relay.edge_toml();
     // Signatures, and what `set::files` names and nothing below tells more of.
@@ -124,23 +130,21 @@ fn expected(manifest: &StateManifest) -> BTreeMap<String, Expected> {
     put(set::LOCK.to_owned(), Content::Sha256(spec.lock.digest), spec.lock.size, None);
     put(set::POLICY.to_owned(), Content::Sha256(spec.policy.digest), spec.policy.size, None);
     put(EDGE.to_owned(), Content::Blake3(Blake3::of(edge.as_bytes())), edge.len() as u64, None);
-    for artifact in &spec.artifacts {
-        if let Some(pins) = artifact.file() {
-            let segments = pins.segments;
-            put(set::segment_index(&artifact.name), Content::Blake3(segments.index), segments.size, None);
-            put(set::artifact(&artifact.path), Content::Blake3(pins.blake3), pins.size, Some(pins.mode));
-        } else if let Some(index) = artifact.index {
-            let path = format!("{}/{}.jsonl", set::TREES, artifact.name);
-            put(path, Content::Sha256(index.digest), index.size, None);
-        }
+    let known = known_contents(manifest, &Stored::generation(disk, generation));
+    for content in known.files {
+        // The mode of an index says nothing.
+        let mode = content.path.as_str().starts_with(set::ARTIFACTS).then_some(content.pins.mode);
+        put(content.path.to_string(), Content::Blake3(content.pins.blake3), content.pins.size, mode);
     }
-    files
+    let unknown = known.unknown.into_iter().map(|(folder, _)| folder.to_string()).collect();
+    (files, unknown)
 }
 
-/// The folders that the expected files lie in.
-fn folders_of(expected: &BTreeMap<String, Expected>) -> BTreeSet<&str> {
+/// The folders that the expected files lie in, and those of trees whose files are not known.
+fn folders_of<'a>(expected: &'a BTreeMap<String, Expected>, unknown: &'a [String]) -> BTreeSet<&'a str> {
     let mut folders = BTreeSet::from([set::ROOTS]);
-    for path in expected.keys() {
+    folders.extend(unknown.iter().map(String::as_str));
+    for path in expected.keys().chain(unknown) {
         let mut at = path.as_str();
         while let Some((folder, _)) = at.rsplit_once('/') {
             if !folders.insert(folder) {

@@ -13,10 +13,12 @@ use autonomy_schema::facts::Facts;
 use autonomy_schema::segments::{self, Measured};
 use autonomy_schema::version::Kind;
 use autonomy_schema::{Code, Name, Reason, RelPath, set};
-use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind};
+use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, known_contents};
 
 use super::record::{FINGERPRINTS, PLANS, SCHEMAS, SETS};
-use crate::commands::render::{FileArtifact, Measure, Rendered, Source, StandIns, Unmeasured, build};
+use crate::commands::render::{
+    Measure, MeasuredTree, Rendered, Source, SourcedArtifact, StandIns, Unmeasured, build, measure_tree,
+};
 use crate::commands::{lock, schema};
 use crate::failure::Failure;
 use crate::{files, node, ui};
@@ -140,7 +142,7 @@ struct Reader {
 }
 
 impl Measure for Reader {
-    fn measure(&self, artifact: &FileArtifact<'_>) -> Result<Measured, Unmeasured> {
+    fn measure(&self, artifact: &SourcedArtifact<'_>) -> Result<Measured, Unmeasured> {
         let key = artifact.path.canonicalize().map_err(Unmeasured::Source)?;
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
@@ -149,6 +151,10 @@ impl Measure for Reader {
         let measured = segments::measure(&mut file, lock::MAX_ARTIFACT_BYTES)?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, measured.clone());
         Ok(measured)
+    }
+
+    fn measure_tree(&self, artifact: &SourcedArtifact<'_>) -> Result<MeasuredTree, Unmeasured> {
+        measure_tree(artifact)
     }
 }
 
@@ -210,9 +216,17 @@ struct InMemory<'a> {
     set: &'a Rendered,
 }
 
+impl InMemory<'_> {
+    fn tree_index(&self, path: &str) -> Option<&Vec<u8>> {
+        self.set.inputs.trees.iter().find(|(name, _)| set::tree_index(name) == path).map(|(_, index)| index)
+    }
+}
+
 impl SetSource for InMemory<'_> {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let mut sizes = set::files(&self.set.manifest);
+        let known = known_contents(&self.set.manifest, self as &dyn SetSource);
+        sizes.extend(known.files.into_iter().map(|content| (content.path.to_string(), content.pins.size)));
         sizes.insert(set::MANIFEST.to_owned(), self.set.bytes.len() as u64);
         let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];
         let files = sizes.into_iter().filter(|(path, _)| !signatures.contains(&path.as_str()));
@@ -225,7 +239,7 @@ impl SetSource for InMemory<'_> {
             set::MANIFEST => &self.set.bytes,
             set::LOCK => &self.set.inputs.lock.bytes,
             set::POLICY => &self.set.policy,
-            other => return Err(SourceError::Missing(other.to_owned())),
+            other => self.tree_index(other).ok_or_else(|| SourceError::Missing(other.to_owned()))?,
         };
         Ok(Box::new(Cursor::new(bytes.clone())))
     }

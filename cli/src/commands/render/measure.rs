@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
 
 use autonomy_policy::BuildOptions;
 use autonomy_schema::author::{AuthoredArtifact, BuiltLock, BuiltPolicy, Inputs};
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
+use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::segments::{self, MeasureError, Measured};
 use autonomy_schema::{Code, Document as _, Mode, Name, Reason, Sha256, set};
 use indicatif::ProgressBar;
 
 use super::output::Staging;
-use super::source::{FileArtifact, Source};
+use super::source::{Source, SourcedArtifact};
+use super::tree::{self, MeasuredTree, TreeFile};
 use crate::commands::{lock, policy};
 use crate::failure::Failure;
 use crate::{files, ui};
@@ -20,7 +23,9 @@ use crate::{files, ui};
 /// What reads an artifact: a copier that leaves it in the set, or one that only looks.
 pub(crate) trait Measure {
     /// Reads the file of an artifact once, at most [`lock::MAX_ARTIFACT_BYTES`] of it.
-    fn measure(&self, artifact: &FileArtifact<'_>) -> Result<Measured, Unmeasured>;
+    fn measure(&self, artifact: &SourcedArtifact<'_>) -> Result<Measured, Unmeasured>;
+    /// Reads the files of a tree once.
+    fn measure_tree(&self, artifact: &SourcedArtifact<'_>) -> Result<MeasuredTree, Unmeasured>;
 }
 
 /// Why an artifact was not measured.
@@ -29,6 +34,12 @@ pub(crate) enum Unmeasured {
     Source(io::Error),
     /// Its file is longer than this cap.
     TooLong(u64),
+    /// What lies below its folder cannot be read.
+    Below(PathBuf, io::Error),
+    /// What it holds cannot be part of a set.
+    Wrong(Code, String),
+    /// The set's folder refused its bytes.
+    Sink(io::Error),
     /// Something else is at fault.
     Failed(Failure),
 }
@@ -44,10 +55,20 @@ impl From<MeasureError> for Unmeasured {
 
 /// Measures the artifacts, builds policy bundle and lock; gives what is to be pinned, and the bundle's bytes.
 pub(super) fn measure(source: &Source, measure: &dyn Measure) -> Result<(Inputs, Vec<u8>), Failure> {
-    let mut artifacts = BTreeMap::new();
-    for artifact in source.files() {
-        let measured = measure.measure(&artifact).map_err(|error| unmeasured(source, &artifact, error))?;
-        artifacts.insert(artifact.authored.name.clone(), measured);
+    let (mut artifacts, mut trees) = (BTreeMap::new(), BTreeMap::new());
+    for artifact in source.artifacts() {
+        let name = artifact.authored.name.clone();
+        let failed = |error| unmeasured(source, &artifact, error);
+        match artifact.authored.kind {
+            ArtifactType::File => {
+                artifacts.insert(name, measure.measure(&artifact).map_err(failed)?);
+            }
+            ArtifactType::Tree => {
+                let MeasuredTree { payload, index } = measure.measure_tree(&artifact).map_err(failed)?;
+                artifacts.insert(name.clone(), payload);
+                trees.insert(name, index);
+            }
+        }
     }
     let bundle = build_policy(source)?;
     let policy = BuiltPolicy { size: bundle.len() as u64, digest: Sha256::of(&bundle) };
@@ -55,16 +76,25 @@ pub(super) fn measure(source: &Source, measure: &dyn Measure) -> Result<(Inputs,
         Some(path) => existing_lock(source, path, &artifacts, &policy)?,
         None => build_lock(source, &artifacts, &policy)?,
     };
-    Ok((Inputs { artifacts, policy, lock }, bundle))
+    Ok((Inputs { artifacts, trees, policy, lock }, bundle))
 }
 
-fn unmeasured(source: &Source, artifact: &FileArtifact<'_>, error: Unmeasured) -> Failure {
+fn unmeasured(source: &Source, artifact: &SourcedArtifact<'_>, error: Unmeasured) -> Failure {
     match error {
         Unmeasured::Source(error) => source.failure(vec![source.unreadable_artifact(artifact, &error)]),
         Unmeasured::TooLong(cap) => {
             let message = format!("`{}`: {} is longer than {cap} bytes", artifact.field, artifact.path.display());
             source.failure(vec![source.problem(&artifact.field, Code::LimitExceeded, message)])
         }
+        Unmeasured::Below(path, error) => {
+            let message = format!("`{}`: {} cannot be read: {error}", artifact.field, path.display());
+            source.failure(vec![source.problem(&artifact.field, Code::IoError, message)])
+        }
+        Unmeasured::Wrong(code, message) => {
+            let message = format!("`{}`: {message}", artifact.field);
+            source.failure(vec![source.problem(&artifact.field, code, message)])
+        }
+        Unmeasured::Sink(error) => Failure::io("write", Path::new(artifact.authored.path.as_str()), &error),
         Unmeasured::Failed(failure) => failure,
     }
 }
@@ -78,7 +108,13 @@ pub(super) struct Copier<'a> {
 impl<'a> Copier<'a> {
     /// The bar's end is the sum of the files' sizes, as far as they can be told.
     pub(super) fn new(source: &Source, staging: &'a Staging) -> Self {
-        let total = source.files().map(|file| file.path.metadata().map_or(0, |metadata| metadata.len())).sum();
+        let size = |artifact: &SourcedArtifact<'_>| match artifact.authored.kind {
+            ArtifactType::File => artifact.path.metadata().map_or(0, |metadata| metadata.len()),
+            ArtifactType::Tree => {
+                tree::look_through(artifact).map_or(0, |files| files.iter().map(|file| file.size).sum())
+            }
+        };
+        let total = source.artifacts().map(|artifact| size(&artifact)).sum();
         Self { staging, bar: ui::progress(Some(total), "measuring artifacts") }
     }
 
@@ -89,7 +125,7 @@ impl<'a> Copier<'a> {
 }
 
 impl Measure for Copier<'_> {
-    fn measure(&self, artifact: &FileArtifact<'_>) -> Result<Measured, Unmeasured> {
+    fn measure(&self, artifact: &SourcedArtifact<'_>) -> Result<Measured, Unmeasured> {
         let (from, _size) = files::open_regular(&artifact.path).map_err(Unmeasured::Source)?;
         let AuthoredArtifact { path, mode, .. } = artifact.authored;
         let name = set::artifact(path);
@@ -101,6 +137,21 @@ impl Measure for Copier<'_> {
         }
         let measured = measured?;
         self.staging.set_mode(&name, mode.unwrap_or(Mode::FILE)).map_err(Unmeasured::Failed)?;
+        Ok(measured)
+    }
+
+    fn measure_tree(&self, artifact: &SourcedArtifact<'_>) -> Result<MeasuredTree, Unmeasured> {
+        let folder = set::artifact(&artifact.authored.path);
+        let files = tree::look_through(artifact)?;
+        let sink = |file: &TreeFile| {
+            let name = format!("{folder}/{}", file.path);
+            let to = self.staging.create(&name).map_err(Unmeasured::Failed)?;
+            self.staging.set_mode(&name, file.mode).map_err(Unmeasured::Failed)?;
+            Ok(Some(to))
+        };
+        let measured = tree::measure(files, &sink, &|bytes| self.bar.inc(bytes))?;
+        let name = set::tree_index(&artifact.authored.name);
+        self.staging.write(&name, &measured.index).map_err(Unmeasured::Failed)?;
         Ok(measured)
     }
 }

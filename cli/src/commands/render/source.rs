@@ -29,13 +29,13 @@ pub(crate) struct Source {
 /// artifacts need not exist.
 pub(crate) type StandIns = BTreeMap<Name, PathBuf>;
 
-/// An artifact that is one file.
-pub(crate) struct FileArtifact<'a> {
+/// An artifact, and where it is read.
+pub(crate) struct SourcedArtifact<'a> {
     /// What the author says of it.
     pub(crate) authored: &'a AuthoredArtifact,
     /// The field that names its source.
     pub(crate) field: String,
-    /// The file to read: its source, or its stand-in.
+    /// The file or folder to read: its source, or its stand-in.
     pub(crate) path: PathBuf,
 }
 
@@ -63,36 +63,36 @@ impl Source {
     fn check(&self) -> Result<Vec<Diagnostic>, Failure> {
         let reasons = author::check(&self.authored)
             .map_err(|error| Failure::because(Code::BadValue, format!("cannot check the manifest: {error}")))?;
-        // A tree has no index before it is rendered; that it cannot be rendered yet is said below, once.
         let mut problems = self.located.locate(reasons);
         let artifacts = self.authored.spec.artifacts.iter().enumerate();
-        for (at, _) in artifacts.clone().filter(|(_, artifact)| artifact.kind == ArtifactType::Tree) {
-            let lacking = format!("`spec.artifacts.{at}` ");
-            problems.retain(|problem| !(problem.code == Code::MissingField && problem.message.starts_with(&lacking)));
-            let message = format!("`spec.artifacts.{at}.type` is `tree`, which this version cannot render yet");
-            problems.push(self.problem(&format!("spec.artifacts.{at}.type"), Code::NotBuilt, message));
-        }
-        let named = |(_, artifact): (usize, &author::AuthoredArtifact)| artifact.name.as_str() == "agent";
+        let named = |(_, artifact): (usize, &author::AuthoredArtifact)| {
+            artifact.name.as_str() == "agent" && artifact.kind == ArtifactType::File
+        };
         if !artifacts.clone().any(named) {
-            let message = "`spec.artifacts` has none named `agent`; the lock binds one, and `autonomy run` starts it";
+            let message =
+                "`spec.artifacts` has no file named `agent`; the lock binds one, and `autonomy run` starts it";
             problems.push(self.problem("spec.artifacts", Code::MissingField, message.to_owned()));
         }
-        for artifact in self.files() {
-            if let Err(error) = files::open_regular(&artifact.path) {
+        for artifact in self.artifacts() {
+            let opened = match artifact.authored.kind {
+                ArtifactType::File => files::open_regular(&artifact.path).map(|_| ()),
+                ArtifactType::Tree => std::fs::read_dir(&artifact.path).map(|_| ()),
+            };
+            if let Err(error) = opened {
                 problems.push(self.unreadable_artifact(&artifact, &error));
             }
         }
         Ok(problems)
     }
 
-    /// The artifacts that are files, in the author's order.
-    pub(crate) fn files(&self) -> impl Iterator<Item = FileArtifact<'_>> {
+    /// The artifacts, in the author's order.
+    pub(crate) fn artifacts(&self) -> impl Iterator<Item = SourcedArtifact<'_>> {
         let artifacts = self.authored.spec.artifacts.iter().enumerate();
-        artifacts.filter(|(_, artifact)| artifact.kind == ArtifactType::File).map(|(at, authored)| {
+        artifacts.map(|(at, authored)| {
             let field = format!("spec.artifacts.{at}.source");
             let stand_in = self.stand_ins.get(&authored.name).cloned();
             let path = stand_in.unwrap_or_else(|| self.path(&field, &authored.source));
-            FileArtifact { authored, field, path }
+            SourcedArtifact { authored, field, path }
         })
     }
 
@@ -113,7 +113,7 @@ impl Source {
     }
 
     /// The same of an artifact, whose file may be a stand-in.
-    pub(super) fn unreadable_artifact(&self, artifact: &FileArtifact<'_>, error: &std::io::Error) -> Diagnostic {
+    pub(super) fn unreadable_artifact(&self, artifact: &SourcedArtifact<'_>, error: &std::io::Error) -> Diagnostic {
         self.unreadable_at(&artifact.field, &artifact.authored.source, &artifact.path, error)
     }
 
