@@ -24,6 +24,8 @@ const MAX_MANIFESTS: usize = 1000;
 pub(crate) const MARKER: &str = "oci-layout";
 /// The list of what the layout holds.
 pub(crate) const INDEX: &str = "index.json";
+/// The index while it is written.
+pub(crate) const INDEX_PART: &str = "index.part";
 /// The folder of blobs.
 pub(crate) const BLOBS: &str = "blobs/sha256";
 /// What may lie beside a layout of ours: what nodes sign for on the medium.
@@ -311,7 +313,8 @@ impl Layout {
         let strays = self
             .files
             .keys()
-            .filter(|name| !known.contains(*name) && !is_receipt(name) && *name != MARKER && *name != INDEX);
+            .filter(|name| !known.contains(*name) && !is_receipt(name) && *name != MARKER && *name != INDEX)
+            .filter(|name| !is_unfinished(name));
         let stray =
             |name: &String| Reason::new(Code::ExtraneousFile, format!("`{name}` belongs to nothing in `{INDEX}`"));
         Reasons::check(strays.map(stray).collect())
@@ -453,6 +456,13 @@ fn check_marker(bytes: &[u8]) -> Result<(), Reason> {
     }
     let message = format!("the layout has version `{}`; this tool reads 1.0.0", marker.version.escape_debug());
     Err(Reason::new(Code::UnknownVersion, message))
+}
+
+/// What an export or a copy left that was cut off: no reason to refuse what was whole before. The next one removes it.
+fn is_unfinished(name: &str) -> bool {
+    let part = name.strip_prefix(BLOBS).and_then(|name| name.strip_prefix('/')?.strip_suffix(".part"));
+    name == INDEX_PART
+        || part.is_some_and(|part| part == "incoming" || part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Where a blob lies.

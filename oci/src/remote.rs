@@ -102,6 +102,9 @@ impl RemoteSet {
             }
         }
         folder.has_room(&lacking)?;
+        if !lacking.is_empty() {
+            folder.unmake()?;
+        }
         for (path, descriptor) in lacking {
             let part = folder.part(descriptor.digest);
             let tell = |bytes| progress(done + bytes, total);
@@ -140,6 +143,10 @@ impl SetSource for PulledSet {
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn io::Read + Send>, SourceError> {
         self.dir.open(path)
+    }
+
+    fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn io::Read + Send>, SourceError> {
+        self.dir.open_at(path, offset)
     }
 
     fn describe(&self) -> String {
@@ -188,6 +195,13 @@ impl Folder {
                 if !kept {
                     let stray = self.path.join(&path);
                     fs::remove_file(&stray).map_err(|error| broken("remove", &stray, &error))?;
+                    // A folder that is empty now may be where a file will come; one that is not stays.
+                    let above = stray.ancestors().skip(1).take_while(|above| *above != self.path);
+                    for folder in above {
+                        if fs::remove_dir(folder).is_err() {
+                            break;
+                        }
+                    }
                 }
             } else {
                 let message = format!("`{path}` lies in {} and is no part of the set", self.path.display());
@@ -248,6 +262,17 @@ impl Folder {
         }
         File::open(part).and_then(|file| file.sync_all()).map_err(|error| broken("sync", part, &error))?;
         fs::rename(part, &to).map_err(|error| broken("rename to", &to, &error))
+    }
+
+    /// Takes away what makes a set of the folder: between an earlier set and this one it is none.
+    fn unmake(&self) -> Result<(), Reason> {
+        let manifest = self.path.join(names::MANIFEST);
+        match fs::remove_file(&manifest) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(broken("remove", &manifest, &error)),
+            Ok(()) | Err(_) => {}
+        }
+        let synced = File::open(&self.path).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| broken("sync", &self.path, &error))
     }
 
     fn finish(&self) -> Result<(), Reason> {

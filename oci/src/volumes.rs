@@ -80,10 +80,15 @@ impl SetSource for Volumes {
     }
 }
 
-/// Whether a name is that of a volume of this set, or of one that was being written in its place when power was lost.
+/// Whether a name is that of a volume of this set, or of one that was being written when power was lost: a set that is to
+/// take the place of this one may have more.
 fn is_volume(volume: &VolumeReport, name: &str) -> bool {
-    let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
-    volume.name == unfinished.unwrap_or(name)
+    volume.name == name || is_unfinished(name)
+}
+
+fn is_unfinished(name: &str) -> bool {
+    let digits = name.strip_prefix(".vol-").and_then(|name| name.strip_suffix(".tmp"));
+    digits.is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A member, whose failures say which volumes are needed.

@@ -10,16 +10,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use autonomy_schema::{Code, Reason, Sha256, canonical};
+use autonomy_stateroot::{DirSet, regular_files};
 use sha2::Digest as _;
 
 use crate::blobs::{Blob, SetPlan};
-use crate::layout::{BLOBS, INDEX, Layout, MARKER, blob};
+use crate::layout::{BLOBS, INDEX, INDEX_PART, Layout, MARKER, blob};
 use crate::spec::{Descriptor, Index, REF_NAME};
 
 /// A blob while it is written.
 const PART: &str = "incoming.part";
-/// The index while it is written.
-const INDEX_PART: &str = "index.part";
 /// Bytes copied at once.
 const BUFFER: usize = 256 << 10;
 
@@ -62,6 +61,24 @@ impl From<Reason> for WriteError {
 pub struct LayoutWriter {
     to: PathBuf,
     index: Index,
+    /// One writer at a time: what another one is about to name looks as if nothing named it.
+    _locked: File,
+}
+
+/// Locks the folder, which must hold no link: what lies behind one is not ours to write.
+fn lock(to: &Path) -> Result<File, WriteError> {
+    let folder = File::open(to).map_err(|source| medium("open", to, source))?;
+    match rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let message = format!("another export writes to `{}`", to.display());
+            return Err(Reason::new(Code::Locked, message).with_remedy("wait for it, or choose another folder").into());
+        }
+        Err(error) => return Err(medium("lock", to, error.into())),
+    }
+    let dir = DirSet::open(to).map_err(|error| error.to_reason())?;
+    let (_, mut reasons) = regular_files(&dir)?;
+    if reasons.is_empty() { Ok(folder) } else { Err(reasons.swap_remove(0).into()) }
 }
 
 impl LayoutWriter {
@@ -75,12 +92,14 @@ impl LayoutWriter {
         if to.join(autonomy_volumes::shape::name(0)).exists() {
             return Err(in_volumes(to).into());
         }
-        let writer = Self { to: to.to_owned(), index: Index::default() };
+        // No link is followed, and nothing is removed, before it is known that there is none.
+        fs::create_dir_all(to).map_err(|source| medium("make", to, source))?;
+        let writer = Self { to: to.to_owned(), index: Index::default(), _locked: lock(to)? };
         for part in [format!("{BLOBS}/{PART}"), INDEX_PART.to_owned()] {
             writer.remove(&part)?;
         }
-        // The marker is written last of a new layout's frame: without it and with blobs, an earlier run was cut off.
-        let begun = taken && !to.join(MARKER).exists() && fs::read_dir(to).is_ok_and(only_blobs);
+        // The index is the last of a new layout's frame: without it, an earlier run was cut off.
+        let begun = taken && !to.join(INDEX).exists() && fs::read_dir(to).is_ok_and(only_blobs);
         if taken && !begun {
             let layout = Layout::open_folder(to).map_err(|reasons| reasons.into_vec().swap_remove(0))?;
             return Ok(Self { index: layout.index().clone(), ..writer });
@@ -240,7 +259,7 @@ pub(crate) fn marker_text() -> Result<Vec<u8>, WriteError> {
 }
 
 fn only_blobs(entries: fs::ReadDir) -> bool {
-    entries.flatten().all(|entry| entry.file_name() == "blobs")
+    entries.flatten().all(|entry| entry.file_name() == "blobs" || entry.file_name() == MARKER)
 }
 
 fn create(path: &Path) -> Result<File, WriteError> {

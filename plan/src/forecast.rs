@@ -1,12 +1,12 @@
 //! What a plan will cost. Never less than the truth: a drifted file counts as new although its object may be whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use autonomy_schema::digest::Blake3;
 use autonomy_schema::facts::BoundFacts;
 use autonomy_schema::manifest::{Artifact, StateManifest};
-use autonomy_schema::path::Mode;
+use autonomy_schema::path::{Mode, RelPath};
 use autonomy_schema::plan_doc::Forecast;
 
 use crate::planner::{Change, Desired};
@@ -39,6 +39,9 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         .filter(|fact| !drifted.contains_key(fact.path.as_str()))
         .map(|fact| (fact.blake3, fact.mode))
         .collect();
+    let there = change.current().into_iter().flat_map(|current| &current.artifacts);
+    let trees: BTreeMap<&RelPath, u64> =
+        there.filter(|fact| fact.index.is_some()).map(|fact| (&fact.path, fact.size)).collect();
     let mut new_bytes = document_bytes(manifest);
     new_bytes = [spec.lock.size, spec.policy.size, spec.relay.edge_toml().len() as u64]
         .into_iter()
@@ -47,9 +50,11 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         let Some(pins) = artifact.payload() else { continue };
         let index = artifact.index.map_or(0, |index| index.size);
         new_bytes = new_bytes.saturating_add(pins.segments.size).saturating_add(index);
-        // Of a tree that changed, how much did is not known here: the most that it can be is told.
         if objects.insert((pins.blake3, artifact.file().map(|file| file.mode))) {
-            new_bytes = new_bytes.saturating_add(pins.size);
+            // How much of a tree changed is not known here. What it grows by is the least that it takes; to demand room for
+            // all of it would refuse a node for ever that has most of it.
+            let before = trees.get(&artifact.path).copied().filter(|_| artifact.tree().is_some()).unwrap_or(0);
+            new_bytes = new_bytes.saturating_add(pins.size.saturating_sub(before));
         } else {
             forecast.disk_reused_bytes = forecast.disk_reused_bytes.saturating_add(pins.size);
         }

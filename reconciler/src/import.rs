@@ -9,7 +9,7 @@ use autonomy_schema::receipt::ReceiptResult;
 use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
     ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
-    durable, fill, layout, read_capped, read_file,
+    Unfolded, durable, fill, layout, read_capped, read_file,
 };
 use autonomy_trust::Purpose;
 use serde_json::json;
@@ -127,7 +127,9 @@ impl Medium {
 fn medium(root: &StateRoot, path: &Path) -> Result<Medium, Reasons> {
     let folder = DirSet::open(path).map_err(|error| Reasons::from(error.to_reason()))?;
     if read_file(&folder, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?.is_some() {
-        return Ok(Medium { sets: vec![(folder.describe(), Ok(Box::new(folder)))], trust: Vec::new(), layout: None });
+        // What was pulled has its trees as they lie in a registry.
+        let (name, set) = (folder.describe(), Unfolded::new(Box::new(folder)));
+        return Ok(Medium { sets: vec![(name, Ok(Box::new(set)))], trust: Vec::new(), layout: None });
     }
     let layout = Arc::new(Layout::open(path)?);
     layout.check()?;

@@ -45,7 +45,7 @@ pub fn segment_stat(root: &StateRoot) -> Result<SegmentStat, Reasons> {
     for kept in kept(root)? {
         stat.sets += 1;
         for artifact in &kept.manifest.spec.artifacts {
-            let Some(pins) = artifact.file() else { continue };
+            let Some(pins) = artifact.payload() else { continue };
             stat.artifacts += 1;
             stat.logical_bytes += pins.size;
             if objects.insert(pins.blake3, pins.size).is_some() {

@@ -4,7 +4,6 @@
 //! The payload of a tree is its files one after the other in this order: that is what the manifest's `size`, `digest`,
 //! `blake3` and `segments` of a tree speak of. Empty folders, links and owners are not part of a tree.
 
-use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +106,9 @@ pub fn parse(source: impl Read, pinned: TreeIndexRef, size: u64) -> Result<Vec<T
     if found != pinned.digest {
         return Err(TreeError::Digest { found, pinned: pinned.digest });
     }
+    if let Some((line, why)) = parser.collision() {
+        return Err(TreeError::Line { line, why });
+    }
     if parser.sum != size {
         return Err(TreeError::Sum { sum: parser.sum, size });
     }
@@ -141,9 +143,6 @@ impl<R: Read> Read for Hashing<R> {
 struct Parser {
     entries: Vec<TreeEntry>,
     sum: u64,
-    /// Paths and the folders above them, in lower case: what would be one file elsewhere must not be two here.
-    files: HashSet<String>,
-    folders: HashSet<String>,
 }
 
 impl Parser {
@@ -162,22 +161,30 @@ impl Parser {
         if self.entries.last().is_some_and(|before| before.path.as_str() >= path) {
             return Err(format!("`{path}` is not after the path before it"));
         }
-        let folded = path.to_lowercase();
-        let above: Vec<&str> = folded.match_indices('/').map(|(at, _)| &folded[..at]).collect();
-        if self.folders.contains(&folded) || above.iter().any(|folder| self.files.contains(*folder)) {
-            return Err(format!("`{path}` is a file where another path has a folder, or the other way round"));
-        }
-        for folder in above {
-            if !self.folders.contains(folder) {
-                self.folders.insert(folder.to_owned());
-            }
-        }
-        if !self.files.insert(folded) {
-            return Err(format!("`{path}` differs only in case from another path"));
-        }
         let sum = self.sum.checked_add(entry.size).filter(|sum| *sum <= canonical::MAX_INTEGER);
         self.sum = sum.ok_or_else(|| format!("the sizes add up to more than {}", canonical::MAX_INTEGER))?;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// The first path that would be the same as another on a file system that does not tell case, or that is a file in the
+    /// place of a folder. One folded copy of each path is all that is held.
+    fn collision(&self) -> Option<(usize, String)> {
+        let folded = |(at, entry): (usize, &TreeEntry)| (entry.path.as_str().to_lowercase(), at);
+        let mut folded: Vec<(String, usize)> = self.entries.iter().enumerate().map(folded).collect();
+        // As if a slash were the first of all characters, so that what is in a folder follows its name at once.
+        folded.sort_by(|(a, _), (b, _)| {
+            let slash_first = |byte: u8| if byte == b'/' { 0 } else { byte };
+            a.bytes().map(slash_first).cmp(b.bytes().map(slash_first))
+        });
+        folded.windows(2).find_map(|pair| {
+            let [(before, _), (path, at)] = pair else { return None };
+            let shown = &self.entries.get(*at)?.path;
+            if before == path {
+                return Some((at + 1, format!("`{shown}` differs only in case from another path")));
+            }
+            let inside = path.strip_prefix(before.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            inside.then(|| (at + 1, format!("`{shown}` is in a folder that has the name of a file")))
+        })
     }
 }

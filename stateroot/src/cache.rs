@@ -18,8 +18,8 @@ const MAGIC: &[u8; 16] = b"autonomy-stat-1\n";
 const ENTRY_BYTES: usize = 5 * 8 + 2 * 32;
 /// Bytes of the digest at the end.
 const TRAILER_BYTES: usize = 32;
-/// Most entries that are kept: ten generations of 10,000 files, and some. The longest unchanged go first.
-const MAX_ENTRIES: usize = 131_072;
+/// Most entries that are kept: two of the largest trees. The longest unchanged go first.
+const MAX_ENTRIES: usize = 2 * autonomy_schema::tree::MAX_FILES;
 /// Two changes of a file within one tick of the kernel's clock have the same `ctime`. A tick is at most 10 ms.
 const TICK_NS: i64 = 10_000_000;
 /// How often `store` waits for the tick to pass.

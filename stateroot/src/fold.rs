@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::{Reason, RelPath, document, set};
@@ -169,6 +169,12 @@ impl Read for Payload {
 /// A set in its OCI form as the set of files that it is.
 pub struct Unfolded {
     set: Box<dyn SetSource>,
+    /// Found when files are first asked for: an index may be large, and nobody has verified it.
+    trees: OnceLock<Trees>,
+}
+
+#[derive(Default)]
+struct Trees {
     /// The payloads.
     payloads: BTreeMap<String, Arc<Stream>>,
     /// Of every file of a tree: its payload, its place there and its size.
@@ -182,25 +188,29 @@ struct Stream(Mutex<Option<(u64, Box<dyn Read + Send>)>>);
 impl Unfolded {
     /// The files of a set. Where an index is damaged or absent, the set stays as it is: whoever verifies it tells.
     pub fn new(set: Box<dyn SetSource>) -> Self {
-        let trees = manifest(&*set).and_then(|manifest| trees(&*set, &manifest).ok()).unwrap_or_default();
-        let (mut payloads, mut files) = (BTreeMap::new(), BTreeMap::new());
-        let listed = if trees.is_empty() { Vec::new() } else { set.list().unwrap_or_default() };
-        let listed: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();
-        for tree in trees {
-            // Where it is not there, either the files are, or whoever verifies the set tells. Where both are, neither form
-            // is right: the payload stays, which no manifest names.
-            let both = || tree.files.iter().any(|(_, content)| listed.contains(content.path.as_str()));
-            if !listed.contains(tree.payload.as_str()) || both() {
-                continue;
-            }
-            payloads.insert(tree.payload.to_string(), Arc::new(Stream::default()));
-            files.extend(
-                tree.files.into_iter().map(|(begin, content)| {
+        Self { set, trees: OnceLock::new() }
+    }
+
+    fn trees(&self) -> &Trees {
+        self.trees.get_or_init(|| {
+            let found = manifest(&*self.set).and_then(|manifest| trees(&*self.set, &manifest).ok()).unwrap_or_default();
+            let mut unfolded = Trees::default();
+            let listed = if found.is_empty() { Vec::new() } else { self.set.list().unwrap_or_default() };
+            let listed: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();
+            for tree in found {
+                // Where it is not there, either the files are, or whoever verifies the set tells. Where both are, neither
+                // form is right: the payload stays, which no manifest names.
+                let both = || tree.files.iter().any(|(_, content)| listed.contains(content.path.as_str()));
+                if !listed.contains(tree.payload.as_str()) || both() {
+                    continue;
+                }
+                unfolded.payloads.insert(tree.payload.to_string(), Arc::new(Stream::default()));
+                unfolded.files.extend(tree.files.into_iter().map(|(begin, content)| {
                     (content.path.to_string(), (tree.payload.clone(), begin, content.pins.size))
-                }),
-            );
-        }
-        Self { set, payloads, files }
+                }));
+            }
+            unfolded
+        })
     }
 }
 
@@ -208,8 +218,9 @@ impl SetSource for Unfolded {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let mut listed = self.set.list()?;
         // A payload of another size gives files of another content: its digests tell.
-        listed.retain(|file| !self.payloads.contains_key(&file.path));
-        listed.extend(self.files.iter().map(|(path, (_, _, size))| SourceFile {
+        let trees = self.trees();
+        listed.retain(|file| !trees.payloads.contains_key(&file.path));
+        listed.extend(trees.files.iter().map(|(path, (_, _, size))| SourceFile {
             path: path.clone(),
             kind: SourceKind::File,
             size: *size,
@@ -220,8 +231,13 @@ impl SetSource for Unfolded {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        let Some((payload, begin, size)) = self.files.get(path.as_str()) else { return self.set.open(path) };
-        let stream = self.payloads.get(payload.as_str()).cloned().unwrap_or_default();
+        // The documents are read before anybody knows what trees there are.
+        if !path.as_str().starts_with(set::ARTIFACTS) {
+            return self.set.open(path);
+        }
+        let trees = self.trees();
+        let Some((payload, begin, size)) = trees.files.get(path.as_str()) else { return self.set.open(path) };
+        let stream = trees.payloads.get(payload.as_str()).cloned().unwrap_or_default();
         if *size == 0 {
             return Ok(Box::new(io::empty()));
         }

@@ -4,7 +4,7 @@
 //! Floor 1: imports `schema` alone. Invariants and the tests that guard them (all in `tests/it/`):
 //!
 //! - what is read is what was written, or an error that names the volumes (`losses`, `property`);
-//! - all volumes get their names, or none does (`writing`);
+//! - volumes get their names when all of them are whole and synced; an error before that leaves none (`writing`);
 //! - the same files and options give the same bytes, in every release (`writing`: the digests are pinned);
 //! - no link is followed, and a hostile header costs no memory (`hostile`).
 //!

@@ -211,6 +211,8 @@ impl Draft {
             let file = self.file(volume).map_err(at(volume))?;
             label.write(file, volume).and_then(|()| file.sync_all()).map_err(at(volume))?;
         }
+        // From here on the new volumes are what there is: an error must not take them away with the old ones.
+        self.kept = !self.old.is_empty();
         for name in &self.old {
             let removed = self.folder.remove(name);
             removed.map_err(|source| WriteError::Volume { volume: name.clone(), source })?;

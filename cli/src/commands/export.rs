@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use autonomy_oci::TRUST_TAG;
 use autonomy_reconciler::{
     Audience, Exported, MIN_VOLUME_BYTES, Receiver, Shipment, Split, active_set, export, judge_trust, node_trust,
 };
@@ -58,6 +59,9 @@ pub(crate) struct Args {
 fn tag(text: &str) -> Result<String, String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let fits = text.starts_with(word) && text.chars().all(|c| word(c) || c == '.' || c == '-') && text.len() <= 128;
+    if text == TRUST_TAG {
+        return Err(format!("`{TRUST_TAG}` is the tag of what nodes trust; choose another one"));
+    }
     if fits { Ok(text.to_owned()) } else { Err("a tag is at most 128 letters, digits, `_`, `.` and `-`".to_owned()) }
 }
 

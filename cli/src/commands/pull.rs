@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use autonomy_oci::{PulledSet, RemoteSet, Strays};
+use autonomy_oci::{RemoteSet, Strays};
 use autonomy_reconciler::{Loaded, VerifiedSet, pull};
 use autonomy_schema::{Sha256, Time};
+use autonomy_stateroot::Unfolded;
 use serde_json::json;
 
 use crate::Global;
@@ -52,8 +53,10 @@ fn fetch(args: &Args, global: &Global) -> Result<u8, Failure> {
     let pulled = pull(&remote, &args.to, Strays::Refuse, &|done, total| node::advance(&bar, done, total));
     bar.finish_and_clear();
     let pulled = pulled?;
-    let verified = judge.map(|mut loaded| verify::judged(&mut loaded, &pulled, args.now)).transpose()?;
-    show(args, &pulled, verified.as_ref());
+    let digest = pulled.digest();
+    let set = Unfolded::new(Box::new(pulled));
+    let verified = judge.map(|mut loaded| verify::judged(&mut loaded, &set, args.now)).transpose()?;
+    show(args, digest, verified.as_ref());
     Ok(exit::DONE)
 }
 
@@ -66,8 +69,7 @@ fn inside(args: &Args, global: &Global) -> Result<Loaded, Failure> {
     Ok(autonomy_reconciler::load(&root)?)
 }
 
-fn show(args: &Args, pulled: &PulledSet, verified: Option<&VerifiedSet>) {
-    let digest = pulled.digest();
+fn show(args: &Args, digest: Sha256, verified: Option<&VerifiedSet>) {
     let signers = verified.map(|set| set.manifest.signers().iter().map(Sha256::to_string).collect::<Vec<_>>());
     if args.output == Output::Json {
         let manifest = verified.map(|set| set.manifest.fingerprint());

@@ -154,7 +154,7 @@ fn an_index_that_is_signed_and_wrong_is_refused() {
         (
             "folder",
             format!("{}\n{}\n", one.replace("a-b", "A"), one.replace("a-b", "a/x")),
-            "where another path has a folder",
+            "in a folder that has the name of a file",
         ),
         ("sum", format!("{one}\n"), "the files add up to"),
         ("field", one.replace("\"path\"", "\"owner\":1,\"path\"") + "\n", "unknown field"),
@@ -288,5 +288,6 @@ fn in_a_registry_a_tree_is_one_blob_and_a_pulled_folder_is_a_set() {
     site.is_whole(&[2]);
     assert!(site.world.tree("node/current/artifacts/data/models") == site.world.tree("two/artifacts/data/models"));
     site.node("plan pulled").exits(0);
+    site.node("import pulled --preview").exits(0);
     site.node("fsck").exits(0);
 }

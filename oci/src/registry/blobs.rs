@@ -84,7 +84,10 @@ impl Registry {
     /// synced.
     pub fn pull_blob(&self, descriptor: &Descriptor, into: &Path, progress: &dyn Fn(u64)) -> Result<(), RegistryError> {
         let broken = |error: io::Error| broken(into, &error);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(into);
+        let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(false).custom_flags(nofollow);
+        let opened = how.open(into);
         let mut file = opened.map_err(broken)?;
         let what = format!("the blob {}", descriptor.digest);
         let mut kept = file.metadata().map_err(broken)?.len() > 0;
