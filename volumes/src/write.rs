@@ -48,7 +48,7 @@ pub struct Written {
     pub bytes: u64,
 }
 
-/// Nothing was written; what was begun is removed.
+/// What was begun is removed, save where older volumes had already given way to whole new ones.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder cannot be used.
