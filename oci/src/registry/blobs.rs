@@ -16,7 +16,7 @@ use super::http::{Ask, header, place};
 use crate::spec::Descriptor;
 
 /// What is sent at once, unless the registry asks for more.
-const CHUNK_BYTES: u64 = 8 << 20;
+const CHUNK_BYTES: u64 = 4 << 20;
 /// A registry that asks for more at once is refused: a chunk is held in memory.
 const MAX_CHUNK_BYTES: u64 = 16 << 20;
 
@@ -203,7 +203,8 @@ impl Registry {
         while at < descriptor.size {
             self.http.cancelled()?;
             let count = at_once.min(descriptor.size - at);
-            let mut chunk = Vec::new();
+            // Grown while it is read it would be held twice.
+            let mut chunk = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
             reader.by_ref().take(count).read_to_end(&mut chunk).map_err(|error| unfit(error.to_string()))?;
             if chunk.len() as u64 != count {
                 let found = format!("its source ended after {}", at + chunk.len() as u64);
