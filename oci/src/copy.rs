@@ -9,7 +9,8 @@ use std::sync::Arc;
 use autonomy_schema::{Code, Reason, Reasons, Sha256};
 
 use crate::cosign::signature_tag;
-use crate::layout::{Layout, LayoutRef, Pick};
+use crate::layout::Layout;
+use crate::layout_ref::{LayoutRef, Pick};
 use crate::registry::{Registry, RegistryError};
 use crate::spec::{DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest};
 use crate::writer::LayoutWriter;

@@ -12,12 +12,15 @@ use std::sync::{Arc, OnceLock};
 
 use autonomy_oci::LayoutSet;
 use autonomy_schema::manifest::Artifact;
-use autonomy_schema::segments::{Entries, Segment};
+use autonomy_schema::segments::{ENTRY_BYTES, Entries, Segment};
 use autonomy_schema::{Code, Reason, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, Unfolded, read_file};
 
 use assemble::Assembled;
 use places::{Places, Wanted};
+
+/// Every so many segments, where one begins is kept.
+const MARK_ENTRIES: u64 = 1024;
 
 /// A set that is completed with segments from elsewhere.
 struct Completed {
@@ -37,6 +40,8 @@ struct Lacking {
     index_size: u64,
     /// Why it cannot be put together, once that was asked.
     refusal: OnceLock<Result<Option<Reason>, Reason>>,
+    /// Where some of its segments begin, once one in the middle was asked for.
+    marks: OnceLock<Vec<u64>>,
 }
 
 /// The set as a source that holds everything that its manifest names, as long as the segments are somewhere: in its packs,
@@ -76,13 +81,45 @@ fn lacking(set: &dyn SetSource, manifest: &StateManifest) -> BTreeMap<String, La
 fn part(artifact: &Artifact) -> Option<Lacking> {
     let pins = artifact.payload()?;
     let index = set::segment_index(&artifact.name).parse().ok()?;
-    Some(Lacking { size: pins.size, index, index_size: pins.segments.size, refusal: OnceLock::new() })
+    Some(Lacking {
+        size: pins.size,
+        index,
+        index_size: pins.segments.size,
+        refusal: OnceLock::new(),
+        marks: OnceLock::new(),
+    })
 }
 
 impl Lacking {
     /// The entries of its index. Whoever uses what comes out of them verifies it.
     fn entries(&self, set: &dyn SetSource) -> Result<Entries<BufReader<impl Read + Send + use<>>>, SourceError> {
-        Ok(Entries::of(BufReader::new(set.open(&self.index)?.take(self.index_size))))
+        self.entries_from(set, 0)
+    }
+
+    /// The same from an entry on.
+    fn entries_from(
+        &self,
+        set: &dyn SetSource,
+        entry: u64,
+    ) -> Result<Entries<BufReader<impl Read + Send + use<>>>, SourceError> {
+        let begin = entry.saturating_mul(ENTRY_BYTES).min(self.index_size);
+        Ok(Entries::of(BufReader::new(set.open_at(&self.index, begin)?.take(self.index_size - begin))))
+    }
+
+    /// Where every [`MARK_ENTRIES`]th segment begins.
+    fn marks(&self, set: &dyn SetSource) -> Result<&[u64], SourceError> {
+        if let Some(marks) = self.marks.get() {
+            return Ok(marks);
+        }
+        let (mut marks, mut begin) = (Vec::new(), 0);
+        for (at, segment) in (0u64..).zip(self.entries(set)?) {
+            let segment = segment.map_err(|source| SourceError::Io { path: self.index.to_string(), source })?;
+            if at % MARK_ENTRIES == 0 {
+                marks.push(begin);
+            }
+            begin += segment.length;
+        }
+        Ok(self.marks.get_or_init(|| marks))
     }
 }
 
@@ -137,9 +174,11 @@ impl Completed {
         if let Some(reason) = refusal.clone().unwrap_or_else(Some) {
             return Err(SourceError::Incomplete(reason));
         }
-        let mut entries = lacking.entries(&*self.set)?.peekable();
-        // Whole segments are passed over, the rest is read.
-        let mut begin = 0;
+        // Whole segments are passed over, those before the last mark without being read; the rest is read.
+        let marks = lacking.marks(&*self.set)?;
+        let mark = marks.partition_point(|begin| *begin <= offset).saturating_sub(1);
+        let mut begin = marks.get(mark).copied().unwrap_or(0);
+        let mut entries = lacking.entries_from(&*self.set, mark as u64 * MARK_ENTRIES)?.peekable();
         while let Some(Ok(segment)) = entries.peek() {
             if begin + segment.length > offset {
                 break;

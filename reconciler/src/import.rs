@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod custody;
+
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_oci::Layout;
-use autonomy_schema::receipt::ReceiptResult;
-use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, Time, document, set};
+use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{
     ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
     Unfolded, durable, fill, layout, read_capped, read_file,
@@ -14,10 +15,11 @@ use autonomy_stateroot::{
 use autonomy_trust::Purpose;
 use serde_json::json;
 
+use custody::sign_for;
+
 use crate::delta::complete;
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
-use crate::receipts::{self, Became};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::set::{SetCheck, VerifiedSet, verify_set};
@@ -253,7 +255,7 @@ pub fn import(
     let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
     let recovery = recover_held(root, &held, runner, &mut recorder)?;
     recorder.begin(json!({ "from": path.display().to_string() }))?;
-    let mut manifests = Vec::new();
+    let (mut manifests, mut pinned) = (Vec::new(), (Vec::new(), None));
     let result = medium(root, path).and_then(|mut medium| {
         let mut sets = Vec::new();
         let is_layout = medium.layout.is_some();
@@ -264,6 +266,7 @@ pub fn import(
             take_offered(root, &held, &loaded, &offer)?;
             Ok(offer)
         });
+        pinned = (trust.roots.clone(), trust.revocation);
         for Seen { told, takes } in look(root, std::mem::take(&mut medium.sets), options) {
             if let Some((set, verified)) = takes {
                 put(root, &*set, &verified, options)?;
@@ -277,8 +280,11 @@ pub fn import(
         Ok((sets, trust, warnings))
     });
     let (sets, trust, warnings) = result.inspect_err(|reasons| {
-        // The refusal is what is told.
-        recorder.end("failed", json!({ "manifests": manifests, "reasons": reasons.as_slice() }));
+        // The refusal is what is told; what came before it is here, and on record.
+        let (roots, revocation) = &pinned;
+        let reasons = reasons.as_slice();
+        let detail = json!({ "manifests": manifests, "roots": roots, "revocation": revocation, "reasons": reasons });
+        recorder.end("failed", detail);
     })?;
     let mut import = Import { sets, trust, warnings };
     let refusal = import.refusal();
@@ -295,37 +301,6 @@ pub fn import(
     let lost = recorder.end(word, detail);
     import.warnings.extend(told(&recovery).into_iter().chain(lost));
     Ok(import)
-}
-
-/// Signs for what became of the sets, and leaves the receipts on the medium, where they may lie beside a layout. That none
-/// could be made, or left, is told and no more: the sets are here.
-fn sign_for(
-    root: &StateRoot,
-    held: &ActivationLock,
-    sets: &[OnMedium],
-    leave_on: Option<&Path>,
-    clock: Time,
-) -> Option<String> {
-    let active = active(root).ok().flatten().map(|(_, active)| active);
-    let became = sets.iter().filter_map(|set| {
-        let (_, manifest) = set.says.as_ref()?;
-        let result = match &set.standing {
-            // What is refused leaves the state root as it is (DESIGN §12), so it is not signed for.
-            Standing::NotForUs(_) | Standing::Refused(_) => return None,
-            Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
-            Standing::Takes | Standing::Here => ReceiptResult::Stored,
-        };
-        Some(Became { manifest: *manifest, result })
-    });
-    let receipts = match receipts::sign(root, held, &became.collect::<Vec<_>>(), clock) {
-        Ok(receipts) => receipts,
-        Err(reasons) => {
-            let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
-            return Some(format!("no receipts were made: {}", why.join("; ")));
-        }
-    };
-    let left = leave_on.map_or(Ok(()), |medium| receipts::leave(medium, &receipts));
-    left.err().map(|reason| format!("the receipts stay here, the medium did not take them: {reason}"))
 }
 
 /// Stores the set and makes it durable; its entry appears in one rename.

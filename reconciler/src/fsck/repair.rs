@@ -1,19 +1,19 @@
 //! The repair, in the order in which one thing rests on another: modes, leftovers, links that are none, the journal,
 //! objects, generations, links, floors. It may be cut off anywhere and run again.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_apply::{ApplyError, ServiceRunner, Transaction, reinstate_current, reinstate_lkg};
 use autonomy_schema::journal::Phase;
 use autonomy_schema::{Blake3, Name, Reason, Reasons, RelPath, generation};
 use autonomy_stateroot::{
-    ActivationLock, Content, DiskError, Link, SetSource, StateRoot, Stored, SyncTarget, digests, durable,
-    known_contents, layout, set_aside,
+    ActivationLock, DiskError, Link, SetSource, StateRoot, SyncTarget, digests, durable, layout, set_aside,
 };
 use autonomy_trust::Purpose;
 use serde_json::{Value, json};
 
-use super::salvage::{Sources, restage};
+use super::salvage::{MAX_PLACES, Sources, elsewhere, restage};
 use super::{Mend, Report, Severity, check, look};
 use crate::generation::documents;
 use crate::history::history;
@@ -48,7 +48,16 @@ pub fn repair(
     let mut recorder = Recorder::open(root, actor, None, &mut silent)?;
     let damage = before.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
     recorder.begin(json!({ "damage": damage, "from": from.map(SetSource::describe) }))?;
-    let mut hands = Hands { root, held: &held, runner, options, from, done: Vec::new(), failed: Vec::new() };
+    let mut hands = Hands {
+        root,
+        held: &held,
+        runner,
+        options,
+        from,
+        done: Vec::new(),
+        failed: Vec::new(),
+        holders: OnceCell::new(),
+    };
     let mends: BTreeSet<Mend> = before.findings.into_iter().map(|finding| finding.mend).collect();
     hands.all(&mends, &mut recorder)?;
     let Hands { done, failed, .. } = hands;
@@ -67,6 +76,8 @@ struct Hands<'a> {
     from: Option<&'a dyn SetSource>,
     done: Vec<String>,
     failed: Vec<Reason>,
+    /// The files of generations by content, gathered when the first object is looked for.
+    holders: OnceCell<BTreeMap<Blake3, Vec<RelPath>>>,
 }
 
 fn reasons_of(error: &DiskError) -> Reasons {
@@ -247,32 +258,18 @@ impl Hands<'_> {
             return Ok(format!("{path} has mode {mode}"));
         }
         self.remove(&path)?;
-        for from in self.holders(name, digest) {
-            if let Some(stat) = disk.stat(&from)?
+        let holders = self.holders.get_or_init(|| elsewhere(self.root));
+        for from in holders.get(&digest).into_iter().flatten().take(MAX_PLACES) {
+            if let Some(stat) = disk.stat(from)?
                 && Some(stat.mode) == mode
-                && sound(&from, stat.size)?
+                && sound(from, stat.size)?
             {
-                disk.link(Link::Hard { from: &from, to: &path })?;
+                disk.link(Link::Hard { from, to: &path })?;
                 disk.sync(SyncTarget::Dir(Some(&layout::objects())))?;
                 return Ok(format!("{path} is made again from {from}"));
             }
         }
         Ok(format!("{path} is removed"))
-    }
-
-    /// Files of generations that should hold an object's bytes.
-    fn holders(&self, name: &str, digest: Blake3) -> Vec<RelPath> {
-        let mut holders = Vec::new();
-        for generation in self.root.generations().unwrap_or_default() {
-            let Some((manifest, _)) = crate::generations::manifest_of(self.root, &generation) else { continue };
-            let known = known_contents(&manifest, &Stored::generation(self.root.disk(), &generation));
-            let same = |content: &Content| {
-                content.pins.blake3 == digest && layout::object(digest, content.pins.mode).file_name() == name
-            };
-            let files = known.files.into_iter().filter(same);
-            holders.extend(files.map(|content| layout::in_generation(&generation, &content.path)));
-        }
-        holders
     }
 
     /// Generations that a link names and that are gone: the set that was handed in may be theirs.

@@ -20,7 +20,7 @@ use crate::generations::manifest_of;
 use crate::judge::{Loaded, Options};
 
 /// Most places that are looked at for one content.
-const MAX_PLACES: usize = 16;
+pub(super) const MAX_PLACES: usize = 16;
 
 pub(super) struct Salvage<'a> {
     root: &'a StateRoot,
@@ -97,7 +97,7 @@ impl SetSource for Salvage<'_> {
 }
 
 /// The files of all generations, by content.
-fn elsewhere(root: &StateRoot) -> BTreeMap<Blake3, Vec<RelPath>> {
+pub(super) fn elsewhere(root: &StateRoot) -> BTreeMap<Blake3, Vec<RelPath>> {
     let mut found: BTreeMap<Blake3, Vec<RelPath>> = BTreeMap::new();
     for generation in root.generations().unwrap_or_default() {
         let Some((manifest, _)) = manifest_of(root, &generation) else { continue };
