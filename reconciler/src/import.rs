@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-mod custody;
-
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_oci::Layout;
 use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
@@ -15,8 +13,6 @@ use autonomy_stateroot::{
 use autonomy_trust::Purpose;
 use serde_json::json;
 
-use custody::sign_for;
-
 use crate::delta::complete;
 use crate::generations::manifest_of;
 use crate::judge::{Options, load};
@@ -24,6 +20,10 @@ use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::set::{SetCheck, VerifiedSet, verify_set};
 use crate::trust::{Offer, OlderList, offer_of, take_offered};
+
+mod custody;
+
+use custody::sign_for;
 
 /// A set on a medium, with the eyes of this node.
 #[derive(Debug, Clone)]

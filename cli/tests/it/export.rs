@@ -237,3 +237,31 @@ fn skopeo_carries_a_medium_through_a_registry_and_back() {
     site.node("apply oci:back --auto-approve").exits(0);
     site.is_whole(&[2]);
 }
+
+#[test]
+fn an_export_follows_no_link_and_a_half_one_spoils_nothing() {
+    let site = with_medium();
+    // The place of the blobs is a link: nothing is written or removed behind it.
+    std::fs::create_dir_all(site.world.path("elsewhere/sha256")).expect("folders");
+    site.world.write("elsewhere/sha256/incoming.part", "somebody's");
+    std::fs::create_dir(site.world.path("trap")).expect("folder");
+    std::os::unix::fs::symlink("../elsewhere", site.world.path("trap/blobs")).expect("links");
+    let before = site.world.tree("elsewhere");
+    site.world.run("export two --to trap").exits(3).warns("symlink_refused: ");
+    assert!(before == site.world.tree("elsewhere"), "something was written behind the link");
+    // What a cut-off export leaves does not keep the sets from coming that were there before.
+    site.world.write("stick/blobs/sha256/incoming.part", "half");
+    site.world.write("stick/index.part", "half");
+    site.node("import stick --preview").exits(0);
+    // Cut off between the marker and the index.
+    site.copy("stick", "begun");
+    std::fs::remove_file(site.world.path("begun/index.json")).expect("removes");
+    site.world.run("export two --to begun").exits(0);
+    site.node("plan oci:begun").exits(0);
+    // What nodes trust has a tag of its own.
+    site.world.run("export two --to stick --tag trust").exits(64);
+    // One export at a time.
+    let folder = std::fs::File::open(site.world.path("stick")).expect("opens");
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).expect("locks");
+    site.world.run("export two --to stick").exits(6).warns("locked: ");
+}
