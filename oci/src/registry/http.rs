@@ -301,7 +301,9 @@ impl Http {
             status => {
                 let retry_after = wait_of(header(response.headers(), RETRY_AFTER.as_str()), jiff::Timestamp::now());
                 let mut text = Vec::new();
-                if show {
+                // A server that was sent a secret could repeat it.
+                let secret = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+                if show && !secret {
                     let _read = response.take(4096).read_to_end(&mut text);
                 }
                 let text = shown(&String::from_utf8_lossy(&text));
