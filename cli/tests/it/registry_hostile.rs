@@ -67,6 +67,21 @@ fn a_pull_that_breaks_off_goes_on_where_it_ended() {
 }
 
 #[test]
+fn a_server_that_begins_anew_each_time_is_not_asked_for_ever() {
+    let (site, registry, digest) = with_agent(3_000_000);
+    let is_agent = blob("GET", &digest);
+    let cut = format!("HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n{}", "x".repeat(1_500_000));
+    let rogue = Rogue::start(registry.port, move |head| match is_agent(head) {
+        Some(_) => Act::Answer(cut.clone()),
+        None => Act::Pass,
+    });
+    site.world.run(&format!("pull {}:2 --to got", rogue.repository())).exits(1).warns("registry_error: ");
+    let asked = rogue.asked().iter().filter(|head| head.contains(digest.as_str())).count();
+    // Five attempts, and five more after the first headway.
+    assert!((2..=10).contains(&asked), "{asked}");
+}
+
+#[test]
 fn a_registry_that_goes_away_and_comes_back_is_waited_for() {
     let (site, registry, digest) = with_agent(3_000_000);
     let (is_agent, closed) = (blob("GET", &digest), AtomicUsize::new(0));

@@ -143,6 +143,7 @@ impl Registry {
                 return Err(size(format!("the server sends the range `{}`", super::error::shown(found))));
             }
         } else {
+            self.http.lost(have);
             have = 0;
             file.set_len(0).map_err(broken)?;
         }
@@ -157,6 +158,7 @@ impl Registry {
                 return Err(size("the server sends more".to_owned()));
             }
             file.write_all(piece).map_err(broken)?;
+            self.http.moved(piece.len() as u64);
             progress(at);
             Ok(())
         })?;
@@ -194,7 +196,12 @@ impl Registry {
         let what = format!("the blob {}", descriptor.digest);
         let unfit = |problem: String| RegistryError::Unfit { what: what.clone(), problem };
         let Upload { mut at, mut url, chunk: at_once } = match session.take() {
-            Some(upload) => self.uploaded(upload, descriptor.size)?,
+            Some(upload) => {
+                let before = upload.at;
+                let upload = self.uploaded(upload, descriptor.size)?;
+                self.http.lost(before.saturating_sub(upload.at));
+                upload
+            }
             None => self.start_upload()?,
         };
         let keep = |at, url: &Url| Some(Upload { at, url: url.clone(), chunk: at_once });

@@ -120,10 +120,11 @@ impl Http {
                 Err(error) => error,
             };
             let now = self.moved.load(Ordering::Relaxed);
-            if now - before >= HEADWAY {
+            if now.saturating_sub(before) >= HEADWAY {
                 (wait, attempt) = (FIRST_WAIT, 1);
             }
-            before = now;
+            // Bytes that had to come again are no headway.
+            before = before.max(now);
             let asked = match error.again() {
                 Again::Soon if attempt < ATTEMPTS => wait,
                 Again::After(asked) if attempt < ATTEMPTS => asked.min(LONGEST_WAIT),
@@ -359,7 +360,6 @@ impl Http {
             }
             bytes += count as u64;
             with(&buffer[..count])?;
-            self.moved(count as u64);
             if since.elapsed() >= self.options.silence {
                 if bytes < LEAST_BYTES {
                     return Err(RegistryError::Silent { place: place(url), silence: self.options.silence });
@@ -372,6 +372,13 @@ impl Http {
     /// Counts bytes that arrived on either side: attempts begin anew after enough of them.
     pub(crate) fn moved(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What came and must come again.
+    pub(crate) fn lost(&self, bytes: u64) {
+        // Of one transfer at a time, no more can be lost than moved, save what an earlier run left.
+        let known = self.moved.load(Ordering::Relaxed);
+        self.moved.store(known.saturating_sub(bytes), Ordering::Relaxed);
     }
 }
 
