@@ -278,7 +278,7 @@ impl<R: Read> Read for Checked<R> {
 }
 
 /// Reads a stream of exactly `size` bytes, and at most one more.
-fn pieces<E: From<Reason>>(
+pub(crate) fn pieces<E: From<Reason>>(
     name: &str,
     source: impl Read,
     size: u64,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autonomy_schema::{Code, Reason, Reasons, Sha256};
+use autonomy_stateroot::read_failed;
 
 use crate::cosign::signature_tag;
 use crate::layout::Layout;
@@ -275,5 +276,5 @@ fn open_from(path: &PathBuf, at: u64) -> io::Result<Box<dyn Read>> {
 }
 
 fn unreadable(blob: &Descriptor, error: &io::Error) -> Reason {
-    Reason::new(Code::IoError, format!("cannot read the blob {}: {error}", blob.digest))
+    read_failed(&format!("the blob {}", blob.digest), error)
 }

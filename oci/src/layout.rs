@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256};
-use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, regular_files};
+use autonomy_stateroot::{DirSet, SetSource, SourceError, SourceFile, read_file, read_refused, regular_files};
 use serde::Deserialize;
 
 use crate::layout_ref::{LayoutRef, Pick};
@@ -138,10 +138,9 @@ impl Layout {
 
     /// A blob from an offset on. It must be there in its full size.
     pub(crate) fn blob_from(&self, descriptor: &Descriptor, at: u64) -> std::io::Result<Box<dyn Read>> {
-        let broken = |reason: &dyn fmt::Display| std::io::Error::other(reason.to_string());
-        self.there(descriptor).map_err(|reason| broken(&reason))?;
-        let path = blob(descriptor.digest).parse::<RelPath>().map_err(|error| broken(&error))?;
-        Ok(self.medium.open_at(&path, at).map_err(|error| broken(&error))?)
+        self.there(descriptor).map_err(read_refused)?;
+        let path = blob(descriptor.digest).parse::<RelPath>().map_err(|error| read_refused(error.to_reason()))?;
+        Ok(self.medium.open_at(&path, at).map_err(|error| read_refused(error.to_reason()))?)
     }
 
     /// Whether a blob is there in its full size.

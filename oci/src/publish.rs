@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use autonomy_schema::oci::{ARTIFACT_TYPE, EMPTY_CONFIG, POLICY_TYPE};
 use autonomy_schema::{Code, Reason, Sha256};
+use autonomy_stateroot::read_refused;
 
 use crate::blobs::{Blob, SetPlan};
 use crate::registry::{Registry, RegistryError};
@@ -53,7 +54,7 @@ impl Registry {
         // What is not as pinned is told before a byte goes out.
         blob.read(|_| Ok::<_, Reason>(()))?;
         let open = |at: u64| {
-            let mut reader = blob.open().map_err(|reason| io::Error::other(reason.to_string()))?;
+            let mut reader = blob.open().map_err(read_refused)?;
             io::copy(&mut reader.by_ref().take(at), &mut io::sink())?;
             Ok(reader as Box<dyn Read + '_>)
         };

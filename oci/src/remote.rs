@@ -3,7 +3,7 @@
 //! Blobs come into `.pull/<hex>.part` and are renamed into place when they hash to their digests; `manifest.json` is the
 //! last one, so that a folder that was cut off is no set yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -187,12 +187,12 @@ impl Folder {
         let dir = DirSet::open(&self.path).map_err(|error| error.to_reason())?;
         let (files, mut reasons) = regular_files(&dir)?;
         let mut sizes = BTreeMap::new();
+        let parts: BTreeSet<String> = wanted.values().map(|it| format!("{PARTS}/{}", part_name(it.digest))).collect();
         for (path, file) in files {
             if wanted.contains_key(&path) {
                 sizes.insert(path, file.size);
             } else if is_part(&path) || strays == Strays::Remove {
-                let kept = wanted.values().any(|it| path == format!("{PARTS}/{}", part_name(it.digest)));
-                if !kept {
+                if !parts.contains(&path) {
                     let stray = self.path.join(&path);
                     fs::remove_file(&stray).map_err(|error| broken("remove", &stray, &error))?;
                     // A folder that is empty now may be where a file will come; one that is not stays.

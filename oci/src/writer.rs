@@ -13,7 +13,7 @@ use autonomy_schema::{Code, Reason, Sha256, canonical};
 use autonomy_stateroot::{DirSet, regular_files};
 use sha2::Digest as _;
 
-use crate::blobs::{Blob, SetPlan};
+use crate::blobs::{Blob, SetPlan, pieces};
 use crate::layout::{BLOBS, INDEX, INDEX_PART, Layout, MARKER, blob};
 use crate::spec::{Descriptor, Index, REF_NAME};
 
@@ -120,9 +120,8 @@ impl LayoutWriter {
             done += blob.size;
             progress(done);
         }
-        let tag = set.entry.annotations.get(REF_NAME);
-        self.index.manifests.retain(|other| other.annotations.get(REF_NAME) != tag);
-        self.index.manifests.push(set.entry.clone());
+        let tag = set.entry.annotations.get(REF_NAME).cloned();
+        self.enter(set.entry.clone(), tag.as_deref());
         Ok(())
     }
 
@@ -130,16 +129,17 @@ impl LayoutWriter {
     pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &mut dyn Read) -> Result<(), WriteError> {
         let part = self.part_of(descriptor.digest);
         let mut out = create(&part)?;
-        let copied = io::copy(&mut source.take(descriptor.size.saturating_add(1)), &mut out);
-        copied.map_err(|source| medium("write", &part, source))?;
-        drop(out);
-        self.settle_part(&part, descriptor.digest)?;
-        if self.holds(descriptor.digest, descriptor.size) {
-            return Ok(());
+        let mut hash = sha2::Sha256::new();
+        let name = format!("the blob {}", descriptor.digest);
+        pieces(&name, source, descriptor.size, |piece| {
+            hash.update(piece);
+            out.write_all(piece).map_err(|source| medium("write", &part, source))
+        })?;
+        if Sha256::from_bytes(hash.finalize().into()) != descriptor.digest {
+            let message = format!("{name} is not what its digest says");
+            return Err(Reason::new(Code::DigestMismatch, message).into());
         }
-        self.remove(&blob(descriptor.digest))?;
-        let message = format!("the blob {} is not what its digest says", descriptor.digest);
-        Err(Reason::new(Code::DigestMismatch, message).into())
+        self.settle(out, &part, &blob(descriptor.digest))
     }
 
     /// Where a blob lies while it comes.

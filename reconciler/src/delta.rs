@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 use autonomy_oci::LayoutSet;
 use autonomy_schema::manifest::Artifact;
 use autonomy_schema::segments::{ENTRY_BYTES, Entries, Segment};
-use autonomy_schema::{Code, Reason, RelPath, StateManifest, document, set};
-use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, Unfolded, read_file};
+use autonomy_schema::{Code, Reason, RelPath, StateManifest, set};
+use autonomy_stateroot::{SetSource, SourceError, SourceFile, SourceKind, StateRoot, Unfolded, unverified};
 
 use assemble::Assembled;
 use places::{Places, Wanted};
@@ -52,15 +52,9 @@ pub(crate) fn complete(set: LayoutSet, root: Option<&StateRoot>) -> Box<dyn SetS
         return Box::new(Unfolded::new(Box::new(set)));
     }
     // What is wrong with the manifest is told by whoever verifies it.
-    let lacking = manifest(&set).map(|manifest| lacking(&set, &manifest)).unwrap_or_default();
+    let lacking = unverified(&set).map(|(manifest, _)| lacking(&set, &manifest)).unwrap_or_default();
     let places = OnceLock::new();
     Box::new(Unfolded::new(Box::new(Completed { set: Arc::new(set), lacking, root: root.cloned(), places })))
-}
-
-/// The manifest of a set as it lies there, verified by nobody.
-fn manifest(set: &dyn SetSource) -> Option<StateManifest> {
-    let bytes = read_file(set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()??;
-    document::parse(&bytes).ok()
 }
 
 /// The artifacts of a manifest that a source does not list.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use autonomy_oci::{
     Layout, LayoutSet, LayoutWriter, Limits, SetPlan, Split, WriteError, Written, plan_set, plan_trust, write_volumes,
 };
-use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, document, set};
-use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, read_file};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, set};
+use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, unverified};
 
 use crate::kept::kept;
 use crate::parts::{Base, Receiver, parts};
@@ -83,24 +83,19 @@ pub fn export(
 ) -> Result<Exported, Reasons> {
     let Draft { manifest, fingerprint, policy: _ } = read_draft(&*source)?;
     // On a medium, a tree is one blob.
-    let source = Folded::new(source)?;
+    let source = Folded::new(source, &manifest)?;
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;
     let at_hand = AtHand::look(&shipment.audience, to)?;
-    let parts = parts(
-        &source,
-        &manifest,
-        &listed,
-        &shipment.audience.receivers,
-        &at_hand.bases(&shipment.audience),
-        shipment.limits,
-    )?;
+    // A volume takes a part of a file, so no file is too large for volumes.
+    let file = if shipment.split.is_some() { u64::MAX } else { shipment.limits.file };
+    let limits = Limits { file, ..shipment.limits };
+    let bases = at_hand.bases(&shipment.audience);
+    let parts = parts(&source, &manifest, &listed, &shipment.audience.receivers, &bases, limits)?;
     let (files, bases) = (parts.files.len(), parts.bases.clone());
     let tag = || format!("{}-{}", manifest.metadata.name, manifest.metadata.serial);
     let tag = shipment.tag.map_or_else(tag, str::to_owned);
-    // A volume takes a part of a file.
-    let file = if shipment.split.is_some() { u64::MAX } else { shipment.limits.file };
-    let plan = plan_set(&source, parts, Limits { file, ..shipment.limits }, &tag)?;
+    let plan = plan_set(&source, parts, limits, &tag)?;
     let (digest, packs, packed) = (plan.entry.digest, plan.packs, plan.packed);
     let trust =
         shipment.trust.map(|files| plan_trust(files, trust::files(files)?).map_err(Reasons::from)).transpose()?;
@@ -186,11 +181,8 @@ impl AtHand {
         let own = self.sets.iter().map(|set| &**set);
         let mut found = BTreeMap::new();
         for set in audience.bases.iter().copied().chain(own) {
-            let bytes = read_file(set, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64);
-            if let Ok(Some(bytes)) = bytes
-                && let Ok(manifest) = document::parse(&bytes)
-            {
-                found.entry(document::fingerprint(&bytes)).or_insert(Base { manifest, set });
+            if let Some((manifest, fingerprint)) = unverified(set) {
+                found.entry(fingerprint).or_insert(Base { manifest, set });
             }
         }
         found

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_stateroot::{
-    DiskError, FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, durable, known_contents,
-    layout, read_capped,
+    FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, durable, known_contents, layout,
+    read_capped,
 };
 use autonomy_trust::{Purpose, Signed, verify_revocation};
 
@@ -167,7 +167,9 @@ impl SetSource for KeptSet {
     fn list(&self) -> Result<Vec<SourceFile>, SourceError> {
         let mut found = Vec::new();
         for (name, at) in self.files() {
-            let Some(stat) = self.root.disk().stat(at).map_err(|error| broken(name, error))? else { continue };
+            let Some(stat) = self.root.disk().stat(at).map_err(|error| SourceError::stored(name, error))? else {
+                continue;
+            };
             let kind = match stat.kind {
                 FileKind::File => SourceKind::File,
                 FileKind::Symlink => SourceKind::Symlink,
@@ -180,21 +182,14 @@ impl SetSource for KeptSet {
     }
 
     fn open(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, SourceError> {
-        self.root.disk().open(self.place(path)?).map_err(|error| broken(path.as_str(), error))
+        self.root.disk().open(self.place(path)?).map_err(|error| SourceError::stored(path.as_str(), error))
     }
 
     fn open_at(&self, path: &RelPath, offset: u64) -> Result<Box<dyn Read + Send>, SourceError> {
-        self.root.disk().open_at(self.place(path)?, offset).map_err(|error| broken(path.as_str(), error))
+        self.root.disk().open_at(self.place(path)?, offset).map_err(|error| SourceError::stored(path.as_str(), error))
     }
 
     fn describe(&self) -> String {
         self.shown.clone()
     }
-}
-
-fn broken(path: &str, error: DiskError) -> SourceError {
-    if error.is_not_found() {
-        return SourceError::Missing(path.to_owned());
-    }
-    SourceError::Io { path: path.to_owned(), source: error.source }
 }

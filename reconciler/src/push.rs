@@ -46,7 +46,7 @@ pub fn push(
 ) -> Result<Pushed, Reasons> {
     let Draft { manifest, fingerprint, policy } = read_draft(&*source)?;
     // In a registry, a tree is one blob, and a file may have any size.
-    let source = Folded::new(source)?;
+    let source = Folded::new(source, &manifest)?;
     let limits = Limits { file: u64::MAX, ..Limits::default() };
     let listed = source.list().map_err(|error| error.to_reason())?;
     signed(&listed)?;

@@ -5,7 +5,7 @@ use std::io::Read;
 use autonomy_schema::manifest::{Artifact, StateManifest, TreePins};
 use autonomy_schema::{Code, Mode, Name, Reason, RelPath, set, tree};
 
-use crate::disk::{DiskError, Query};
+use crate::disk::Query;
 use crate::layout;
 use crate::objects::Pins;
 use crate::source::{SetSource, SourceError};
@@ -51,14 +51,8 @@ impl<'a, D: Query + ?Sized> Stored<'a, D> {
 
 impl<D: Query + ?Sized> Indices for Stored<'_, D> {
     fn open_index(&self, path: &RelPath) -> Result<Box<dyn Read + Send>, Reason> {
-        self.disk.open(&self.base.join(path)).map_err(|error: DiskError| {
-            let error = if error.is_not_found() {
-                SourceError::Missing(path.to_string())
-            } else {
-                SourceError::Io { path: path.to_string(), source: error.source }
-            };
-            error.to_reason()
-        })
+        let opened = self.disk.open(&self.base.join(path));
+        opened.map_err(|error| SourceError::stored(path.as_str(), error).to_reason())
     }
 }
 

@@ -8,10 +8,10 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use autonomy_schema::manifest::StateManifest;
-use autonomy_schema::{Reason, RelPath, document, set};
+use autonomy_schema::{Reason, RelPath, set};
 
 use crate::contents::{Content, tree_files};
-use crate::source::{SetSource, SourceError, SourceFile, SourceKind, read_file, read_refused, skip};
+use crate::source::{SetSource, SourceError, SourceFile, SourceKind, read_refused, skip, unverified};
 
 /// A gap up to this many bytes is read over rather than sought over.
 const MAX_GAP: u64 = 256 << 10;
@@ -43,12 +43,6 @@ fn trees(source: &dyn SetSource, manifest: &StateManifest) -> Result<Vec<Tree>, 
     Ok(found)
 }
 
-/// The manifest of a set; `None` where there is none that can be read, which whoever verifies the set tells.
-fn manifest(source: &dyn SetSource) -> Option<StateManifest> {
-    let bytes = read_file(source, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()??;
-    document::parse(&bytes).ok()
-}
-
 /// A set of files in its OCI form.
 pub struct Folded {
     set: Arc<dyn SetSource>,
@@ -56,10 +50,10 @@ pub struct Folded {
 }
 
 impl Folded {
-    /// The OCI form of `set`. An index that is damaged or absent is an error.
-    pub fn new(set: Arc<dyn SetSource>) -> Result<Self, Reason> {
-        let trees = manifest(&*set).map(|manifest| trees(&*set, &manifest)).transpose()?.unwrap_or_default();
-        let trees = trees.into_iter().map(|tree| (tree.payload.to_string(), Arc::new(tree))).collect();
+    /// The OCI form of the set of `manifest`. An index that is damaged or absent is an error.
+    pub fn new(set: Arc<dyn SetSource>, manifest: &StateManifest) -> Result<Self, Reason> {
+        let trees =
+            trees(&*set, manifest)?.into_iter().map(|tree| (tree.payload.to_string(), Arc::new(tree))).collect();
         Ok(Self { set, trees })
     }
 }
@@ -193,7 +187,8 @@ impl Unfolded {
 
     fn trees(&self) -> &Trees {
         self.trees.get_or_init(|| {
-            let found = manifest(&*self.set).and_then(|manifest| trees(&*self.set, &manifest).ok()).unwrap_or_default();
+            let found = unverified(&*self.set).and_then(|(manifest, _)| trees(&*self.set, &manifest).ok());
+            let found = found.unwrap_or_default();
             let mut unfolded = Trees::default();
             let listed = if found.is_empty() { Vec::new() } else { self.set.list().unwrap_or_default() };
             let listed: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();

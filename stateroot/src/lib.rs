@@ -65,4 +65,5 @@ pub use root::StateRoot;
 pub use sim::{Image, SimDisk};
 pub use source::{
     DirSet, SetSource, SourceError, SourceFile, SourceKind, read_failed, read_file, read_refused, regular_files,
+    unverified,
 };

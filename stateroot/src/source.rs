@@ -6,11 +6,11 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use autonomy_schema::{Code, Reason, Reasons, RelPath};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, StateManifest, document, set};
 use rustix::io::Errno;
 
 use crate::at;
-use crate::disk::{FileKind, Identity};
+use crate::disk::{DiskError, FileKind, Identity};
 
 /// Most entries of a set, folders included: the largest tree ([`autonomy_schema::tree::MAX_FILES`]) in folders of its own
 /// fits, and [`autonomy_schema::manifest::MAX_ARTIFACTS`] artifacts with their indices.
@@ -81,6 +81,14 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// What the disk of a state root says of a file of a set that lies there.
+    pub fn stored(path: &str, error: DiskError) -> Self {
+        if error.is_not_found() {
+            return Self::Missing(path.to_owned());
+        }
+        Self::Io { path: path.to_owned(), source: error.source }
+    }
+
     /// The error as a reason.
     pub fn to_reason(&self) -> Reason {
         match self {
@@ -175,6 +183,13 @@ pub fn read_file(source: &dyn SetSource, name: &str, cap: u64) -> Result<Option<
         return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")));
     }
     Ok(Some(bytes))
+}
+
+/// The manifest of a set as it lies there, verified by nobody, with its fingerprint; `None` where there is none that can be
+/// read, which whoever verifies the set tells.
+pub fn unverified(source: &dyn SetSource) -> Option<(StateManifest, Blake3)> {
+    let bytes = read_file(source, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64).ok()??;
+    Some((document::parse(&bytes).ok()?, document::fingerprint(&bytes)))
 }
 
 /// A set in a folder. The folder is held open; nothing outside it is ever read.

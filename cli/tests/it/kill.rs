@@ -14,7 +14,7 @@ const HITS: usize = 20;
 const APPLY: &str = "apply two --auto-approve";
 
 /// Runs a verb on the node under strace.
-fn traced(site: &Site, verb: &str, options: &[&str]) -> std::process::Output {
+pub(crate) fn traced(site: &Site, verb: &str, options: &[&str]) -> std::process::Output {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "trace.txt"])
         .args(options)

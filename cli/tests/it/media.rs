@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::disks::{Mount, may_mount, run};
 use crate::hostile::with_policy;
 use crate::import::inbox;
+use crate::kill::traced;
 use crate::node::{AGENT, Site};
-use crate::world::PASSWORD;
 
 /// An agent of 600,000 bytes that does nothing, so that a set needs several volumes.
 fn large_agent(site: &Site) {
@@ -96,20 +96,6 @@ fn newer_roots_and_revocations_travel_along_and_count_first() {
     let told = site.world.run("import onward --output json --state-root peer").exits(3).stdout();
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!(told["trust"], serde_json::json!({ "roots": [], "revocation": null, "reasons": [] }));
-}
-
-/// Runs `autonomy` under strace.
-pub(crate) fn traced(site: &Site, verb: &str, options: &[&str]) -> std::process::Output {
-    Command::new("strace")
-        .args(["-f", "-qq", "-o", "trace.txt"])
-        .args(options)
-        .arg(env!("CARGO_BIN_EXE_autonomy"))
-        .args(verb.split_whitespace())
-        .args(["--state-root", "node"])
-        .current_dir(site.world.path(""))
-        .env("COSIGN_PASSWORD", PASSWORD)
-        .output()
-        .expect("strace (ci/setup-tests installs it)")
 }
 
 /// The largest file below a folder.

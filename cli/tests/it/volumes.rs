@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::import::{inbox, standings};
-use crate::media::{in_volumes, names, remove, traced};
+use crate::kill::traced;
+use crate::media::{in_volumes, names, remove};
+use crate::registry::Registry;
 use crate::world::Ran;
 
 fn plan_id(plan: &Ran) -> Value {
@@ -191,5 +193,18 @@ fn a_split_export_that_is_killed_leaves_one_export_or_none_and_is_written_anew()
         let shown = site.node("import stick --preview --output json").exits(0).stdout();
         assert_eq!(standings(&shown), [(3, "takes".to_owned())]);
         assert!(!names(&site, "stick").iter().any(|name| name.starts_with('.')));
+    }
+}
+
+#[test]
+fn a_copy_of_what_is_lost_blames_the_medium_that_lacks_it() {
+    let site = in_volumes();
+    remove(&site, "stick/vol-001");
+    remove(&site, "stick/vol-002");
+    let registry = Registry::start(&site);
+    for to in ["oci:whole".to_owned(), format!("{}:2", registry.repository())] {
+        let ran =
+            site.world.run(&format!("oci copy oci:stick:harbor-gateways-2 {to}")).exits(9).warns("missing_file: ");
+        assert!(ran.stderr().contains("`vol-001`") && !ran.stderr().contains("cannot write"), "{}", ran.stderr());
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use autonomy_schema::Sha256;
+use autonomy_stateroot::read_failed;
 use reqwest::{Method, StatusCode};
 use sha2::Digest as _;
 use url::Url;
@@ -194,7 +195,7 @@ impl Registry {
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
         let what = format!("the blob {}", descriptor.digest);
-        let unfit = |problem: String| RegistryError::Unfit { what: what.clone(), problem };
+        let unread = |error: io::Error| RegistryError::Source(read_failed(&what, &error));
         let Upload { mut at, mut url, chunk: at_once } = match session.take() {
             Some(upload) => {
                 let before = upload.at;
@@ -206,13 +207,13 @@ impl Registry {
         };
         let keep = |at, url: &Url| Some(Upload { at, url: url.clone(), chunk: at_once });
         *session = keep(at, &url);
-        let mut reader = open(at).map_err(|error| unfit(error.to_string()))?;
+        let mut reader = open(at).map_err(unread)?;
         while at < descriptor.size {
             self.http.cancelled()?;
             let count = at_once.min(descriptor.size - at);
             // Grown while it is read it would be held twice.
             let mut chunk = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
-            reader.by_ref().take(count).read_to_end(&mut chunk).map_err(|error| unfit(error.to_string()))?;
+            reader.by_ref().take(count).read_to_end(&mut chunk).map_err(unread)?;
             if chunk.len() as u64 != count {
                 let found = format!("its source ended after {}", at + chunk.len() as u64);
                 return Err(RegistryError::Size { what, expected: descriptor.size, found });

@@ -142,6 +142,9 @@ pub enum RegistryError {
         /// What there is.
         offered: String,
     },
+    /// What is to be sent cannot be read where it lies.
+    #[error("{0}")]
+    Source(Reason),
     /// What was to be sent is not fit for it.
     #[error("{what} cannot be sent: {problem}")]
     Unfit {
@@ -169,6 +172,7 @@ impl RegistryError {
     /// The same as a reason with a stable code.
     pub fn to_reason(&self) -> Reason {
         let code = match self {
+            Self::Source(reason) => return reason.clone(),
             Self::Digest { .. } => Code::DigestMismatch,
             Self::Size { .. } => Code::SizeMismatch,
             Self::TooLarge { .. } => Code::DocumentTooLarge,
@@ -214,6 +218,7 @@ impl RegistryError {
             | Self::Size { .. }
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
+            | Self::Source(_)
             | Self::Unfit { .. }
             | Self::Contended { .. }
             | Self::Cancelled => return None,
@@ -241,6 +246,7 @@ impl RegistryError {
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
             | Self::NoPlatform { .. }
+            | Self::Source(_)
             | Self::Unfit { .. }
             | Self::Contended { .. }
             | Self::Cancelled => Again::No,

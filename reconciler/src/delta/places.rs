@@ -8,9 +8,8 @@ use autonomy_oci::spec::Descriptor;
 use autonomy_oci::{LayoutSet, PACK_TYPE};
 use autonomy_schema::segments::{Entries, Segment};
 use autonomy_schema::{Blake3, Reason, RelPath, StateManifest, set};
-use autonomy_stateroot::{Folded, SetSource, SourceError, StateRoot};
+use autonomy_stateroot::{Folded, SetSource, SourceError, StateRoot, unverified};
 
-use super::manifest;
 use crate::kept::kept;
 
 /// Not found yet.
@@ -85,7 +84,7 @@ impl Places {
         };
         for kept in kept {
             // A damaged index of a tree: nothing is taken from that set.
-            let Ok(set) = Folded::new(Arc::new(kept.set)) else { continue };
+            let Ok(set) = Folded::new(Arc::new(kept.set), &kept.manifest) else { continue };
             found.artifacts(&(Arc::new(set) as Arc<dyn SetSource>), &kept.manifest);
         }
         if found.left > 0 {
@@ -132,7 +131,7 @@ impl Places {
 
     /// What a set of the medium holds as files.
     fn whole(&mut self, set: &Arc<LayoutSet>) {
-        if let Some(manifest) = manifest(&**set) {
+        if let Some((manifest, _)) = unverified(&**set) {
             self.artifacts(&(Arc::clone(set) as Arc<dyn SetSource>), &manifest);
         }
     }

@@ -11,7 +11,7 @@ use autonomy_schema::{
 };
 use autonomy_stateroot::{
     SetSource, SourceError, SourceFile, StatCache, StateRoot, Stored, contents, digests, known_contents, layout,
-    pinned_contents, read_capped,
+    pinned_contents, read_capped, read_file,
 };
 use autonomy_trust::{Purpose, Signed, verify_lock, verify_manifest};
 
@@ -162,16 +162,10 @@ impl Sources<'_> {
     }
 }
 
-/// Reads a file of a set, within its cap.
+/// A file of a set, within its cap.
 fn read_from(from: &dyn SetSource, name: &'static str, cap: u64) -> Result<Vec<u8>, Reasons> {
-    let file = from.open(&RelPath::fixed(name)).map_err(|error| Reasons::from(error.to_reason()))?;
-    let mut bytes = Vec::new();
-    let failed = |error: std::io::Error| Reason::new(Code::IoError, format!("cannot read `{name}`: {error}"));
-    file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > cap {
-        return Err(Reason::new(Code::DocumentTooLarge, format!("`{name}` is longer than {cap} bytes")).into());
-    }
-    Ok(bytes)
+    let lacks = || Reasons::from(SourceError::Missing(name.to_owned()).to_reason());
+    read_file(from, name, cap)?.ok_or_else(lacks)
 }
 
 /// Stages a damaged generation again; gives the new name.

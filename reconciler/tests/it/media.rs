@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use autonomy_oci::Limits;
-use autonomy_reconciler::{Exported, Shipment, Standing, export, import, preview};
+use autonomy_reconciler::{Exported, Shipment, Split, Standing, export, import, preview};
 use autonomy_schema::{Code, RelPath};
 use autonomy_stateroot::DirSet;
 
@@ -50,6 +50,12 @@ fn an_artifact_that_is_larger_than_a_file_may_be_travels_in_packs() {
     let large = format!("inbox/{entry}/artifacts/large").parse().expect("path");
     std::io::Read::read_to_end(&mut root.disk().open(&large).expect("opens"), &mut bytes).expect("reads");
     assert!(bytes == content.as_bytes());
+    // A volume takes a part of a file: nothing is too large for volumes, and nothing is packed.
+    let split = Some(Split { volume_bytes: 200_000, parity: 1 });
+    let shipment = Shipment { limits, split, ..Shipment::default() };
+    let set_again = Arc::new(DirSet::open(&set).expect("set"));
+    let told = export(set_again, &folder.path().join("volumes"), &shipment, &|_, _| {}).expect("exports");
+    assert_eq!((told.left_out, told.packs), (0, 0));
     // The indices that a set must have are files, however small the medium's files may be.
     let refused = export(
         Arc::new(DirSet::open(&set).expect("set")),
