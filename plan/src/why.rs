@@ -83,8 +83,13 @@ impl Why {
 
 /// What a difference means, and what ends it.
 pub(crate) fn of_drift(drift: &Drift) -> StepReason {
+    const REBUILD: &str = "apply the active manifest again, which carries out its reconstruction steps";
     const AGAIN: &str = "apply the active manifest again: a fresh generation takes this one's place";
     let (text, remedy) = match (drift.kind, drift.place) {
+        (DriftKind::Content, DriftPlace::Os) => ("its content was changed after reconstruction wrote it", REBUILD),
+        (DriftKind::Mode, DriftPlace::Os) => ("its mode was changed after reconstruction set it", REBUILD),
+        (DriftKind::Missing, DriftPlace::Os) => ("reconstruction put it there, and it is gone", REBUILD),
+        (DriftKind::Type, DriftPlace::Os) => ("something of another kind stands in its place", REBUILD),
         (DriftKind::Content, _) => ("its content was changed outside the manifest", AGAIN),
         (DriftKind::Mode, _) => ("its mode was changed outside the manifest", AGAIN),
         (DriftKind::Missing, DriftPlace::Generation) => ("it was removed outside the manifest", AGAIN),

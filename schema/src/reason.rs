@@ -44,6 +44,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AssuranceReduced "assurance_reduced" 5 "The platform cannot give the durability that the manifest demands: high durability needs cgroup v2 with the memory and cpu controllers (INV-05)." "boot with cgroup v2 (`systemd.unified_cgroup_hierarchy=1`) and its memory and cpu controllers, or demand `durability: standard`";
     BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
@@ -54,6 +55,7 @@ codes! {
     BelowThreshold "below_threshold" 3 "Fewer distinct pinned keys signed than the trust root demands for this role. One key counts once, however often it signed." "collect the missing signatures with `autonomy sign`";
     CaseCollision "case_collision" 3 "Two paths differ only in case, so they would be one file on some systems." "rename one of them";
     CeilingExceeded "ceiling_exceeded" 5 "The write would lift the state root above `storage.diskCeilingBytes`." "run `autonomy gc`, or raise the ceiling in the manifest";
+    ClockBehind "clock_behind" 5 "The clock is behind a time that the node has seen: its time mark, the release of this tool, or its own records." "set the clock; a clock that was lost at power-off needs a battery or a time source";
     ConfirmExpired "confirm_expired" 8 "Nobody confirmed the new release in time; the last known good generation is active again." "find out why nobody could reach the node; `autonomy unpin` lets the release be tried again";
     ConsentMissing "consent_missing" 64 "The verb changes the node and nobody can be asked, as there is no terminal." "add `--auto-approve` after reading the plan";
     CorruptState "corrupt_state" 11 "A file of the state root does not parse or does not hash to its name." "run `autonomy fsck`; restore the file from a backup or a signed set";
@@ -62,6 +64,7 @@ codes! {
     DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
     DocumentTooLarge "document_too_large" 3 "A document is larger than its cap. Nothing beyond the cap was read." "a manifest is at most 4 MiB; split the release";
     DuplicateKey "duplicate_key" 3 "A key occurs twice in one mapping." "remove one of the two";
+    EvidenceForged "evidence_forged" 11 "Evidence of an operating system that was replaced is not signed by the attest key of this node, or does not follow from the evidence before it." "find out who wrote it; `autonomy fsck --repair` sets it aside, and the boot epoch goes on from the highest that is proven";
     Expired "expired" 3 "The document's `expiresAt` is not later than the clock or the time mark. The running release goes on." "sign a newer manifest or trust root";
     ExtraneousFile "extraneous_file" 3 "The set holds a file that the signed manifest does not name." "remove it, or take the set again";
     FloorsUnreadable "floors_unreadable" 11 "`trust/floors.json` is missing or damaged although the node has generations. Without floors a rollback could pass unseen." "restore it from a backup with `autonomy restore`";
@@ -78,6 +81,7 @@ codes! {
     NotPinned "not_pinned" 1 "No such manifest is pinned on this node." "`autonomy status` lists what is pinned";
     NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
     NotWaiting "not_waiting" 1 "The release that shall be confirmed is not the one that waits for it." "`autonomy status` says what waits";
+    OsChanged "os_changed" 5 "The operating system below the state root is another one than the one that is recorded." "run `edged precheck`, which rebuilds what lies outside the state root";
     OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
     Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
@@ -85,6 +89,7 @@ codes! {
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
     ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";
+    ReconstructionFailed "reconstruction_failed" 8 "A reconstruction step failed. In an apply, the last known good generation is active again; in `edged precheck`, which ends with 5, it is done again by the next run." "see the message for the step; mend what it names and run it again";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
     RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";

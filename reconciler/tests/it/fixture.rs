@@ -151,6 +151,7 @@ impl Fleet {
             fleet: "harbor".parse().expect("name"),
             hardware: "x86_64".parse().expect("name"),
             labels: BTreeMap::new(),
+            destinations: Vec::new(),
         };
         let pair = autonomy_signing::generate_attest().expect("attest");
         let attest = AttestFiles { key_pem: &pair.private_pem, pub_pem: &pair.public_pem };
