@@ -26,6 +26,7 @@
 mod attest;
 pub mod bundle;
 mod detached;
+mod evidence;
 mod image;
 mod key;
 mod lock;
@@ -40,6 +41,7 @@ mod verified;
 
 pub use attest::{AttestError, AttestKey};
 pub use detached::{DetachedError, MAX_DETACHED_BYTES};
+pub use evidence::verify_evidence;
 pub use image::{
     ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
 };
