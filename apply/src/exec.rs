@@ -1,20 +1,17 @@
-//! Starting processes: the only file of this crate that does. Argument vectors, no shell, a bare environment, a time
-//! limit and a cap on what is kept of the output.
+//! Services, the health command and systemd's answers: the only file of this crate that starts processes, by `precheck::exec`.
 
-use std::io::Read;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
+use autonomy_precheck::exec::{LAST_WORDS, run};
+use autonomy_precheck::{Platform, SystemPlatform};
+use autonomy_schema::Reason;
 use autonomy_schema::facts::DriftKind;
 use autonomy_schema::journal::Moment;
 use autonomy_schema::manifest::{Health, Service, ServiceAction};
 use autonomy_schema::path::UnitName;
-use nix::sys::signal::{Signal, killpg};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
 
 use crate::services::ServiceRunner;
 
@@ -25,17 +22,22 @@ pub const SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
 const TRAMPOLINE: [&str; 2] = ["/proc/self/exe", "exec-limited"];
 /// How much longer than the command the trampoline may take: its own start, and ending what the command left behind.
 const TRAMPOLINE_GRACE: Duration = Duration::from_secs(15);
+
 /// Runs services on this machine.
 #[derive(Debug, Clone)]
 pub struct SystemRunner {
+    state_root: PathBuf,
     artifacts: PathBuf,
+    os_root: PathBuf,
     timeout: Duration,
 }
 
 impl SystemRunner {
     /// Commands with a relative program are taken from the active generation of this state root.
-    pub fn new(state_root: &Path, timeout: Duration) -> Self {
-        Self { artifacts: state_root.join("current").join("artifacts"), timeout }
+    /// What lies outside the state root is rebuilt under `os_root`.
+    pub fn new(state_root: &Path, os_root: &Path, timeout: Duration) -> Self {
+        let artifacts = state_root.join("current").join("artifacts");
+        Self { state_root: state_root.to_owned(), artifacts, os_root: os_root.to_owned(), timeout }
     }
 
     fn command(&self, service: &Service) -> Option<Command> {
@@ -80,6 +82,10 @@ impl ServiceRunner for SystemRunner {
 
     fn moment(&self) -> Moment {
         moment()
+    }
+
+    fn platform(&self) -> Result<Box<dyn Platform + '_>, Reason> {
+        Ok(Box::new(SystemPlatform::open(&self.os_root, &self.state_root)?))
     }
 }
 
@@ -145,7 +151,7 @@ mod tests {
     fn a_command_runs_fails_with_its_output_or_is_killed_with_its_children() {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::create_dir_all(folder.path().join("current/artifacts")).expect("artifacts");
-        let runner = SystemRunner::new(folder.path(), Duration::from_millis(300));
+        let runner = SystemRunner::new(folder.path(), Path::new("/"), Duration::from_millis(300));
         assert_eq!(runner.run(&service(&["/bin/sh", "-c", "test -z \"$HOME\""])), Ok(()));
         let failed = runner.run(&service(&["/bin/sh", "-c", "echo no disk >&2; exit 3"])).expect_err("fails");
         assert!(failed.contains("no disk") && failed.contains("exit status: 3"), "{failed}");

@@ -183,6 +183,16 @@ impl<'a> Reconstruction<'a> {
         Ok(rebuild)
     }
 
+    /// The labels of the steps that would change something, checks left out.
+    pub fn differences(&self) -> Vec<String> {
+        let artifacts = &self.manifest.document().spec.artifacts;
+        let differs = |step: &ReconstructionStep| {
+            let (place, effect) = (step.place()?.ok()?, step.effect(artifacts)?);
+            autonomy_stateroot::os_difference(self.platform.os(), &place, &effect)
+        };
+        (0..self.len()).filter(|at| differs(&self.steps()[*at]).is_some()).map(|at| self.label(at)).collect()
+    }
+
     /// How a step is called.
     pub fn label(&self, at: usize) -> String {
         self.steps().get(at).map(|step| format!("{} {}", step.kind(), step.label())).unwrap_or_default()

@@ -128,6 +128,11 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
 }
 
+/// Bytes that the state root takes on its disk, hard links counted once.
+pub fn used_bytes(root: &StateRoot) -> Result<u64, DiskError> {
+    walk::walk(root.disk(), None).map(|walked| walked.used_bytes)
+}
+
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {
     let path = layout::generation_manifest(generation);
     let bytes = read_capped(root.disk(), &path, MAX_DOCUMENT_BYTES as u64).map_err(|error| error.to_reason())?;
