@@ -1,7 +1,6 @@
 //! What this version reads but cannot carry out yet, and manifests that failed here before: steps that block.
 
 use autonomy_schema::facts::BoundFacts;
-use autonomy_schema::manifest::Durability;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
 use autonomy_schema::reason::{Code, Reason};
 
@@ -25,26 +24,11 @@ fn block(address: String, code: Code, text: String, fact: String) -> Step {
 
 /// The blocked steps of a plan that would do something.
 pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
-    let spec = &desired.manifest.spec;
-    let not_built = [
-        (
-            !spec.reconstruction.steps.is_empty(),
-            "spec.reconstruction",
-            "cannot rebuild what lies outside the state root",
-        ),
-        (spec.precheck.durability == Durability::High, "spec.precheck.durability", "cannot give high durability"),
-    ];
     let mut blocked = Vec::new();
     if bound.pinned.contains(&desired.fingerprint) {
         let fact = format!("pinned.{}", desired.fingerprint.short());
         let text = "this manifest failed on this node before".to_owned();
         blocked.push(block("manifest".to_owned(), Code::Pinned, text, fact));
-    }
-    for (present, address, what) in not_built {
-        if present {
-            let text = format!("this version {what} yet");
-            blocked.push(block(address.to_owned(), Code::NotBuilt, text, format!("manifest.{address}")));
-        }
     }
     blocked
 }

@@ -76,7 +76,9 @@ impl Artifacts<'_> {
 }
 
 fn missing(artifact: &Artifact) -> Reason {
-    let message = format!("the artifact `{}` (`{}`) is not whole anywhere in the state root", artifact.name, artifact.path);
-    let remedy = "bring the set of this release again (`autonomy import`), then run `autonomy fsck --repair --from SET`";
+    let message =
+        format!("the artifact `{}` (`{}`) is not whole anywhere in the state root", artifact.name, artifact.path);
+    let remedy =
+        "bring the set of this release again (`autonomy import`), then run `autonomy fsck --repair --from SET`";
     Reason::new(Code::ReconstructionFailed, message).with_remedy(remedy)
 }

@@ -9,7 +9,8 @@ mod space;
 
 pub use assurance::{Assurance, assurance};
 pub(crate) use clock::clock;
-pub(crate) use config::{config, takes_part};
+pub(crate) use config::config;
+pub use config::takes_part;
 pub use identity::{Certificates, certificates};
 pub(crate) use keys::keys;
 pub(crate) use space::space;

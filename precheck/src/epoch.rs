@@ -99,6 +99,19 @@ pub fn look(root: &StateRoot, now: OsFacts) -> Result<Sight, Reasons> {
     Ok(Sight { now, composite, verdict, chain, recorded })
 }
 
+/// What is told of a replaced operating system.
+pub fn replaced(changed: &[Changed]) -> Reason {
+    let told: Vec<String> = changed
+        .iter()
+        .map(|it| {
+            let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { format!("`{text}`") };
+            format!("{} {} → {}", it.component, shown(&it.old), shown(&it.new))
+        })
+        .collect();
+    let what = if told.is_empty() { "its record is of another one".to_owned() } else { told.join(", ") };
+    Reason::new(Code::OsChanged, format!("the operating system was replaced: {what}"))
+}
+
 /// Records a first sight, or brings the record up to evidence that a power cut left ahead of it. Gives whether anything was
 /// written.
 pub(crate) fn record(root: &StateRoot, held: &ActivationLock, sight: &Sight, time: Time) -> Result<bool, Reasons> {

@@ -28,7 +28,7 @@ mod run;
 pub mod trusted;
 mod write;
 
-pub use checks::{Assurance, Certificates, assurance, certificates};
+pub use checks::{Assurance, Certificates, assurance, certificates, takes_part};
 pub use platform::{Installed, Platform, SystemPlatform};
 pub use reconstruct::{Rebuild, Reconstruction, StepDone};
 pub use report::{Area, Fingerprint, Report};

@@ -72,9 +72,10 @@ impl<'a> Reconstruction<'a> {
         let places = self.steps().iter().filter_map(|step| self.place(step).err());
         let mut reasons: Vec<Reason> = places.collect();
         let spec = &self.manifest.document().spec;
-        let needed = spec.artifacts.iter().filter(|artifact| {
-            self.steps().iter().any(|step| step.artifact() == Some(&artifact.name))
-        });
+        let needed = spec
+            .artifacts
+            .iter()
+            .filter(|artifact| self.steps().iter().any(|step| step.artifact() == Some(&artifact.name)));
         for artifact in needed {
             if let Err(reason) = self.artifacts.find(artifact) {
                 reasons.push(reason);
@@ -113,9 +114,8 @@ impl<'a> Reconstruction<'a> {
             return Err(failed("the manifest does not pin its artifact".to_owned()));
         };
         let os = self.platform.os();
-        self.is_not_led_away(&place, &effect).map_err(|why| {
-            Reason::new(Code::DestinationRefused, format!("`{label}`: {why}"))
-        })?;
+        self.is_not_led_away(&place, &effect)
+            .map_err(|why| Reason::new(Code::DestinationRefused, format!("`{label}`: {why}")))?;
         let mut has_changed = autonomy_stateroot::os_difference(os, &place, &effect).is_some();
         if has_changed {
             write::put(os, &place, &effect, &|writer| self.bytes(step, writer)).map_err(failed)?;

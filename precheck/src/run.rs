@@ -7,7 +7,7 @@ use autonomy_schema::document::MAX_DERIVED_BYTES;
 use autonomy_schema::finding::Severity;
 use autonomy_schema::manifest::{Durability, Precheck};
 use autonomy_schema::node::Node;
-use autonomy_schema::os::{Changed, OsFacts};
+use autonomy_schema::os::OsFacts;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document};
 use autonomy_stateroot::{ActivationLock, StateRoot, layout, read_capped};
@@ -149,7 +149,7 @@ fn os(
     report.boot_epoch = sight.epoch();
     let is_replaced = matches!(sight.verdict, Verdict::Replaced { .. });
     if is_replaced {
-        report.add(Area::Reconstruction, Severity::Info, replaced(&changed));
+        report.add(Area::Reconstruction, Severity::Info, epoch::replaced(&changed));
     }
     // What the node runs cannot be told, so nothing can be rebuilt: that is told already.
     let unknown = active.is_none() && !matches!(root.current(), Ok(None));
@@ -166,18 +166,6 @@ fn os(
         Ok(()) => {}
         Err((area, reasons)) => report.refuse(area, &reasons),
     }
-}
-
-fn replaced(changed: &[Changed]) -> Reason {
-    let told: Vec<String> = changed
-        .iter()
-        .map(|it| {
-            let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { format!("`{text}`") };
-            format!("{} {} → {}", it.component, shown(&it.old), shown(&it.new))
-        })
-        .collect();
-    let what = if told.is_empty() { "its record is of another one".to_owned() } else { told.join(", ") };
-    Reason::new(Code::OsChanged, format!("the operating system was replaced: {what}"))
 }
 
 type Failed = (Area, Reasons);

@@ -126,7 +126,9 @@ fn make_parents(os: &dyn StateDisk, place: &RelPath) -> Result<(), DiskError> {
 fn unreachable_place(place: &RelPath, error: &DiskError) -> String {
     const LOOP: i32 = 40;
     match error.source.raw_os_error() {
-        Some(LOOP) => format!("a folder above `/{place}` is a symbolic link; name the real one, and allow it in `node.yaml`"),
+        Some(LOOP) => {
+            format!("a folder above `/{place}` is a symbolic link; name the real one, and allow it in `node.yaml`")
+        }
         _ => told(error),
     }
 }

@@ -137,10 +137,7 @@ impl Observer for Recorder<'_> {
                 self.log("health.failed", Priority::Error, json!({ "command": command, "reason": reason }));
             }
             Event::RollingBack(reason) => self.log("apply.rolling_back", Priority::Error, json!({ "reason": reason })),
-            Event::Staged { .. }
-            | Event::RebuildStarted(_)
-            | Event::ServiceStarted(_)
-            | Event::HealthStarted(_) => {}
+            Event::Staged { .. } | Event::RebuildStarted(_) | Event::ServiceStarted(_) | Event::HealthStarted(_) => {}
         }
         self.inner.event(event);
     }

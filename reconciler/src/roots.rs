@@ -1,12 +1,12 @@
 //! From the pinned trust root to the newest one that a medium carries, one version at a time.
 
-pub(crate) use autonomy_precheck::trusted::{extend, pinned_root};
 use autonomy_precheck::trusted::signed;
+pub(crate) use autonomy_precheck::trusted::{extend, pinned_root};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::{Code, Reason, Reasons, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, SetSource, StateRoot, read_file};
-use autonomy_trust::{PinnedRoot, Signed};
+use autonomy_trust::PinnedRoot;
 
 /// Most roots that one medium may bring: a rotation a month for twenty years.
 const MAX_STEPS: usize = 256;

@@ -159,6 +159,7 @@ fn active(policy: &[u8]) -> Facts {
         revoked: None,
         edge: Blake3::of(b"older"),
         artifacts: Vec::new(),
+        reconstruction: Vec::new(),
     });
     facts
 }

@@ -18,7 +18,9 @@ pub(crate) fn config(root: &StateRoot, active: Option<(&Name, &StateManifest)>) 
                 let how = if found.is_some() { "is not what" } else { "is missing, and not what" };
                 let message = format!("`{path}` {how} `spec.relay` of the active manifest says");
                 let reason = Reason::new(Code::CorruptState, message);
-                reasons.push(reason.with_remedy("apply the active manifest again: a fresh generation takes this one's place"));
+                reasons.push(
+                    reason.with_remedy("apply the active manifest again: a fresh generation takes this one's place"),
+                );
             }
             Err(error) => reasons.push(error.to_reason()),
         }
@@ -49,7 +51,7 @@ fn local(root: &StateRoot) -> Option<Reason> {
 }
 
 /// Whether the node takes part in a relay, so that it needs certificates.
-pub(crate) fn takes_part(root: &StateRoot, active: Option<&StateManifest>) -> bool {
+pub fn takes_part(root: &StateRoot, active: Option<&StateManifest>) -> bool {
     let has_peers = active.is_some_and(|manifest| !manifest.spec.relay.peers.is_empty());
     has_peers || root.disk().stat(&layout::edge_local()).is_ok_and(|stat| stat.is_some())
 }

@@ -19,7 +19,7 @@ pub struct Certificates {
 /// (`is_needed`), it is only told that they are missing.
 pub fn certificates(root: &StateRoot, node: &Node, now: Time, window: Duration, is_needed: bool) -> Certificates {
     let mut unreadable = Vec::new();
-    let mut read = |path: RelPath, cap: usize, code| match read_capped(root.disk(), &path, cap as u64) {
+    let mut read = |path: RelPath, cap: u64, code| match read_capped(root.disk(), &path, cap) {
         Ok(bytes) => bytes,
         Err(error) => {
             unreadable.push((Severity::Error, Reason { code, ..error.to_reason() }));
