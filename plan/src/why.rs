@@ -51,6 +51,9 @@ whys! {
     ModeChanged "mode_changed" "The manifest pins other permission bits for the same bytes.";
     NotInOutbox "not_in_outbox" "The signed set does not wait for this peer yet.";
     PolicyChanged "policy_changed" "The manifest pins another policy bundle than the active one.";
+    RebuildAdded "rebuild_added" "The manifest has a reconstruction step for this place outside the state root and the active one has none. What may lie there by other hands is replaced.";
+    RebuildChanged "rebuild_changed" "The reconstruction step for this place puts something else there than that of the active manifest.";
+    RebuildCheck "rebuild_check" "It must exit 0 once the reconstruction steps before it are done; else the node returns to the last known good generation.";
     RelayChanged "relay_changed" "`spec.relay` gives another `edge.toml` than the active one.";
     Removed "removed" "The active generation has it and the manifest does not.";
     Repair "repair" "The active generation differs from its own manifest; a fresh one takes its place.";

@@ -415,6 +415,23 @@ impl BoundFacts {
         canonical::fingerprint(self)
     }
 
+    /// What is named only where the platform, `node.yaml` or `edged precheck` says it.
+    fn named_platform(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let named = [
+            ("node.destinations", text(&self.node.destinations.join(" "))),
+            ("os.buildId", text(&self.os.build_id)),
+            ("os.machineId", text(&self.os.machine_id)),
+            ("os.bootParameters", text(&self.os.boot_parameters)),
+            ("identity.certificate", text(&self.identity.certificate)),
+            ("identity.ca", self.identity.ca.map(|ca| ca.to_string())),
+            ("identity.crl", self.identity.crl.map(|crl| crl.to_string())),
+            ("boot.epoch", self.boot.as_ref().map(|boot| boot.epoch.to_string())),
+            ("boot.fingerprint", self.boot.as_ref().map(|boot| boot.fingerprint.to_string())),
+        ];
+        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    }
+
     /// The facts by name, as preconditions and stale plans name them. Long lists are one digest each.
     pub fn named(&self) -> Result<BTreeMap<String, String>, CanonicalError> {
         let mut named = BTreeMap::from([
@@ -435,28 +452,8 @@ impl BoundFacts {
         for (key, value) in &self.node.labels {
             put(format!("node.label.{key}"), value.clone());
         }
-        if !self.node.destinations.is_empty() {
-            put("node.destinations".to_owned(), self.node.destinations.join(" "));
-        }
-        let more = [
-            ("os.buildId", &self.os.build_id),
-            ("os.machineId", &self.os.machine_id),
-            ("os.bootParameters", &self.os.boot_parameters),
-            ("identity.certificate", &self.identity.certificate),
-        ];
-        for (name, value) in more.into_iter().filter(|(_, value)| !value.is_empty()) {
-            put(name.to_owned(), value.clone());
-        }
-        if let Some(ca) = self.identity.ca {
-            put("identity.ca".to_owned(), ca.to_string());
-        }
-        if let Some(crl) = self.identity.crl {
-            put("identity.crl".to_owned(), crl.to_string());
-        }
-        if let Some(boot) = &self.boot {
-            put("boot.epoch".to_owned(), boot.epoch.to_string());
-            put("boot.fingerprint".to_owned(), boot.fingerprint.to_string());
-        }
+        named.extend(self.named_platform());
+        let mut put = |name: String, value: String| named.insert(name, value);
         if let Some(stream) = &self.floors.stream {
             put("floors.stream".to_owned(), stream.to_string());
         }

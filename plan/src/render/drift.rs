@@ -69,7 +69,7 @@ pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<(String, &str)> {
 }
 
 /// `a, b, c and 2 more`.
-fn listed(subjects: &[String]) -> String {
+pub(super) fn listed(subjects: &[String]) -> String {
     let shown = subjects.iter().take(MAX_SUBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
     match subjects.len().saturating_sub(MAX_SUBJECTS) {
         0 => shown,

@@ -66,6 +66,25 @@ pub(crate) fn release_2() -> Value {
     manifest
 }
 
+/// The manifest with these reconstruction steps.
+pub(crate) fn with_steps(manifest: &Value, steps: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    manifest["spec"]["reconstruction"] = json!({ "steps": steps });
+    manifest
+}
+
+/// One step of every kind: a folder, the agent and a run of it, a file, a link, and a unit from an artifact.
+pub(crate) fn every_step() -> Value {
+    json!([
+        { "directory": { "path": "/opt/harbor", "mode": "0755" } },
+        { "copyBinary": { "artifact": "bin.agent", "to": "/usr/local/bin/agent", "mode": "0755" } },
+        { "verifyConfig": { "command": ["/usr/local/bin/agent", "--selfcheck"] } },
+        { "writeFile": { "to": "/etc/autonomy/agent.env", "content": "LEVEL=1\n", "mode": "0644" } },
+        { "symlink": { "at": "/usr/local/bin/harbor", "target": "agent" } },
+        { "systemdUnit": { "name": "agent.service", "artifact": "etc.agent.toml", "enable": true } },
+    ])
+}
+
 /// The manifest with every default written out, and its fingerprint.
 pub(crate) fn parse(json: &Value) -> (StateManifest, Blake3) {
     let manifest: StateManifest = serde_json::from_value(json.clone()).unwrap();

@@ -254,9 +254,10 @@ fn a_plan_from_other_facts_is_refused() {
 
 #[test]
 fn a_blocked_plan_is_refused_whatever_the_policy_says() {
-    let durable = manifest(|json| json["spec"]["precheck"] = json!({ "durability": "high" }));
-    let reasons = try_admit(&durable, &facts(), &bundle()).unwrap_err();
-    assert!(reasons.has(Code::NotBuilt) && reasons.exit() == 5, "{reasons}");
+    let step = json!({ "directory": { "path": "/srv/x", "mode": "0755" } });
+    let outside = manifest(|json| json["spec"]["reconstruction"] = json!({ "steps": [step] }));
+    let reasons = try_admit(&outside, &facts(), &bundle()).unwrap_err();
+    assert!(reasons.has(Code::DestinationRefused) && reasons.exit() == 5, "{reasons}");
     let mut pinned = facts();
     pinned.bound.pinned.insert(verified(&plain()).fingerprint());
     assert!(try_admit(&plain(), &pinned, &bundle()).unwrap_err().has(Code::Pinned));
