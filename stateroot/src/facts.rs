@@ -100,12 +100,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         },
         current,
         lkg,
-        // A record that cannot be read is told of by those who look at it for its own sake.
-        boot: root
-            .os_fingerprint()
-            .ok()
-            .flatten()
-            .map(|os| BootFacts { epoch: os.boot_epoch, fingerprint: os.composite }),
+        boot: boot_facts(root),
         identity: IdentityFacts::default(),
         drift,
         outbox: root.outbox().map_err(failed)?,
@@ -126,6 +121,12 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         findings: Vec::new(),
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
+}
+
+/// A record that cannot be read is told of by those who look at it for its own sake.
+fn boot_facts(root: &StateRoot) -> Option<BootFacts> {
+    let os = root.os_fingerprint().ok().flatten()?;
+    Some(BootFacts { epoch: os.boot_epoch, fingerprint: os.composite })
 }
 
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {
