@@ -150,3 +150,30 @@ fn epochs_are_shown_with_what_their_evidence_says() {
     let ran = site.node("epoch show --output json").exits(11).warns("corrupt_state: `epoch/current/evidence.json`: ");
     assert_eq!(json(&ran.stdout())["reasons"][0]["code"], "corrupt_state");
 }
+
+#[test]
+fn reconstruction_is_planned_and_node_yaml_alone_allows_other_folders() {
+    let site = Site::running();
+    image(&site.world, "image", "6.1.0-26-amd64");
+    site.set("two", 2);
+    site.doctor("two", |manifest| {
+        let file = |to: &str| json!({ "writeFile": { "to": to, "content": "LEVEL=1\n", "mode": "0644" } });
+        let steps = json!([file("/etc/autonomy/agent.env"), file("/srv/agent/agent.env")]);
+        manifest["spec"]["reconstruction"] = json!({ "steps": steps });
+    });
+    let refused = site.node("plan two --os-root image --output json").exits(5).warns("destination_refused: ");
+    let line = "`reconstruction./srv/agent/agent.env`: this node lets reconstruction write only below /usr/local/, ";
+    assert!(refused.stderr().contains(line), "{}", refused.stderr());
+    site.world.edit("node/node.yaml", "hardware: ", "destinations: [ /srv/agent ]\nhardware: ");
+    let plan = json(&site.node("plan two --os-root image --output json").exits(0).stdout());
+    let steps: Vec<&str> =
+        plan["steps"].as_array().expect("steps").iter().filter_map(|step| step["address"].as_str()).collect();
+    let at = |address: &str| {
+        steps.iter().position(|step| *step == address).unwrap_or_else(|| panic!("{address} in {steps:?}"))
+    };
+    let (first, second) = (at("reconstruction./etc/autonomy/agent.env"), at("reconstruction./srv/agent/agent.env"));
+    assert!(at("generation") < first && first + 1 == second, "{steps:?}");
+    assert_eq!(plan["forecast"]["reconstruction"], json!({ "files": 2 }));
+    assert!(!plan.to_string().contains("LEVEL=1"), "a plan holds no content of files");
+    assert_eq!(plan["steps"][first]["after"]["state"], json!(format!("{} 0644", Blake3::of(b"LEVEL=1\n"))));
+}
