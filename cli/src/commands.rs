@@ -10,6 +10,7 @@ mod backup;
 mod completions;
 mod confirm;
 mod diff;
+mod epoch;
 mod exec_limited;
 mod explain;
 mod export;
@@ -72,6 +73,9 @@ pub(crate) enum Command {
     Init(init::Args),
     /// Show what the node knows of itself. Writes nothing.
     Facts(facts::Args),
+    /// Operating systems that this node has lived under.
+    #[command(subcommand)]
+    Epoch(epoch::Command),
     /// Show what is active, what is unfinished, and who holds the lock. Writes nothing.
     Status(status::Args),
     /// Show what an apply would change on this node, and why. Writes nothing.
@@ -153,6 +157,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Verify(args) => verify::run(&args, global),
         Command::Init(args) => init::run(&args, global),
         Command::Facts(args) => facts::run(&args, global),
+        Command::Epoch(command) => epoch::run(&command, global),
         Command::Status(args) => status::run(&args, global),
         Command::Plan(args) => plan::run(&args, global),
         Command::Show(args) => show::run(&args),
