@@ -40,5 +40,6 @@ mod sockets;
 mod status;
 mod trees;
 mod trust;
+mod units;
 mod volumes;
 mod world;
