@@ -20,6 +20,7 @@ mod kill;
 mod life;
 mod media;
 mod node;
+mod os_replacement;
 mod receipts;
 mod reconcile;
 mod refusals;
