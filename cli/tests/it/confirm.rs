@@ -300,8 +300,8 @@ fn the_story_is_told() {
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{told}");
 }
 
-/// The unit's own command line, and what systemd says to the files. That systemd fires them is not shown here: it is not
-/// process 1.
+/// The unit's own command line, and what systemd says to the files. That systemd fires them is shown in
+/// `ci/guest`: here it is not process 1.
 #[test]
 fn the_units_are_sound_and_their_command_returns() {
     let site = waiting();
