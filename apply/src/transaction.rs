@@ -290,6 +290,8 @@ pub(crate) fn new_journal(
         serial: document.metadata.serial,
         generation,
         previous,
+        rebuild: document.spec.reconstruction.steps.len() as u64,
+        rebuilt: 0,
         services: Vec::new(),
         services_done: 0,
         health: document.spec.health.clone(),

@@ -34,6 +34,16 @@ struct Global {
     /// The node's state root.
     #[arg(long, env = "AUTONOMY_STATE_ROOT", global = true, value_name = "DIR", hide_env_values = true)]
     state_root: Option<std::path::PathBuf>,
+    /// The root of the operating system: what the node runs on is read there, and reconstruction writes there.
+    #[arg(
+        long,
+        env = "AUTONOMY_OS_ROOT",
+        global = true,
+        value_name = "DIR",
+        default_value = "/",
+        hide_env_values = true
+    )]
+    os_root: std::path::PathBuf,
     /// Say more on stderr; twice for traces.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,

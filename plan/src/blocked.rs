@@ -1,11 +1,11 @@
-//! What this version reads but cannot carry out yet, and manifests that failed here before: steps that block.
+//! Manifests that failed here before, and places where reconstruction may not write: steps that block.
 
 use autonomy_schema::facts::BoundFacts;
-use autonomy_schema::manifest::Durability;
 use autonomy_schema::plan_doc::{Action, Step, StepReason};
 use autonomy_schema::reason::{Code, Reason};
 
 use crate::planner::Desired;
+use crate::rebuild;
 use crate::steps::Fields;
 
 fn block(address: String, code: Code, text: String, fact: String) -> Step {
@@ -23,28 +23,20 @@ fn block(address: String, code: Code, text: String, fact: String) -> Step {
     }
 }
 
-/// The blocked steps of a plan that would do something.
-pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts) -> Vec<Step> {
-    let spec = &desired.manifest.spec;
-    let not_built = [
-        (
-            !spec.reconstruction.steps.is_empty(),
-            "spec.reconstruction",
-            "cannot rebuild what lies outside the state root",
-        ),
-        (spec.precheck.durability == Durability::High, "spec.precheck.durability", "cannot give high durability"),
-    ];
+/// The blocked steps of a plan that would do something. Where reconstruction may write counts only when it would.
+pub(crate) fn steps(desired: &Desired<'_>, bound: &BoundFacts, switches: bool) -> Vec<Step> {
     let mut blocked = Vec::new();
     if bound.pinned.contains(&desired.fingerprint) {
         let fact = format!("pinned.{}", desired.fingerprint.short());
         let text = "this manifest failed on this node before".to_owned();
         blocked.push(block("manifest".to_owned(), Code::Pinned, text, fact));
     }
-    for (present, address, what) in not_built {
-        if present {
-            let text = format!("this version {what} yet");
-            blocked.push(block(address.to_owned(), Code::NotBuilt, text, format!("manifest.{address}")));
-        }
+    if switches {
+        let refused = rebuild::refused(&desired.manifest.spec, bound).into_iter();
+        blocked.extend(
+            refused
+                .map(|(address, text)| block(address, Code::DestinationRefused, text, "node.destinations".to_owned())),
+        );
     }
     blocked
 }
@@ -54,7 +46,8 @@ pub(crate) fn reasons(steps: &[Step]) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = steps
         .iter()
         .map(|step| {
-            let code = step.reason.code.parse().unwrap_or(Code::NotBuilt);
+            // Each was made above, with a code of the registry.
+            let code = step.reason.code.parse().unwrap_or(Code::Pinned);
             Reason::new(code, format!("`{}`: {}", step.address, step.reason.text))
         })
         .collect();

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use autonomy_schema::digest::Blake3;
-use autonomy_schema::facts::BoundFacts;
+use autonomy_schema::facts::Facts;
 use autonomy_schema::manifest::{Artifact, StateManifest};
 use autonomy_schema::path::{Mode, RelPath};
-use autonomy_schema::plan_doc::Forecast;
+use autonomy_schema::plan_doc::{Due, Forecast};
+use autonomy_schema::time::Time;
 
 use crate::planner::{Change, Desired};
-use crate::steps;
+use crate::{rebuild, steps};
 
-pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) -> Forecast {
+pub(crate) fn of(desired: &Desired<'_>, facts: &Facts, change: Change<'_>) -> Forecast {
+    let (bound, observed) = (&facts.bound, &facts.observed);
     let manifest = desired.manifest;
     let spec = &manifest.spec;
     let policy = match (&bound.current, change) {
@@ -20,10 +22,18 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
         (Some(current), _) if current.policy == spec.policy.digest => "unchanged",
         (Some(_), _) => "changed",
     };
-    let mut forecast = Forecast { policy: policy.to_owned(), ..Forecast::default() };
+    let window = i64::try_from(spec.precheck.cert_expiry_window.millis() / 1000).unwrap_or(i64::MAX);
+    let mut forecast = Forecast {
+        policy: policy.to_owned(),
+        certificate: observed.certificate_expires.map(|at| due(at, observed.clock, Some(window))),
+        crl: observed.crl_due.map(|at| due(at, observed.clock, None)),
+        durability: observed.durability,
+        ..Forecast::default()
+    };
     if matches!(change, Change::Same) {
         return forecast;
     }
+    forecast.reconstruction = rebuild::forecast(spec, change);
     forecast.restarts = steps::running(manifest).count() as u64;
     if let Change::Rollback(_) = change {
         // Everything is there already.
@@ -61,6 +71,13 @@ pub(crate) fn of(desired: &Desired<'_>, bound: &BoundFacts, change: Change<'_>) 
     }
     forecast.disk_new_bytes = new_bytes;
     forecast
+}
+
+/// A time, seen from `clock`; `window` in seconds.
+fn due(at: Time, clock: Time, window: Option<i64>) -> Due {
+    const DAY: i64 = 86_400;
+    let left = at.unix().saturating_sub(clock.unix());
+    Due { at, days: left.div_euclid(DAY), soon: window.is_some_and(|window| left <= window) }
 }
 
 /// The size of the manifest's bytes. Only the order of keys tells canonical JSON from plain, so they need not be sorted.

@@ -5,7 +5,8 @@
 //! - same inputs, same bytes (`tests/it/laws.rs`, `planning_twice_gives_the_same_bytes`);
 //! - a plan against the facts that its own success would leave is empty (`tests/it/laws.rs`,
 //!   `success_leaves_nothing_to_do`);
-//! - what cannot be carried out yet is a blocked step, never ignored (`tests/it/steps.rs`, `what_is_not_built_blocks`);
+//! - where reconstruction may not write is a blocked step, never passed over (`tests/it/rebuild.rs`,
+//!   `a_place_that_the_node_does_not_allow_blocks`);
 //! - no shown value reaches the terminal with control characters in it (`render::escape::tests`);
 //! - no clock, environment, disk, network or process (`clippy.toml` of this crate).
 //!
@@ -19,6 +20,7 @@ mod blocked;
 mod forecast;
 mod planner;
 mod precheck;
+mod rebuild;
 pub mod render;
 mod report;
 mod steps;

@@ -12,7 +12,7 @@ use autonomy_schema::reason::Reason;
 use autonomy_schema::version::{ApiVersion, Kind, TOOL_VERSION};
 use serde::Serialize;
 
-use crate::{blocked, forecast, steps, why};
+use crate::{blocked, forecast, rebuild, steps, why};
 
 /// What the node shall have.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,7 @@ pub enum PlanError {
 pub struct Plan {
     doc: PlanDoc,
     services: Vec<Service>,
+    rebuilds: u64,
     blocked: Vec<Reason>,
 }
 
@@ -90,6 +91,12 @@ impl Plan {
     /// What runs after the switch, in order; empty when nothing is switched.
     pub fn services(&self) -> Vec<Service> {
         self.services.clone()
+    }
+
+    /// How many reconstruction steps are carried out after the switch: all of the manifest's, those that change nothing
+    /// included; 0 when nothing is switched.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds
     }
 
     /// Whether a generation is staged and activated.
@@ -167,19 +174,21 @@ pub fn plan(desired: &Desired<'_>, facts: &Facts) -> Result<Plan, PlanError> {
         steps::artifacts(manifest, change, &drift, &mut work)?;
         steps::parts(desired, change, &drift, &mut work);
         work.push(steps::generation(desired, change));
+        rebuild::steps(desired, bound, change, &mut work);
         steps::services(manifest, change, &drift, &mut work);
         steps::proof(desired, bound, &mut work);
     }
     steps::relay(desired, bound, &mut work);
 
     // A node that has nothing to do is not bothered with what could not be done.
-    let mut all = if work.is_empty() { Vec::new() } else { blocked::steps(desired, bound) };
+    let mut all = if work.is_empty() { Vec::new() } else { blocked::steps(desired, bound, switches) };
     let blocked = blocked::reasons(&all);
     all.append(&mut work);
 
-    let doc = document(planned_manifest(desired), bound, all, forecast::of(desired, bound, change))?;
+    let doc = document(planned_manifest(desired), bound, all, forecast::of(desired, facts, change))?;
     let services = if switches { steps::running(manifest).cloned().collect() } else { Vec::new() };
-    Ok(Plan { doc, services, blocked })
+    let rebuilds = if switches { manifest.spec.reconstruction.steps.len() as u64 } else { 0 };
+    Ok(Plan { doc, services, rebuilds, blocked })
 }
 
 /// What differs from the active manifest, as a plan without steps; `None` when nothing is active.

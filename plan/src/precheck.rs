@@ -1,23 +1,33 @@
-//! What the platform says to a plan: preconditions, free space, ceiling. Tested again at every use.
+//! What the platform says to a plan: preconditions, free space, ceiling, durability, what `edged precheck` would find.
+//! Tested again at every use.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use autonomy_schema::facts::Facts;
-use autonomy_schema::manifest::{Precondition, StateManifest};
+use autonomy_schema::finding::Severity;
+use autonomy_schema::manifest::{Durability, Precondition, StateManifest};
 use autonomy_schema::plan_doc::Verdict;
 use autonomy_schema::reason::{Code, Reason};
 
 use crate::planner::Plan;
 use crate::render::bytes;
 
-/// The platform's findings, sorted. A plan without changes has none, save that what runs is revoked.
+/// The platform's findings, sorted.
+///
+/// What the manifest demands of the node refuses the change: preconditions, space, the window, durability. What is wrong
+/// with the node by itself is noted and refuses nothing, whether or not there is a change: an expired certificate keeps the
+/// relay from its peers, and another operating system calls for `edged precheck`, but a change may be the very thing that
+/// brings the cure, and a node that refuses it could not be mended from afar. [`Severity::Info`] is for the report of
+/// `edged precheck` alone.
 pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     if let Some(sentence) = facts.bound.revoked_sentence() {
         verdicts.push(Verdict::noted(Code::Revoked.as_str(), sentence));
     }
+    verdicts.extend(findings(manifest, plan, facts));
     if !plan.has_changes() {
+        verdicts.sort();
         return verdicts;
     }
     match named(facts) {
@@ -29,6 +39,9 @@ pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Ve
     if facts.observed.suspended {
         verdicts.push(failed(Code::Suspended, "the node is suspended: changes are held until it is resumed"));
     }
+    if plan.switches() {
+        verdicts.extend(durability(manifest, facts));
+    }
     // A return writes nothing new, and a window that is closed does not keep a node where it should not be.
     if plan.switches() && !plan.returns() {
         verdicts.extend(window(manifest, facts));
@@ -37,6 +50,38 @@ pub fn prechecks(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Ve
     }
     verdicts.sort();
     verdicts
+}
+
+/// What `edged precheck` would find. Durability that is demanded and not there has its refusal already.
+fn findings(manifest: &StateManifest, plan: &Plan, facts: &Facts) -> Vec<Verdict> {
+    let refused = plan.switches() && durability(manifest, facts).is_some_and(|verdict| !verdict.ok);
+    let told =
+        facts.observed.findings.iter().filter(|finding| {
+            finding.severity != Severity::Info && !(refused && finding.code == Code::AssuranceReduced)
+        });
+    told.map(|finding| Verdict {
+        remedy: finding.remedy.clone(),
+        ..Verdict::noted(finding.code.as_str(), finding.message.clone())
+    })
+    .collect()
+}
+
+/// INV-05: high durability where the platform gives it, or not at all. What nobody looked at is a no.
+fn durability(manifest: &StateManifest, facts: &Facts) -> Option<Verdict> {
+    match (manifest.spec.precheck.durability, facts.observed.durability) {
+        (Durability::Standard, _) => None,
+        (Durability::High, Some(Durability::High)) => {
+            Some(Verdict::passed("the manifest demands high durability, and the platform gives it"))
+        }
+        (Durability::High, Some(Durability::Standard)) => {
+            let message = "the manifest demands high durability, and the platform gives standard";
+            Some(failed(Code::AssuranceReduced, message))
+        }
+        (Durability::High, None) => {
+            let message = "the manifest demands high durability, and the facts do not say what the platform gives";
+            Some(failed(Code::AssuranceReduced, message))
+        }
+    }
 }
 
 /// Bound facts by name, and the observed ones as `observed.<name>`.

@@ -1,5 +1,5 @@
 //! The steps of a plan, in the order of execution: artifacts, lock, policy, `edge.toml`, other repaired files, the
-//! generation (the switch), services, relay.
+//! generation (the switch), reconstruction (`rebuild.rs`), services, health and confirmation, relay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(crate) const EDGE: &str = "edge.toml";
 
 pub(crate) type Fields = BTreeMap<String, String>;
 
-fn fields<const N: usize>(pairs: [(&str, String); N]) -> Fields {
+pub(crate) fn fields<const N: usize>(pairs: [(&str, String); N]) -> Fields {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

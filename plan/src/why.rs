@@ -51,6 +51,9 @@ whys! {
     ModeChanged "mode_changed" "The manifest pins other permission bits for the same bytes.";
     NotInOutbox "not_in_outbox" "The signed set does not wait for this peer yet.";
     PolicyChanged "policy_changed" "The manifest pins another policy bundle than the active one.";
+    RebuildAdded "rebuild_added" "The manifest has a reconstruction step for this place outside the state root and the active one has none. What may lie there by other hands is replaced.";
+    RebuildChanged "rebuild_changed" "The reconstruction step for this place puts something else there than that of the active manifest.";
+    RebuildCheck "rebuild_check" "It must exit 0 once the reconstruction steps before it are done; else the node returns to the last known good generation.";
     RelayChanged "relay_changed" "`spec.relay` gives another `edge.toml` than the active one.";
     Removed "removed" "The active generation has it and the manifest does not.";
     Repair "repair" "The active generation differs from its own manifest; a fresh one takes its place.";
@@ -83,8 +86,13 @@ impl Why {
 
 /// What a difference means, and what ends it.
 pub(crate) fn of_drift(drift: &Drift) -> StepReason {
+    const REBUILD: &str = "apply the active manifest again, which carries out its reconstruction steps";
     const AGAIN: &str = "apply the active manifest again: a fresh generation takes this one's place";
     let (text, remedy) = match (drift.kind, drift.place) {
+        (DriftKind::Content, DriftPlace::Os) => ("its content was changed after reconstruction wrote it", REBUILD),
+        (DriftKind::Mode, DriftPlace::Os) => ("its mode was changed after reconstruction set it", REBUILD),
+        (DriftKind::Missing, DriftPlace::Os) => ("reconstruction put it there, and it is gone", REBUILD),
+        (DriftKind::Type, DriftPlace::Os) => ("something of another kind stands in its place", REBUILD),
         (DriftKind::Content, _) => ("its content was changed outside the manifest", AGAIN),
         (DriftKind::Mode, _) => ("its mode was changed outside the manifest", AGAIN),
         (DriftKind::Missing, DriftPlace::Generation) => ("it was removed outside the manifest", AGAIN),

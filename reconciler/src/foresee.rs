@@ -60,6 +60,7 @@ pub fn node_of(facts: &Facts) -> Node {
         fleet: node.fleet.clone(),
         hardware: node.hardware.clone(),
         labels: node.labels.clone(),
+        destinations: node.destinations.clone(),
     }
 }
 

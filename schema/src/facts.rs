@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{self, CanonicalError};
 use crate::digest::{Blake3, Sha256};
 use crate::document::{Document, MAX_DERIVED_BYTES};
+use crate::finding::Finding;
 use crate::floors::StreamFloor;
-use crate::manifest::{Artifact, is_default};
+use crate::manifest::{Artifact, Durability, ReconstructionStep, Spec, is_default};
+use crate::os::OsFacts;
 use crate::path::{Mode, Name, RelPath};
 use crate::time::Time;
 use crate::version::{ApiVersion, Kind};
@@ -47,6 +49,12 @@ pub struct BoundFacts {
     /// The last known good generation's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lkg: Option<Name>,
+    /// The boot epoch; absent before `edged precheck` saw the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootFacts>,
+    /// The node's certificates.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub identity: IdentityFacts,
     /// What differs from the active manifest, sorted by path.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drift: Vec<Drift>,
@@ -77,20 +85,34 @@ pub struct NodeFacts {
     /// Labels.
     #[serde(default, skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
+    /// Folders where reconstruction may write, beside those that are always allowed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub destinations: Vec<String>,
 }
 
-/// What the node runs on. Empty where the platform does not say.
+/// The node's place among operating systems, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootFacts {
+    /// The boot epoch.
+    pub epoch: u64,
+    /// Composite of the operating system that it is of; another one than what is there calls for `edged precheck`.
+    pub fingerprint: Blake3,
+}
+
+/// The node's certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct OsFacts {
-    /// `uname -r`.
-    pub kernel: String,
-    /// `uname -m`.
-    pub machine: String,
-    /// `ID` of os-release.
-    pub id: String,
-    /// `VERSION_ID` of os-release.
-    pub version_id: String,
+pub struct IdentityFacts {
+    /// Serial number of the node's certificate, in hex.
+    #[serde(skip_serializing_if = "is_default")]
+    pub certificate: String,
+    /// SHA-256 of the CA's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Sha256>,
+    /// Number of the CRL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crl: Option<u64>,
 }
 
 /// The pinned trust root.
@@ -179,6 +201,33 @@ pub struct GenerationFacts {
     pub edge: Blake3,
     /// Its artifacts, sorted by path.
     pub artifacts: Vec<ArtifactFact>,
+    /// What its reconstruction steps bring about outside the state root, in their order.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reconstruction: Vec<RebuildFact>,
+}
+
+/// What one reconstruction step brings about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuildFact {
+    /// The kind of step.
+    pub step: String,
+    /// The absolute path, or the program of a check.
+    pub at: String,
+    /// What is there afterwards.
+    pub expected: String,
+}
+
+impl RebuildFact {
+    /// What the steps of a manifest bring about.
+    pub fn all_of(spec: &Spec) -> Vec<Self> {
+        let fact = |step: &ReconstructionStep| Self {
+            step: step.kind().to_owned(),
+            at: step.label(),
+            expected: step.expected(&spec.artifacts),
+        };
+        spec.reconstruction.steps.iter().map(fact).collect()
+    }
 }
 
 /// One artifact of the active generation.
@@ -223,6 +272,8 @@ pub enum DriftPlace {
     Generation,
     /// On the node, beside its generations: `edge/local.toml`, `trust/floors.json`, or `services/<unit>`.
     Node,
+    /// Outside the state root, where a reconstruction step wrote; the path is below the root of the operating system.
+    Os,
 }
 
 /// How something differs from what the active manifest says.
@@ -304,11 +355,17 @@ impl Drift {
         Self { place: DriftPlace::Node, ..Self::generation(path, kind, expected, actual) }
     }
 
+    /// A difference outside the state root.
+    pub fn os(path: RelPath, kind: DriftKind, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Self { place: DriftPlace::Os, ..Self::generation(path, kind, expected, actual) }
+    }
+
     /// The name of the bound fact.
     pub fn fact(&self) -> String {
         match self.place {
             DriftPlace::Generation => format!("drift.{}", self.path),
             DriftPlace::Node => format!("drift.node:{}", self.path),
+            DriftPlace::Os => format!("drift.os:/{}", self.path),
         }
     }
 }
@@ -332,6 +389,18 @@ pub struct ObservedFacts {
     /// Manifests whose artifacts the node keeps: those of its generations and of its inbox. Told by `autonomy facts`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kept: BTreeSet<Blake3>,
+    /// When the node's certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<Time>,
+    /// When the next CRL is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_due: Option<Time>,
+    /// What durability the platform gives; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// What `edged precheck` would find, sorted by code.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub findings: Vec<Finding>,
 }
 
 impl BoundFacts {
@@ -344,6 +413,23 @@ impl BoundFacts {
     /// The fingerprint that plans are bound to.
     pub fn fingerprint(&self) -> Result<Blake3, CanonicalError> {
         canonical::fingerprint(self)
+    }
+
+    /// What is named only where the platform, `node.yaml` or `edged precheck` says it.
+    fn named_platform(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let named = [
+            ("node.destinations", text(&self.node.destinations.join(" "))),
+            ("os.buildId", text(&self.os.build_id)),
+            ("os.machineId", text(&self.os.machine_id)),
+            ("os.bootParameters", text(&self.os.boot_parameters)),
+            ("identity.certificate", text(&self.identity.certificate)),
+            ("identity.ca", self.identity.ca.map(|ca| ca.to_string())),
+            ("identity.crl", self.identity.crl.map(|crl| crl.to_string())),
+            ("boot.epoch", self.boot.as_ref().map(|boot| boot.epoch.to_string())),
+            ("boot.fingerprint", self.boot.as_ref().map(|boot| boot.fingerprint.to_string())),
+        ];
+        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
     }
 
     /// The facts by name, as preconditions and stale plans name them. Long lists are one digest each.
@@ -366,6 +452,8 @@ impl BoundFacts {
         for (key, value) in &self.node.labels {
             put(format!("node.label.{key}"), value.clone());
         }
+        named.extend(self.named_platform());
+        let mut put = |name: String, value: String| named.insert(name, value);
         if let Some(stream) = &self.floors.stream {
             put("floors.stream".to_owned(), stream.to_string());
         }
@@ -385,6 +473,10 @@ impl BoundFacts {
             }
             put("current.edge".to_owned(), current.edge.to_string());
             put("current.artifacts".to_owned(), canonical::fingerprint(&current.artifacts)?.to_string());
+            if !current.reconstruction.is_empty() {
+                let steps = canonical::fingerprint(&current.reconstruction)?;
+                put("current.reconstruction".to_owned(), steps.to_string());
+            }
         }
         if let Some(lkg) = &self.lkg {
             put("lkg.generation".to_owned(), lkg.to_string());
@@ -417,6 +509,18 @@ impl ObservedFacts {
         ]);
         if let Some(mark) = self.time_mark {
             named.insert("observed.timeMark".to_owned(), mark.to_string());
+        }
+        if let Some(expires) = self.certificate_expires {
+            named.insert("observed.certificateExpires".to_owned(), expires.to_string());
+        }
+        if let Some(due) = self.crl_due {
+            named.insert("observed.crlDue".to_owned(), due.to_string());
+        }
+        if let Some(durability) = self.durability {
+            named.insert("observed.durability".to_owned(), durability.as_str().to_owned());
+        }
+        for finding in &self.findings {
+            named.insert(format!("observed.finding.{}", finding.code), finding.severity.as_str().to_owned());
         }
         for manifest in &self.kept {
             named.insert(format!("observed.kept.{}", manifest.short()), manifest.to_string());

@@ -37,6 +37,9 @@ pub struct Floors {
     pub time_mark: Option<Time>,
     /// Highest trust root version seen.
     pub root_version: u64,
+    /// Highest boot epoch seen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub boot_epoch: u64,
 }
 
 /// The floor of one stream.
@@ -60,6 +63,7 @@ impl Default for Floors {
             revoked: Revoked::default(),
             time_mark: None,
             root_version: 0,
+            boot_epoch: 0,
         }
     }
 }
@@ -115,6 +119,7 @@ impl Floors {
         floors.stream = floors.stream.or_else(|| other.stream.clone());
         floors.time_mark = floors.time_mark.max(other.time_mark);
         floors.root_version = floors.root_version.max(other.root_version);
+        floors.boot_epoch = floors.boot_epoch.max(other.boot_epoch);
         floors
     }
 

@@ -167,6 +167,12 @@ pub struct Journal {
     /// Folder of the generation that was active; absent on a first activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Name>,
+    /// How many reconstruction steps of its manifest run after the switch, before the services.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rebuild: u64,
+    /// How many of them are done; each runs at least once.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rebuilt: u64,
     /// Services to run after the switch, in order.
     #[serde(default, skip_serializing_if = "is_default")]
     pub services: Vec<Service>,
@@ -225,6 +231,9 @@ impl Document for Journal {
         let mut wrong = |message: String| reasons.push(Reason::new(Code::BadValue, message));
         if self.services_done > self.services.len() as u64 {
             wrong(format!("`servicesDone` is {} of {}", self.services_done, self.services.len()));
+        }
+        if self.rebuilt > self.rebuild {
+            wrong(format!("`rebuilt` is {} of {}", self.rebuilt, self.rebuild));
         }
         if self.phase == Phase::Waiting && self.waiting.is_none() {
             wrong("`phase` is `waiting`, and `waiting` is absent".to_owned());

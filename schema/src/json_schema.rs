@@ -3,12 +3,14 @@
 use schemars::Schema;
 
 use crate::backup::Backup;
+use crate::evidence::Evidence;
 use crate::facts::Facts;
 use crate::floors::Floors;
 use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::manifest::StateManifest;
 use crate::node::Node;
+use crate::os::OsFingerprint;
 use crate::plan_doc::PlanDoc;
 use crate::policy_override::PolicyOverride;
 use crate::receipt::Receipt;
@@ -30,6 +32,8 @@ pub fn json_schema(kind: Kind) -> Schema {
         Kind::Backup => schemars::schema_for!(Backup),
         Kind::Receipt => schemars::schema_for!(Receipt),
         Kind::Revocation => schemars::schema_for!(Revocation),
+        Kind::OsFingerprint => schemars::schema_for!(OsFingerprint),
+        Kind::Evidence => schemars::schema_for!(Evidence),
         Kind::PolicyOverride => schemars::schema_for!(PolicyOverride),
     }
 }

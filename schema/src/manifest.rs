@@ -13,14 +13,18 @@ use crate::relay::Relay;
 use crate::time::{Duration, Time};
 use crate::version::{ApiVersion, Kind};
 
-mod later;
+mod proof;
+mod reconstruction;
+mod unit;
 mod validate;
 mod window;
 
-pub use later::{
-    Confirm, CopyBinary, Directory, Health, Reconstruction, ReconstructionStep, Symlink, SystemdUnit, VerifyConfig,
-    WriteFile,
+pub use proof::{Confirm, Health};
+pub use reconstruction::{
+    CopyBinary, DESTINATIONS, Directory, Effect, Reconstruction, ReconstructionStep, Symlink, SystemdUnit, UNIT_FOLDER,
+    VerifyConfig, WriteFile, destination, is_allowed,
 };
+pub use unit::{MAX_UNIT_BYTES, unit_links};
 pub use validate::{MAX_ARTIFACTS, MAX_COMMAND_BYTES, MAX_LIST};
 pub use window::{Day, Window};
 
@@ -380,6 +384,16 @@ pub enum Durability {
     Standard,
     /// Needs cgroup v2 (INV-05).
     High,
+}
+
+impl Durability {
+    /// The text in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::High => "high",
+        }
+    }
 }
 
 /// Limits of the platform that are checked before a change.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
-use crate::manifest::is_default;
+use crate::manifest::{destination, is_default};
 use crate::path::Name;
 use crate::reason::{Code, Reason};
 use crate::version::{ApiVersion, Kind};
@@ -31,6 +31,9 @@ pub struct Node {
     /// Labels.
     #[serde(default, skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
+    /// Folders of the operating system where reconstruction may write, beside those that are always allowed: absolute paths.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub destinations: Vec<String>,
 }
 
 impl Document for Node {
@@ -38,6 +41,11 @@ impl Document for Node {
 
     fn validate(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
+        for folder in &self.destinations {
+            if let Err(reason) = destination(folder.trim_end_matches('/')) {
+                reasons.push(Reason { message: format!("`destinations`: {}", reason.message), ..reason });
+            }
+        }
         for (key, value) in &self.labels {
             if key.parse::<Name>().is_err() {
                 reasons.push(Reason::new(

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Blake3;
 use crate::document::{Document, MAX_DERIVED_BYTES};
 use crate::facts::{Drift, DriftKind, DriftPlace};
-use crate::manifest::is_default;
+use crate::manifest::{Durability, is_default};
 use crate::path::{Name, RelPath};
 use crate::reason::{Code, Reason};
+use crate::time::Time;
 use crate::version::{ApiVersion, Kind};
 
 /// The version of this form: readers refuse another major.
@@ -141,8 +142,8 @@ impl Action {
 pub struct Step {
     /// What it does.
     pub action: Action,
-    /// What it does it to: `artifact.bin/agent`, `policy`, `lock`, `edge.toml`, `generation`, `service.agent.service`,
-    /// `relay.node-b`, `spec.confirm` …
+    /// What it does it to: `artifact.bin/agent`, `policy`, `lock`, `edge.toml`, `generation`,
+    /// `reconstruction./usr/local/bin/agent`, `service.agent.service`, `health`, `relay.node-b` …
     pub address: String,
     /// Why.
     pub reason: StepReason,
@@ -226,6 +227,54 @@ pub struct Forecast {
     /// What was compared to say so.
     #[serde(default, skip_serializing_if = "is_default")]
     pub policy_proof: String,
+    /// What reconstruction does outside the state root after the switch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reconstruction: Rebuilding,
+    /// When the node's certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Due>,
+    /// When the next revocation list of certificates is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<Due>,
+    /// What durability the platform gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// What reconstruction does outside the state root: counts of the manifest's steps, all of which are carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Rebuilding {
+    /// Files, units aside.
+    #[serde(skip_serializing_if = "is_default")]
+    pub files: u64,
+    /// Directories.
+    #[serde(skip_serializing_if = "is_default")]
+    pub directories: u64,
+    /// Symbolic links, those that enable units aside.
+    #[serde(skip_serializing_if = "is_default")]
+    pub links: u64,
+    /// systemd units.
+    #[serde(skip_serializing_if = "is_default")]
+    pub units: u64,
+    /// Commands that must exit 0.
+    #[serde(skip_serializing_if = "is_default")]
+    pub checks: u64,
+    /// Where the active manifest has a step and this one has none, sorted: what lies there stays.
+    #[serde(skip_serializing_if = "is_default")]
+    pub left: Vec<String>,
+}
+
+/// When something ends, seen from the clock of the facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Due {
+    /// When.
+    pub at: Time,
+    /// Whole days until then, rounded down: 0 within a day, negative when it is past.
+    pub days: i64,
+    /// Whether that is within `spec.precheck.certExpiryWindow`; of a certificate alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub soon: bool,
 }
 
 /// Counts of steps.

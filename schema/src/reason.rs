@@ -44,6 +44,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AssuranceReduced "assurance_reduced" 5 "The platform cannot give the durability that the manifest demands: high durability needs cgroup v2 with the memory and cpu controllers (INV-05)." "boot with cgroup v2 (`systemd.unified_cgroup_hierarchy=1`) and its memory and cpu controllers, or demand `durability: standard`";
     BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
@@ -52,22 +53,51 @@ codes! {
     BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
     BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
     BelowThreshold "below_threshold" 3 "Fewer distinct pinned keys signed than the trust root demands for this role. One key counts once, however often it signed." "collect the missing signatures with `autonomy sign`";
+    CaExpired "ca_expired" 3 "A certificate of the CA, or of an intermediate CA, is past its end." "make a new CA with `autonomy cert ca init` and issue the nodes' certificates from it, or import the renewed chain";
+    CaExpiring "ca_expiring" 3 "A certificate of the CA, or of an intermediate CA, ends within the window." "make the next CA and issue from it before this one ends";
+    CaInvalid "ca_invalid" 3 "A certificate that stands as a CA may not sign certificates: basicConstraints, keyUsage, extended key usage or the length of the path say so." "put the CA's own certificate into `ca.crt`, or have it made with basicConstraints CA:TRUE and keyUsage keyCertSign, cRLSign";
+    CaMissing "ca_missing" 3 "The node has no `identity/ca.crt`, so it knows no CA that its peers' certificates could come from." "put the fleet's CA certificate there: `autonomy cert issue --state-root`, or `autonomy cert import`";
+    CaNotYetValid "ca_not_yet_valid" 3 "A certificate of the CA, or of an intermediate CA, begins in the future." "check the node's clock";
+    CaUnreadable "ca_unreadable" 3 "`ca.crt` is not PEM with X.509 certificates alone, or is larger than its cap." "copy the CA's certificate again from the CA";
     CaseCollision "case_collision" 3 "Two paths differ only in case, so they would be one file on some systems." "rename one of them";
     CeilingExceeded "ceiling_exceeded" 5 "The write would lift the state root above `storage.diskCeilingBytes`." "run `autonomy gc`, or raise the ceiling in the manifest";
+    CertificateExpired "certificate_expired" 3 "The node's certificate is past its end; its peers refuse it." "issue a new one: `autonomy cert renew`";
+    CertificateExpiring "certificate_expiring" 3 "The node's certificate ends within the window (`precheck.certExpiryWindow`)." "issue a new one: `autonomy cert renew`";
+    CertificateMissing "certificate_missing" 3 "The node has no `identity/node.crt`." "issue one: `autonomy cert issue`";
+    CertificateNotYetValid "certificate_not_yet_valid" 3 "The node's certificate begins in the future." "check the clocks of the node and of the CA";
+    CertificateRevoked "certificate_revoked" 3 "The revocation list names the node's certificate or one of its issuers." "find out why it was revoked; issue a certificate with a new key";
+    CertificateUnreadable "certificate_unreadable" 3 "`node.crt` is not PEM with X.509 certificates alone, or is larger than its cap." "copy the certificate again from the CA, or issue a new one";
+    CertificateUnsupported "certificate_unsupported" 3 "A certificate, its key or a revocation list uses an algorithm or a critical extension that cannot be judged here. Supported are ECDSA on P-256 or P-384 with SHA-2, and Ed25519." "have it issued with ECDSA P-256 and SHA-256, and plain full revocation lists";
+    CertificateUntrusted "certificate_untrusted" 3 "No certificate in `ca.crt` signed the node's certificate, nor an intermediate that is beside it in `node.crt`." "put the missing intermediate behind the node's certificate in `node.crt`, or the right CA into `ca.crt`";
+    CertificateWrongKey "certificate_wrong_key" 3 "`node.key` is not the private key of the certificate in `node.crt`." "put back the key that belongs to it, or issue a new certificate";
+    CertificateWrongName "certificate_wrong_name" 3 "The node's certificate does not name this node of this fleet with a URI name `spiffe://<fleet>/domains/<fleet>/peers/<id>`." "issue one for this node: `autonomy cert issue --id`";
+    CertificateWrongUse "certificate_wrong_use" 3 "The node's certificate is not for what a node does: TLS as client and as server, and no signing of others." "issue one with keyUsage digitalSignature and extended key usage serverAuth, clientAuth";
+    ClockBehind "clock_behind" 5 "The clock is behind a time that the node has seen: its time mark, the release of this tool, or its own records." "set the clock; a clock that was lost at power-off needs a battery or a time source";
     ConfirmExpired "confirm_expired" 8 "Nobody confirmed the new release in time; the last known good generation is active again." "find out why nobody could reach the node; `autonomy unpin` lets the release be tried again";
     ConsentMissing "consent_missing" 64 "The verb changes the node and nobody can be asked, as there is no terminal." "add `--auto-approve` after reading the plan";
     CorruptState "corrupt_state" 11 "A file of the state root does not parse or does not hash to its name." "run `autonomy fsck`; restore the file from a backup or a signed set";
+    CrlExpired "crl_expired" 3 "The revocation list is past the time at which the next one was due." "fetch a fresh list, or make one: `autonomy cert crl`";
+    CrlExpiring "crl_expiring" 3 "The next revocation list is due within the window." "bring a fresh list: `autonomy cert crl`";
+    CrlMissing "crl_missing" 3 "The node has no `identity/crl.pem`, so it cannot tell whether a certificate is revoked." "make one: `autonomy cert crl`";
+    CrlNotYetValid "crl_not_yet_valid" 3 "The revocation list begins in the future." "check the clocks of the node and of the CA";
+    CrlUnreadable "crl_unreadable" 3 "`crl.pem` is not PEM with X.509 revocation lists alone, says not when the next one is due, or is larger than its cap." "make the list again: `autonomy cert crl`";
+    CrlUntrusted "crl_untrusted" 3 "No revocation list in `crl.pem` is signed by the issuer of the node's certificate, or that issuer may not sign any (cRLSign)." "fetch the list of the CA that issued the certificate";
     DestinationRefused "destination_refused" 5 "A reconstruction step writes outside the allowed destinations." "choose a destination below an allowed folder, or widen the list in `node.yaml`";
     DigestMismatch "digest_mismatch" 3 "Bytes do not hash to the digest that the signed manifest pins." "take the set again from its source; if it repeats, the source is damaged or hostile";
     DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
     DocumentTooLarge "document_too_large" 3 "A document is larger than its cap. Nothing beyond the cap was read." "a manifest is at most 4 MiB; split the release";
     DuplicateKey "duplicate_key" 3 "A key occurs twice in one mapping." "remove one of the two";
+    EvidenceForged "evidence_forged" 11 "Evidence of an operating system that was replaced is not signed by the attest key of this node, or does not follow from the evidence before it." "find out who wrote it; `autonomy fsck --repair` sets it aside, and the boot epoch goes on from the highest that is proven";
     Expired "expired" 3 "The document's `expiresAt` is not later than the clock or the time mark. The running release goes on." "sign a newer manifest or trust root";
     ExtraneousFile "extraneous_file" 3 "The set holds a file that the signed manifest does not name." "remove it, or take the set again";
     FloorsUnreadable "floors_unreadable" 11 "`trust/floors.json` is missing or damaged although the node has generations. Without floors a rollback could pass unseen." "restore it from a backup with `autonomy restore`";
     HealthFailed "health_failed" 8 "The health command failed after the switch; the last known good generation is active again." "read the command's output, mend the release, sign a new one";
     IoError "io_error" 1 "The operating system refused a read or a write." "see the message for the path and the cause";
     IssuedInFuture "issued_in_future" 3 "`issuedAt` lies further ahead than the trust root's largest time step allows, measured from the clock, the time mark and the build time." "check the signer's clock and the node's clock";
+    KeyExposed "key_exposed" 3 "A private key, or the folder it lies in, can be read or written by others." "set mode 0600 on the key; if others may have read it, revoke the certificate and issue one with a new key";
+    KeyMissing "key_missing" 3 "The node has no `identity/node.key`." "issue a certificate with a new key: `autonomy cert issue`";
+    KeyShared "key_shared" 3 "The key of the node's certificate is also its attest key. Whoever may use one could then act as the other." "issue a certificate with a key of its own: `autonomy cert renew --new-key`";
+    KeyUnreadable "key_unreadable" 3 "`node.key` is not an unencrypted P-256, P-384 or Ed25519 private key in PEM." "put back the key that belongs to the certificate, or issue a new one";
     LimitExceeded "limit_exceeded" 3 "The document holds more nesting, aliases or entries than any honest one." "write the document without anchors, or split it";
     Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
     MissingField "missing_field" 3 "A required field is absent." "add it";
@@ -78,6 +108,7 @@ codes! {
     NotPinned "not_pinned" 1 "No such manifest is pinned on this node." "`autonomy status` lists what is pinned";
     NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
     NotWaiting "not_waiting" 1 "The release that shall be confirmed is not the one that waits for it." "`autonomy status` says what waits";
+    OsChanged "os_changed" 5 "The operating system below the state root is another one than the one that is recorded." "run `edged precheck`, which rebuilds what lies outside the state root";
     OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
     Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
@@ -85,6 +116,7 @@ codes! {
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
     ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";
+    ReconstructionFailed "reconstruction_failed" 8 "A reconstruction step failed. In an apply, the last known good generation is active again; in `edged precheck`, which ends with 5, it is done again by the next run." "see the message for the step; mend what it names and run it again";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
     RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";

@@ -108,6 +108,8 @@ kinds! {
     Backup "What a backup of a state root holds.";
     Revocation "Keys and manifests that count for nothing any more, signed by role `manifest` or `root`.";
     Receipt "What became of a set on a node, signed by the node's attest key.";
+    OsFingerprint "What a node runs on, and since when (`bootstrap/os_fingerprint.json`).";
+    Evidence "What a node did when its operating system was replaced, signed by the node's attest key.";
     PolicyOverride "Lets one manifest pass a policy that denies it, signed by role `root`.";
 }
 

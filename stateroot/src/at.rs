@@ -122,6 +122,7 @@ fn stat_of(statx: &Statx) -> Stat {
         mode: Mode::from_bits(raw_mode),
         size: statx.stx_size,
         nlink: u64::from(statx.stx_nlink),
+        is_own: statx.stx_uid == rustix::process::geteuid().as_raw(),
         allocated: statx.stx_blocks.saturating_mul(512),
         identity: Identity {
             dev: (u64::from(statx.stx_dev_major) << 32) | u64::from(statx.stx_dev_minor),

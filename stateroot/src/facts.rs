@@ -4,7 +4,8 @@ use std::path::Path;
 
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::facts::{
-    ArtifactFact, BoundFacts, DriftKind, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts, TrustFacts,
+    ArtifactFact, BootFacts, BoundFacts, DriftKind, Facts, FloorFacts, GenerationFacts, IdentityFacts, NodeFacts,
+    ObservedFacts, RebuildFact, TrustFacts,
 };
 use autonomy_schema::journal::{Journal, Phase};
 use autonomy_schema::path::UnitName;
@@ -21,10 +22,13 @@ mod drift;
 mod learn;
 mod node;
 mod os;
+mod rebuilt;
 mod walk;
 
 pub use drift::drift_of;
 pub use learn::learn;
+pub use os::os_facts;
+pub use rebuilt::against as os_difference;
 
 /// How facts are collected.
 #[derive(Clone, Copy)]
@@ -71,6 +75,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
                 let reset = root.earliest_reset()?;
                 drift.extend(node::floors(&floors, (&manifest, fingerprint), reset, lkg.is_some()));
                 drift.extend(node::services(&manifest, options.units));
+                drift.extend(rebuilt::find(options.os_root, &manifest));
             }
             (Some(generation_facts(name, &manifest, fingerprint)), drift)
         }
@@ -78,7 +83,13 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     drift.extend(node::local_settings(root.disk())?);
     drift.sort();
     let bound = BoundFacts {
-        node: NodeFacts { id: node.node_id, fleet: node.fleet, hardware: node.hardware, labels: node.labels },
+        node: NodeFacts {
+            id: node.node_id,
+            fleet: node.fleet,
+            hardware: node.hardware,
+            labels: node.labels,
+            destinations: node.destinations,
+        },
         os: os::os_facts(options.os_root),
         trust: TrustFacts { root_version: trust_root.version, root: Blake3::of(root_bytes) },
         floors: FloorFacts {
@@ -89,6 +100,13 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         },
         current,
         lkg,
+        // A record that cannot be read is told of by those who look at it for its own sake.
+        boot: root
+            .os_fingerprint()
+            .ok()
+            .flatten()
+            .map(|os| BootFacts { epoch: os.boot_epoch, fingerprint: os.composite }),
+        identity: IdentityFacts::default(),
         drift,
         outbox: root.outbox().map_err(failed)?,
         pinned: root.pinned()?,
@@ -102,8 +120,17 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         used_bytes: walked.used_bytes,
         suspended: root.is_suspended().map_err(failed)?,
         kept: std::collections::BTreeSet::new(),
+        certificate_expires: None,
+        crl_due: None,
+        durability: None,
+        findings: Vec::new(),
     };
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
+}
+
+/// Bytes that the state root takes on its disk, hard links counted once.
+pub fn used_bytes(root: &StateRoot) -> Result<u64, DiskError> {
+    walk::walk(root.disk(), None).map(|walked| walked.used_bytes)
 }
 
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {
@@ -130,5 +157,6 @@ fn generation_facts(generation: Name, manifest: &StateManifest, fingerprint: Bla
         revoked: None,
         edge: Blake3::of(spec.relay.edge_toml().as_bytes()),
         artifacts,
+        reconstruction: RebuildFact::all_of(spec),
     }
 }

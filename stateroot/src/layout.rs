@@ -34,6 +34,20 @@ places! {
     attest_key "identity/attest.key";
     /// The public attest key (PEM).
     attest_pub "identity/attest.pub";
+    /// The node's certificate, and intermediate ones after it (PEM).
+    node_certificate "identity/node.crt";
+    /// Its private key (PEM, 0600).
+    node_key "identity/node.key";
+    /// The CA that the node trusts (PEM).
+    ca_certificate "identity/ca.crt";
+    /// Certificates that are revoked (PEM).
+    crl "identity/crl.pem";
+    /// What the node runs on.
+    bootstrap "bootstrap";
+    /// The record of the operating system.
+    os_fingerprint "bootstrap/os_fingerprint.json";
+    /// Evidence of operating systems that were replaced.
+    epoch "epoch";
     /// Whole artifacts, once.
     objects "objects";
     /// One folder per generation.

@@ -14,7 +14,7 @@
 //! - floors that are missing or damaged never make a node fresh again (`root`).
 //!
 //! Deliberately absent: verifying signatures (crate `trust`), deciding anything (`plan`), the order of an apply
-//! (`apply`), clocks: the time is an argument. Segments, the ceiling and epochs come with the edge wing.
+//! (`apply`), clocks: the time is an argument. Segments and the ceiling come with the edge wing.
 //!
 //! Start with [`disk`], then [`durable`], then [`StateRoot`].
 
@@ -23,6 +23,7 @@ pub mod cache;
 mod contents;
 pub mod disk;
 pub mod durable;
+mod epoch;
 pub mod facts;
 mod fill;
 mod fold;
@@ -50,7 +51,8 @@ pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,
     SyncTarget, read_capped,
 };
-pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn};
+pub use epoch::{EvidenceBytes, EvidenceSlot};
+pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn, os_difference, os_facts, used_bytes};
 pub use fill::{FillError, Filling, fill};
 pub use fold::{Folded, Unfolded};
 pub use hash::digests;

@@ -202,12 +202,21 @@ impl RealDisk {
     fn do_set_meta(&self, path: &RelPath, mode: Mode) -> io::Result<()> {
         let bits = rustix::fs::Mode::from_raw_mode(mode.bits());
         if let Some(fd) = self.kept_writer(path) {
+            if !at::stat_fd(fd.as_fd())?.is_own {
+                let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+                retry_on_intr(|| rustix::fs::fchown(&fd, Some(user), Some(group)))?;
+            }
             return Ok(retry_on_intr(|| rustix::fs::fchmod(&fd, bits))?);
         }
         // A file without read permission cannot be opened to change just that; its O_PATH handle is reached by /proc.
         let fd = at::open_beneath(self.fd(), path.as_str(), OFlags::PATH, 0)?;
-        if at::stat_fd(fd.as_fd())?.kind == crate::disk::FileKind::Symlink {
+        let stat = at::stat_fd(fd.as_fd())?;
+        if stat.kind == crate::disk::FileKind::Symlink {
             return Err(Errno::LOOP.into());
+        }
+        if !stat.is_own {
+            let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+            retry_on_intr(|| rustix::fs::chownat(&fd, c"", Some(user), Some(group), AtFlags::EMPTY_PATH))?;
         }
         let handle = format!("/proc/self/fd/{}", fd.as_raw_fd());
         Ok(retry_on_intr(|| rustix::fs::chmod(&handle, bits))?)

@@ -179,7 +179,7 @@ impl StateRoot {
         document::parse(&bytes).map(Some).map_err(|reasons| corrupt(path, &one_line(&reasons)))
     }
 
-    fn write_document(&self, path: &RelPath, document: &impl Document) -> Result<(), DiskError> {
+    pub(crate) fn write_document(&self, path: &RelPath, document: &impl Document) -> Result<(), DiskError> {
         let bytes = document.to_canonical();
         let bytes = bytes.map_err(|error| DiskError::new("encode", path, std::io::Error::other(error)))?;
         durable::replace(self.disk(), path, &bytes, Mode::PRIVATE)

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         fleet: args.fleet.clone(),
         hardware: args.hardware.clone(),
         labels,
+        destinations: Vec::new(),
     };
     Reasons::check(node.validate())?;
     let pair = autonomy_signing::generate_attest()

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use autonomy_schema::backup::Backup;
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
+use autonomy_schema::evidence::Evidence;
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Journal;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
+use autonomy_schema::os::OsFingerprint;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::receipt::Receipt;
@@ -125,6 +127,8 @@ fn describe(file: &Path, bytes: &[u8]) -> Result<String, Failure> {
         Kind::Node => plain::<Node>(bytes)?,
         Kind::Backup => plain::<Backup>(bytes)?,
         Kind::Receipt => plain::<Receipt>(bytes)?,
+        Kind::OsFingerprint => plain::<OsFingerprint>(bytes)?,
+        Kind::Evidence => plain::<Evidence>(bytes)?,
         Kind::Revocation => {
             let revoked = document::parse::<Revocation>(bytes)?.revoked;
             format!("{}: {} manifests, {} keys", revoked.number, revoked.manifests.len(), revoked.keys.len())

@@ -155,7 +155,7 @@ fn serials_and_the_alarm_of_two_manifests_with_one() {
 }
 
 #[test]
-fn policy_consent_and_what_is_not_built() {
+fn policy_consent_and_what_the_platform_does_not_give() {
     let site = Site::running();
     site.world.edit("manifests/base/manifest.yaml", "channel: stable", "channel: beta");
     site.set("beta", 2);
@@ -166,16 +166,28 @@ fn policy_consent_and_what_is_not_built() {
     let before = site.snapshot();
     site.node("apply two").exits(64).warns("consent_missing: ");
     assert!(before == site.snapshot(), "without consent nothing changes");
-    let features: [(&str, Value); 2] = [
-        ("reconstruction", json!({"steps": [{"directory": {"path": "/opt/x", "mode": "0755"}}]})),
-        ("precheck", json!({"minFreeBytes": 0, "certExpiryWindow": "7d", "durability": "high"})),
+    let features: [(&str, Value, &str, &str); 2] = [
+        (
+            "reconstruction",
+            json!({"steps": [{"directory": {"path": "/srv/x", "mode": "0755"}}]}),
+            "destination_refused",
+            "    ! reconstruction./srv/x  ",
+        ),
+        // No facts say that this root of an operating system has control groups.
+        (
+            "precheck",
+            json!({"minFreeBytes": 0, "certExpiryWindow": "7d", "durability": "high"}),
+            "assurance_reduced",
+            "  no  assurance_reduced: ",
+        ),
     ];
-    for (field, value) in features {
+    std::fs::create_dir(site.world.path("bare")).expect("folder");
+    for (field, value, code, line) in features {
         site.copy("two", field);
         site.doctor(field, |m| m["spec"][field] = value);
-        let plan = site.node(&format!("plan {field}")).exits(5).warns("not_built: ");
-        assert!(plan.stdout().contains("    ! spec."), "{}", plan.stdout());
-        site.refuses(field, 5, "not_built");
+        let plan = site.node(&format!("plan {field} --os-root bare")).exits(5).warns(&format!("{code}: "));
+        assert!(plan.stdout().contains(line), "{}", plan.stdout());
+        site.refuses(&format!("{field} --os-root bare"), 5, code);
     }
 }
 

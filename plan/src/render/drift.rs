@@ -27,6 +27,7 @@ pub(super) fn subject(entry: &PlannedDrift) -> String {
         (DriftPlace::Generation, _) => path.into_owned(),
         (DriftPlace::Node, Some(unit)) => format!("unit {unit}"),
         (DriftPlace::Node, None) => format!("node's {path}"),
+        (DriftPlace::Os, _) => format!("/{path}"),
     }
 }
 
@@ -56,7 +57,7 @@ pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<(String, &str)> {
         let Some(remedy) = entry.reason.remedy.as_deref() else { continue };
         let subject = match entry.place {
             DriftPlace::Generation => "files".to_owned(),
-            DriftPlace::Node => subject(entry),
+            DriftPlace::Node | DriftPlace::Os => subject(entry),
         };
         match remedies.iter_mut().find(|(known, _)| *known == remedy) {
             Some((_, subjects)) if subjects.contains(&subject) => {}
@@ -68,7 +69,7 @@ pub(super) fn remedies(drift: &[PlannedDrift]) -> Vec<(String, &str)> {
 }
 
 /// `a, b, c and 2 more`.
-fn listed(subjects: &[String]) -> String {
+pub(super) fn listed(subjects: &[String]) -> String {
     let shown = subjects.iter().take(MAX_SUBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
     match subjects.len().saturating_sub(MAX_SUBJECTS) {
         0 => shown,

@@ -116,11 +116,8 @@ fn verdicts(out: &mut String, title: &str, verdicts: &[Verdict]) {
             mark @ "no" => format!("`{mark}` **{}**", cell(&verdict.code)),
             mark => format!("`{mark}` *{}*", cell(&verdict.code)),
         };
-        let remedy = if verdict.ok || verdict.remedy.is_empty() {
-            String::new()
-        } else {
-            format!(" (remedy: {})", cell(&verdict.remedy))
-        };
+        let remedy =
+            if verdict.remedy.is_empty() { String::new() } else { format!(" (remedy: {})", cell(&verdict.remedy)) };
         let _ = writeln!(out, "- {head}: {}{remedy}", cell(&verdict.message));
     }
 }

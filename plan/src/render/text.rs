@@ -185,8 +185,10 @@ fn step(paper: &mut Paper, step: &Step, proved: Option<&str>, texts: &Texts) {
 
 fn forecast(paper: &mut Paper, doc: &PlanDoc) {
     paper.heading("Forecast:");
-    for (name, sentence) in words::forecast(doc) {
-        paper.line(&format!("  {name:<9} {sentence}"), 12);
+    let lines = words::forecast(doc);
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(9);
+    for (name, sentence) in lines {
+        paper.line(&format!("  {name:<width$} {sentence}"), width + 3);
     }
 }
 
@@ -203,7 +205,7 @@ fn verdicts(paper: &mut Paper, title: &str, verdicts: &[Verdict]) {
         };
         let code = if verdict.code == "ok" { String::new() } else { format!("{}: ", safe(&verdict.code)) };
         paper.line(&format!("  {mark}  {code}{}", safe(&verdict.message)), 6);
-        if !verdict.ok && !verdict.remedy.is_empty() {
+        if !verdict.remedy.is_empty() {
             paper.line(&format!("      remedy: {}", safe(&verdict.remedy)), 14);
         }
     }

@@ -1,6 +1,6 @@
 //! The sentences that text and Markdown share.
 
-use autonomy_schema::plan_doc::{Action, Forecast, PlanDoc, Step, Summary, Verdict};
+use autonomy_schema::plan_doc::{Action, Due, Forecast, PlanDoc, Rebuilding, Step, Summary, Verdict};
 
 use super::{drift, escape::safe};
 
@@ -99,14 +99,15 @@ pub(super) fn hidden_line(hidden: &Summary) -> Option<String> {
     })
 }
 
-/// A digest shortened to what people compare; a size with its unit; anything else as it is.
+/// A digest, alone or with a mode behind it, shortened to what people compare; a size with its unit; anything else as it is.
 pub(super) fn value(field: &str, text: &str) -> String {
-    if let Some((algorithm, hex)) = text.split_once(':')
+    let (first, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    if let Some((algorithm, hex)) = first.split_once(':')
         && matches!(algorithm, "blake3" | "sha256")
         && hex.len() == 64
         && hex.is_ascii()
     {
-        return format!("{algorithm}:{}", &hex[..12]);
+        return format!("{algorithm}:{}{}", &hex[..12], safe(rest));
     }
     match text.parse() {
         Ok(count) if field == "size" && count >= 1024 => format!("{} ({text} B)", bytes(count)),
@@ -145,11 +146,71 @@ pub(super) fn forecast(doc: &PlanDoc) -> Vec<(&'static str, String)> {
         0 => String::new(),
         count => format!(", {} reused by hard link", bytes(count)),
     };
-    vec![
-        ("disk", format!("{} new{reused}", bytes(forecast.disk_new_bytes))),
-        ("services", format!("{} after the switch", counted(forecast.restarts, "step", "steps"))),
-        ("policy", policy(forecast)),
-    ]
+    let rebuild = rebuilding(&forecast.reconstruction);
+    let mut lines = vec![("disk", format!("{} new{reused}", bytes(forecast.disk_new_bytes)))];
+    lines.extend((!rebuild.is_empty()).then_some(("rebuild", rebuild)));
+    lines.push(("services", format!("{} after the switch", counted(forecast.restarts, "step", "steps"))));
+    lines.push(("policy", policy(forecast)));
+    lines.extend(forecast.certificate.as_ref().map(|due| ("certificate", expires(due))));
+    lines.extend(forecast.crl.as_ref().map(|due| ("CRL", next(due))));
+    lines.extend(forecast.durability.map(|given| ("durability", format!("the platform gives {}", given.as_str()))));
+    lines
+}
+
+/// What reconstruction does outside the state root; empty when that is nothing.
+fn rebuilding(forecast: &Rebuilding) -> String {
+    let counts = [
+        (forecast.files, "file", "files"),
+        (forecast.directories, "directory", "directories"),
+        (forecast.links, "link", "links"),
+        (forecast.units, "unit", "units"),
+        (forecast.checks, "check", "checks"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| counted(count, one, many))
+        .collect();
+    let mut parts = Vec::new();
+    if !counts.is_empty() {
+        parts.push(format!("{} outside the state root, after the switch", counts.join(", ")));
+    }
+    if !forecast.left.is_empty() {
+        let left: Vec<String> = forecast.left.iter().map(|path| safe(path).into_owned()).collect();
+        parts.push(format!("left as they are: {}", drift::listed(&left)));
+    }
+    parts.join("; ")
+}
+
+/// `2026-12-11` of a time.
+fn date(due: &Due) -> String {
+    due.at.to_string().chars().take_while(|c| *c != 'T').collect()
+}
+
+/// `12 days`, or less than one.
+fn days(count: i64) -> String {
+    match u64::try_from(count) {
+        Ok(0) | Err(_) => "less than a day".to_owned(),
+        Ok(count) => counted(count, "day", "days"),
+    }
+}
+
+fn expires(due: &Due) -> String {
+    let date = date(due);
+    if due.days < 0 {
+        return format!("expired {} ago ({date})", days(-due.days - 1));
+    }
+    let soon = if due.soon { ", which is soon: renew it" } else { "" };
+    format!("expires in {} ({date}){soon}", days(due.days))
+}
+
+fn next(due: &Due) -> String {
+    let date = date(due);
+    if due.days < 0 {
+        format!("overdue by {} ({date})", days(-due.days - 1))
+    } else {
+        format!("next due in {} ({date})", days(due.days))
+    }
 }
 
 fn policy(forecast: &Forecast) -> String {
@@ -231,6 +292,8 @@ mod tests {
     #[test]
     fn values_are_short_and_safe() {
         assert_eq!(value("blake3", &format!("blake3:{}", "ab".repeat(32))), "blake3:abababababab");
+        let mode = format!("blake3:{} 0755\u{1b}", "ab".repeat(32));
+        assert_eq!(value("state", &mode), "blake3:abababababab 0755\\u{1b}");
         assert_eq!(value("size", "1048576"), "1.0 MiB (1048576 B)");
         assert_eq!(value("size", "12"), "12 B");
         assert_eq!(value("serial", "42"), "42");

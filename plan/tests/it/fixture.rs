@@ -6,9 +6,10 @@ use autonomy_plan::{Desired, Plan, plan};
 use autonomy_schema::canonical;
 use autonomy_schema::document;
 use autonomy_schema::facts::{ArtifactFact, BoundFacts, Drift, DriftKind, Facts, FloorFacts, GenerationFacts};
-use autonomy_schema::facts::{NodeFacts, ObservedFacts, OsFacts, TrustFacts};
+use autonomy_schema::facts::{NodeFacts, ObservedFacts, TrustFacts};
 use autonomy_schema::floors::StreamFloor;
 use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::os::OsFacts;
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Sha256};
 use serde_json::{Value, json};
@@ -65,6 +66,25 @@ pub(crate) fn release_2() -> Value {
     manifest
 }
 
+/// The manifest with these reconstruction steps.
+pub(crate) fn with_steps(manifest: &Value, steps: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    manifest["spec"]["reconstruction"] = json!({ "steps": steps });
+    manifest
+}
+
+/// One step of every kind: a folder, the agent and a run of it, a file, a link, and a unit from an artifact.
+pub(crate) fn every_step() -> Value {
+    json!([
+        { "directory": { "path": "/opt/harbor", "mode": "0755" } },
+        { "copyBinary": { "artifact": "bin.agent", "to": "/usr/local/bin/agent", "mode": "0755" } },
+        { "verifyConfig": { "command": ["/usr/local/bin/agent", "--selfcheck"] } },
+        { "writeFile": { "to": "/etc/autonomy/agent.env", "content": "LEVEL=1\n", "mode": "0644" } },
+        { "symlink": { "at": "/usr/local/bin/harbor", "target": "agent" } },
+        { "systemdUnit": { "name": "agent.service", "artifact": "etc.agent.toml", "enable": true } },
+    ])
+}
+
 /// The manifest with every default written out, and its fingerprint.
 pub(crate) fn parse(json: &Value) -> (StateManifest, Blake3) {
     let manifest: StateManifest = serde_json::from_value(json.clone()).unwrap();
@@ -84,12 +104,15 @@ pub(crate) fn fresh() -> Facts {
                 fleet: "harbor".parse().unwrap(),
                 hardware: "x86_64".parse().unwrap(),
                 labels: [("site".to_owned(), "pier-7".to_owned())].into(),
+                destinations: Vec::new(),
             },
             os: OsFacts { kernel: "6.1.0-26-amd64".to_owned(), ..OsFacts::default() },
             trust: TrustFacts { root_version: 1, root: Blake3::of(b"root") },
             floors: FloorFacts::default(),
             current: None,
             lkg: None,
+            boot: None,
+            identity: autonomy_schema::facts::IdentityFacts::default(),
             drift: Vec::new(),
             outbox: BTreeSet::new(),
             pinned: BTreeSet::new(),
@@ -103,6 +126,10 @@ pub(crate) fn fresh() -> Facts {
             used_bytes: 1 << 20,
             suspended: false,
             kept: std::collections::BTreeSet::new(),
+            certificate_expires: None,
+            crl_due: None,
+            durability: None,
+            findings: Vec::new(),
         },
     }
 }
@@ -126,6 +153,7 @@ pub(crate) fn after(json: &Value, before: &Facts) -> Facts {
         revoked: None,
         edge: Blake3::of(spec.relay.edge_toml().as_bytes()),
         artifacts,
+        reconstruction: autonomy_schema::facts::RebuildFact::all_of(spec),
     });
     facts.bound.lkg = Some(generation.parse().unwrap());
     facts.bound.drift = Vec::new();

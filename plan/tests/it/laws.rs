@@ -2,7 +2,7 @@
 
 use autonomy_plan::render::{Style, Texts};
 use autonomy_plan::{Origin, check_binding, refresh, render, report};
-use autonomy_schema::facts::{Drift, DriftKind, Facts};
+use autonomy_schema::facts::{Drift, DriftKind, DriftPlace, Facts};
 use autonomy_schema::plan_doc::{Action, PlanDoc, Verdicts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use crate::fixture::{after, artifact, drift, fresh, parse, planned, release_1};
 /// A release: files by path with content and mode, and versions of the other parts.
 fn release(serial: u64) -> impl Strategy<Value = Value> {
     let files = prop::collection::btree_map("[a-c]{1,2}", ("[xyz]{0,3}", prop::bool::ANY), 0..6);
-    (files, 0..2_u8, 0..3_u8, prop::bool::ANY).prop_map(move |(files, policy, peers, service)| {
+    let steps = prop::collection::vec((0..3_u8, "[a-c]", "[xy]"), 0..4);
+    (files, 0..2_u8, 0..3_u8, prop::bool::ANY, steps).prop_map(move |(files, policy, peers, service, steps)| {
         let mut manifest = release_1();
         manifest["metadata"]["serial"] = json!(serial);
         let spec = &mut manifest["spec"];
@@ -25,9 +26,23 @@ fn release(serial: u64) -> impl Strategy<Value = Value> {
         let peers: Vec<Value> =
             (0..peers).map(|n| json!({ "id": format!("peer-{n}"), "address": format!("10.0.0.{n}:1") })).collect();
         spec["relay"] = json!({ "peers": peers });
+        // No two steps may write at one place; the manifest's parser sees to that.
+        let mut places = std::collections::BTreeSet::new();
+        let steps = steps.iter().filter(|(kind, at, _)| *kind == 2 || places.insert(at.clone()));
+        let steps: Vec<Value> = steps.map(|(kind, at, what)| rebuilding(*kind, at, what)).collect();
+        spec["reconstruction"] = json!({ "steps": steps });
         spec["services"] = if service { json!([{ "command": ["a"] }]) } else { json!([]) };
         manifest
     })
+}
+
+fn rebuilding(kind: u8, at: &str, what: &str) -> Value {
+    let at = format!("/opt/{at}");
+    match kind {
+        0 => json!({ "writeFile": { "to": at, "content": what, "mode": "0644" } }),
+        1 => json!({ "symlink": { "at": at, "target": what } }),
+        _ => json!({ "verifyConfig": { "command": [at, what] } }),
+    }
 }
 
 /// A node: fresh or with some release, perhaps drifted.
@@ -40,11 +55,14 @@ fn node() -> impl Strategy<Value = Facts> {
         DriftKind::Type,
     ]);
     let drifts = prop::collection::btree_map("artifacts/[a-c]|edge\\.toml|segments/[ab]", kinds, 0..3);
-    (prop::option::of(release(1)), drifts).prop_map(|(active, drifts)| {
+    let outside = prop::collection::btree_set("opt/[a-c]", 0..3);
+    (prop::option::of(release(1)), drifts, outside).prop_map(|(active, drifts, outside)| {
         let mut facts = fresh();
         if let Some(active) = active {
             facts = after(&active, &facts);
             facts.bound.drift = drifts.iter().map(|(path, kind)| drift(path, *kind, "e", "a")).collect();
+            let outside = outside.iter().map(|path| Drift::os(path.parse().unwrap(), DriftKind::Content, "e", "a"));
+            facts.bound.drift.extend(outside);
         }
         facts
     })
@@ -105,7 +123,13 @@ proptest! {
         let count = addresses.len();
         addresses.dedup();
         prop_assert_eq!(addresses.len(), count);
+        let manifest = parse(&manifest).0;
+        let places: Vec<_> = manifest.spec.reconstruction.steps.iter().filter_map(|step| step.place()?.ok()).collect();
         for entry in &facts.bound.drift {
+            if entry.place == DriftPlace::Os && places.contains(&entry.path) {
+                let step = format!("reconstruction./{}", entry.path);
+                prop_assert!(addresses.iter().any(|address| address.starts_with(&step)), "{} has no step", step);
+            }
             if let Some(path) = entry.path.as_str().strip_prefix("artifacts/") {
                 let step = format!("artifact.{path}");
                 let kept = addresses.contains(&step);

@@ -5,5 +5,6 @@ mod binding;
 mod fixture;
 mod laws;
 mod prechecks;
+mod rebuild;
 mod recorded;
 mod steps;

@@ -3,10 +3,13 @@
 use autonomy_plan::render::{Detail, Style, TextPair, Texts};
 use autonomy_plan::{Origin, PolicyProof, prechecks, refresh, render, report};
 use autonomy_schema::facts::{Drift, DriftKind, Facts};
+use autonomy_schema::finding::{Finding, Severity};
+use autonomy_schema::manifest::Durability;
 use autonomy_schema::plan_doc::{PlanDoc, Verdict, Verdicts};
+use autonomy_schema::reason::{Code, Reason};
 use serde_json::{Value, json};
 
-use crate::fixture::{after, artifact, drift, fresh, parse, planned, release_1, release_2};
+use crate::fixture::{after, artifact, drift, every_step, fresh, parse, planned, release_1, release_2, with_steps};
 
 #[expect(clippy::disallowed_methods, reason = "the test reads and writes its own recorded files")]
 fn check(name: &str, actual: &str) {
@@ -92,9 +95,9 @@ fn story_3_no_change() {
 #[test]
 fn story_4_blocked_and_denied() {
     let mut manifest = release_1();
-    let directory = json!({ "path": "/opt/x", "mode": "0755" });
-    manifest["spec"]["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
-    manifest["spec"]["precheck"] = json!({ "minFreeBytes": 1_u64 << 40 });
+    let shadow = json!({ "to": "/etc/shadow", "content": "root::0:0:99999:7:::\n", "mode": "0600" });
+    manifest["spec"]["reconstruction"] = json!({ "steps": [{ "writeFile": shadow }] });
+    manifest["spec"]["precheck"] = json!({ "minFreeBytes": 1_u64 << 40, "durability": "high" });
     let denied = Verdict {
         code: "policy_denied".to_owned(),
         ok: false,
@@ -138,6 +141,28 @@ fn story_5_drift() {
     let refreshed = refresh(&facts).unwrap().unwrap();
     let changes = Style { detail: Detail::Changes, ..Style::default() };
     check("refresh.txt", &render::text(&refreshed, &Texts::default(), changes));
+}
+
+#[test]
+fn story_6_reconstruction_on_a_node_whose_certificate_ends_soon() {
+    let mut facts = after(&with_steps(&release_1(), &every_step()), &fresh());
+    facts.bound.drift = vec![Drift::os(
+        "etc/autonomy/agent.env".parse().unwrap(),
+        DriftKind::Mode,
+        format!("blake3:{} 0644", "ab".repeat(32)),
+        "0666",
+    )];
+    facts.observed.certificate_expires = Some("2026-11-27T12:00:00Z".parse().unwrap());
+    facts.observed.crl_due = Some("2026-11-20T12:00:00Z".parse().unwrap());
+    facts.observed.durability = Some(Durability::High);
+    let os = Reason::new(Code::OsChanged, "`kernel` changed: 6.1.0-26-amd64 → 6.12.0-1-amd64");
+    facts.observed.findings = vec![Finding::new(Severity::Warning, os)];
+    let mut next = release_2();
+    next["spec"]["artifacts"][1] = release_1()["spec"]["artifacts"][1].clone();
+    next["spec"]["precheck"] = json!({ "durability": "high" });
+    let mut steps = every_step();
+    steps[0] = json!({ "writeFile": { "to": "/opt/new", "content": "", "mode": "0644" } });
+    story("rebuild", &reported(&with_steps(&next, &steps), &facts, vec![allowed()]), &Texts::default());
 }
 
 #[test]

@@ -164,30 +164,6 @@ fn an_update_repairs_what_it_keeps_and_says_so() {
 }
 
 #[test]
-fn what_is_not_built_blocks() {
-    type Edit = fn(&mut Value);
-    let cases: [(&str, Edit); 2] = [
-        ("spec.reconstruction", |spec| {
-            let directory = json!({ "path": "/opt/x", "mode": "0755" });
-            spec["reconstruction"] = json!({ "steps": [{ "directory": directory }] });
-        }),
-        ("spec.precheck.durability", |spec| spec["precheck"] = json!({ "durability": "high" })),
-    ];
-    for (address, edit) in cases {
-        let mut manifest = release_1();
-        edit(&mut manifest["spec"]);
-        let plan = planned(&manifest, &fresh());
-        assert_eq!(lines(&plan)[0], format!("! {address} not_built"));
-        assert_eq!(plan.doc().summary.blocked, 1, "{address}");
-        assert_eq!(plan.blocked().len(), 1, "{address}");
-        assert_eq!(plan.blocked()[0].code, Code::NotBuilt);
-        let reason = &plan.doc().steps[0].reason;
-        assert!(reason.remedy.is_some() && reason.fact.is_some(), "{reason:?}");
-        assert!(plan.doc().steps.iter().filter(|step| step.address == address).count() == 1);
-    }
-}
-
-#[test]
 fn a_tree_is_one_step_and_its_index_is_part_of_what_it_is() {
     let digest = |digit: &str, algorithm: &str| format!("{algorithm}:{}", digit.repeat(64));
     let with = |manifest: &Value, index: &str| {
@@ -215,12 +191,12 @@ fn a_tree_is_one_step_and_its_index_is_part_of_what_it_is() {
 fn a_manifest_that_failed_here_is_blocked_first() {
     let mut facts = after(&release_1(), &fresh());
     let mut next = release_2();
-    next["spec"]["precheck"] = json!({ "durability": "high" });
+    next["spec"]["reconstruction"] = json!({ "steps": [{ "directory": { "path": "/srv/x", "mode": "0755" } }] });
     facts.bound.pinned.insert(parse(&next).1);
     let plan = planned(&next, &facts);
-    assert_eq!(lines(&plan)[..2], ["! manifest pinned", "! spec.precheck.durability not_built"]);
+    assert_eq!(lines(&plan)[..2], ["! manifest pinned", "! reconstruction./srv/x destination_refused"]);
     let codes: Vec<_> = plan.blocked().iter().map(|reason| reason.code).collect();
-    assert_eq!(codes, [Code::NotBuilt, Code::Pinned]);
+    assert_eq!(codes, [Code::DestinationRefused, Code::Pinned]);
 }
 
 #[test]

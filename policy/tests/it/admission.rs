@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_plan::{Desired, Plan, plan};
 use autonomy_policy::{AdmittedPlan, Asked, Bundle, admit, asked, build, verdicts};
+use autonomy_schema::facts::TrustFacts;
 use autonomy_schema::facts::{BoundFacts, Facts, FloorFacts, GenerationFacts, NodeFacts, ObservedFacts};
-use autonomy_schema::facts::{OsFacts, TrustFacts};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::manifest::StateManifest;
+use autonomy_schema::os::OsFacts;
 use autonomy_schema::reason::{Code, Reasons};
 use autonomy_schema::root::{Role, RoleKeys, TrustRoot};
 use autonomy_schema::version::{ApiVersion, Kind};
@@ -113,12 +114,15 @@ fn facts() -> Facts {
                 fleet: "harbor".parse().unwrap(),
                 hardware: "x86_64".parse().unwrap(),
                 labels: BTreeMap::new(),
+                destinations: Vec::new(),
             },
             os: OsFacts::default(),
             trust: TrustFacts { root_version: 1, root: Blake3::of(b"root") },
             floors: FloorFacts::default(),
             current: None,
             lkg: None,
+            boot: None,
+            identity: autonomy_schema::facts::IdentityFacts::default(),
             drift: Vec::new(),
             outbox: BTreeSet::new(),
             pinned: BTreeSet::new(),
@@ -132,6 +136,10 @@ fn facts() -> Facts {
             used_bytes: 0,
             suspended: false,
             kept: std::collections::BTreeSet::new(),
+            certificate_expires: None,
+            crl_due: None,
+            durability: None,
+            findings: Vec::new(),
         },
     }
 }
@@ -151,6 +159,7 @@ fn active(policy: &[u8]) -> Facts {
         revoked: None,
         edge: Blake3::of(b"older"),
         artifacts: Vec::new(),
+        reconstruction: Vec::new(),
     });
     facts
 }
@@ -245,9 +254,10 @@ fn a_plan_from_other_facts_is_refused() {
 
 #[test]
 fn a_blocked_plan_is_refused_whatever_the_policy_says() {
-    let durable = manifest(|json| json["spec"]["precheck"] = json!({ "durability": "high" }));
-    let reasons = try_admit(&durable, &facts(), &bundle()).unwrap_err();
-    assert!(reasons.has(Code::NotBuilt) && reasons.exit() == 5, "{reasons}");
+    let step = json!({ "directory": { "path": "/srv/x", "mode": "0755" } });
+    let outside = manifest(|json| json["spec"]["reconstruction"] = json!({ "steps": [step] }));
+    let reasons = try_admit(&outside, &facts(), &bundle()).unwrap_err();
+    assert!(reasons.has(Code::DestinationRefused) && reasons.exit() == 5, "{reasons}");
     let mut pinned = facts();
     pinned.bound.pinned.insert(verified(&plain()).fingerprint());
     assert!(try_admit(&plain(), &pinned, &bundle()).unwrap_err().has(Code::Pinned));

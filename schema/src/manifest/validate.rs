@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Artifact, ArtifactType, Precondition, Service, StateManifest};
+use super::{Artifact, ArtifactType, Precondition, ReconstructionStep, Service, StateManifest};
 use crate::reason::{Code, Reason};
 use crate::segments::ENTRY_BYTES;
 use crate::tree::MAX_INDEX_BYTES;
@@ -63,13 +63,7 @@ pub(super) fn validate(manifest: &StateManifest) -> Vec<Reason> {
     for (at, condition) in spec.preconditions.iter().enumerate() {
         check_precondition(at, condition, &mut reasons);
     }
-    for (at, step) in spec.reconstruction.steps.iter().enumerate() {
-        if step.count() != 1 {
-            let message =
-                format!("`spec.reconstruction.steps.{at}` sets {} step kinds; exactly one is right", step.count());
-            reasons.push(Reason::new(Code::BadValue, message));
-        }
-    }
+    check_reconstruction(&spec.reconstruction.steps, &spec.artifacts, &mut reasons);
     if let Some(health) = &spec.health {
         check_command("spec.health.command", &health.command, &mut reasons);
     }
@@ -103,6 +97,46 @@ fn check_command(place: &str, command: &[String], reasons: &mut Vec<Reason>) {
         return;
     };
     reasons.push(Reason::new(Code::BadValue, format!("`{place}` {problem}")));
+}
+
+/// Longest text of a symbolic link in bytes (`PATH_MAX`).
+const MAX_LINK_BYTES: usize = 4096;
+
+/// Each step has one kind, a safe place of its own, and an artifact that the manifest pins. Whether the place is an allowed
+/// one is the node's to say.
+fn check_reconstruction(steps: &[ReconstructionStep], artifacts: &[Artifact], reasons: &mut Vec<Reason>) {
+    let mut places = BTreeSet::new();
+    for (at, step) in steps.iter().enumerate() {
+        let name = format!("spec.reconstruction.steps.{at}");
+        let mut bad = |what: String| reasons.push(Reason::new(Code::BadValue, format!("`{name}` {what}")));
+        let kinds = step.kinds();
+        if kinds.len() != 1 {
+            bad(format!("sets {} step kinds; exactly one is right", kinds.len()));
+            continue;
+        }
+        if let Some(wanted) = step.artifact()
+            && !artifacts.iter().any(|artifact| artifact.name == *wanted && artifact.kind == ArtifactType::File)
+        {
+            bad(format!("needs the artifact `{wanted}`, and no artifact of type `file` has that name"));
+        }
+        if let Some(link) = &step.symlink
+            && (link.target.is_empty()
+                || link.target.len() > MAX_LINK_BYTES
+                || link.target.chars().any(char::is_control))
+        {
+            bad("has a `target` that is empty, longer than 4096 bytes, or holds control characters".to_owned());
+        }
+        match step.place() {
+            Some(Ok(place)) if !places.insert(place.clone()) => {
+                bad(format!("writes `/{place}`, and so does a step before it"));
+            }
+            Some(Err(reason)) => reasons.push(Reason { message: format!("`{name}`: {}", reason.message), ..reason }),
+            Some(Ok(_)) | None => {}
+        }
+        if let Some(check) = &step.verify_config {
+            check_command(&format!("{name}.verifyConfig.command"), &check.command, reasons);
+        }
+    }
 }
 
 fn check_precondition(at: usize, condition: &Precondition, reasons: &mut Vec<Reason>) {

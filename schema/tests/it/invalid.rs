@@ -39,6 +39,8 @@ fn reject_kind(kind: Kind, bytes: &[u8]) -> Option<Reasons> {
         Kind::Backup => reject::<Backup>(bytes),
         Kind::Receipt => reject::<Receipt>(bytes),
         Kind::Revocation => reject::<Revocation>(bytes),
+        Kind::OsFingerprint => reject::<autonomy_schema::os::OsFingerprint>(bytes),
+        Kind::Evidence => reject::<autonomy_schema::evidence::Evidence>(bytes),
         Kind::PolicyOverride => reject::<PolicyOverride>(bytes),
     }
 }

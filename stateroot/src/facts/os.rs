@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use autonomy_schema::facts::OsFacts;
+use autonomy_schema::Blake3;
+use autonomy_schema::os::{OsFacts, boot_parameters};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::at;
@@ -14,7 +15,7 @@ use crate::at;
 const MAX_BYTES: u64 = 64 << 10;
 
 /// The facts under `os_root`; `/` is the running system, anything else a folder that looks like one.
-pub(super) fn os_facts(os_root: &Path) -> OsFacts {
+pub fn os_facts(os_root: &Path) -> OsFacts {
     let read = |path: &str| read_below(os_root, path).unwrap_or_default();
     let release = [read("etc/os-release"), read("usr/lib/os-release")].into_iter().find(|text| !text.is_empty());
     let release = release.unwrap_or_default();
@@ -25,7 +26,26 @@ pub(super) fn os_facts(os_root: &Path) -> OsFacts {
         let line = |path| read(path).trim().to_owned();
         (line("proc/sys/kernel/osrelease"), line("proc/sys/kernel/arch"))
     };
-    OsFacts { kernel, machine, id: field(&release, "ID"), version_id: field(&release, "VERSION_ID") }
+    let build = [field(&release, "BUILD_ID"), field(&release, "IMAGE_VERSION")].into_iter().find(|id| !id.is_empty());
+    OsFacts {
+        kernel,
+        machine,
+        id: field(&release, "ID"),
+        version_id: field(&release, "VERSION_ID"),
+        build_id: build.unwrap_or_default(),
+        machine_id: machine_id(&read("etc/machine-id")),
+        boot_parameters: boot_parameters(&read("proc/cmdline")),
+    }
+}
+
+/// A digest of the machine's id. The id itself identifies the machine to others, so machine-id(5) asks to show none.
+fn machine_id(text: &str) -> String {
+    let id = text.trim();
+    if id.is_empty() {
+        return String::new();
+    }
+    let digest = blake3::derive_key("autonomy 2026-11 machine-id of an OS fingerprint", id.as_bytes());
+    Blake3::from_bytes(digest).to_string()
 }
 
 /// Reads a file whose links are followed within `os_root`: `etc/os-release` is one.

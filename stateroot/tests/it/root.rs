@@ -20,6 +20,8 @@ fn journal() -> Journal {
         serial: 1,
         generation: name("1-abc-1"),
         previous: None,
+        rebuild: 0,
+        rebuilt: 0,
         services: Vec::new(),
         services_done: 0,
         health: None,

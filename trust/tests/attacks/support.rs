@@ -137,6 +137,7 @@ pub(crate) fn node() -> Node {
         fleet: "harbor".parse().expect("a name"),
         hardware: "x86_64".parse().expect("a name"),
         labels: BTreeMap::from([("site".to_owned(), "pier-7".to_owned())]),
+        destinations: Vec::new(),
     }
 }
 
