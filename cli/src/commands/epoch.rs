@@ -55,7 +55,9 @@ fn verify(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {
         None => "No operating system was replaced here, so there is no evidence.\n".to_owned(),
         Some(chain) => {
             let before = match &chain.previous {
-                Some(previous) => format!("it follows from that of boot epoch {}, which is sound as well", previous.boot_epoch),
+                Some(previous) => {
+                    format!("it follows from that of boot epoch {}, which is sound as well", previous.boot_epoch)
+                }
                 None => "it is the first".to_owned(),
             };
             let lines = summary(&chain.current).join("\n");

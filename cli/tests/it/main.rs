@@ -8,6 +8,7 @@ mod confirm;
 mod delta;
 mod disks;
 mod drift;
+mod edged;
 mod elsewhere;
 mod export;
 mod floors;
