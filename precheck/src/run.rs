@@ -99,6 +99,11 @@ fn look(root: &StateRoot, node: &Node, active: Option<&Active>, ask: &Ask<'_>, r
     for reason in checks::config(root, active.map(|active| (&active.generation, active.manifest.document()))) {
         report.add(Area::Config, Severity::Error, reason);
     }
+    match checks::place(root) {
+        Ok(None) => {}
+        Ok(Some(reason)) => report.add(Area::StateRoot, Severity::Error, reason),
+        Err(error) => report.add(Area::StateRoot, Severity::Error, error.to_reason()),
+    }
     for reason in checks::keys(root) {
         report.add(Area::Certificates, Severity::Error, reason);
     }

@@ -506,6 +506,34 @@ fn fi_assurance_reduced_envelope_logged() {
 }
 
 #[test]
+fn a_state_root_that_does_not_stay_is_told() {
+    for (magic, told) in [(0x794C_7630, "overlay"), (0x0102_1994, "tmpfs")] {
+        let disk = Fleet::new().node();
+        disk.set_fs_type(magic);
+        let report = look(&state_root(&disk), &kernel("6.1.0-1"));
+        assert_eq!((report.exit, codes(&report)), (2, vec![Code::StateRootUnsafe]), "{report:?}");
+        assert!(report.findings.iter().any(|finding| finding.message.contains(told)), "{report:?}");
+    }
+}
+
+#[test]
+fn a_ceiling_that_is_exceeded_is_told() {
+    let extra = "  relay: { storage: { diskCeilingBytes: 1000000 } }\n  precheck: { minFreeBytes: 100000 }";
+    let disk = node(extra);
+    let root = state_root(&disk);
+    assert_eq!(look(&root, &kernel("6.1.0-1")).exit, 0);
+    disk.set_free(50_000);
+    let report = look(&root, &kernel("6.1.0-1"));
+    assert_eq!((report.exit, codes(&report)), (1, vec![Code::DiskFull]), "{report:?}");
+    disk.set_free(1 << 30);
+    let large = RelPath::fixed("quarantine/large");
+    autonomy_stateroot::Disk::set_len(&disk, &large, 0).expect("makes");
+    autonomy_stateroot::Disk::write_at(&disk, &large, 0, &vec![7; 1_200_000]).expect("writes");
+    let report = look(&root, &kernel("6.1.0-1"));
+    assert_eq!((report.exit, codes(&report)), (1, vec![Code::CeilingExceeded]), "{report:?}");
+}
+
+#[test]
 fn the_verdict_names_what_changed() {
     let disk = node("");
     let root = state_root(&disk);
