@@ -34,6 +34,16 @@ places! {
     attest_key "identity/attest.key";
     /// The public attest key (PEM).
     attest_pub "identity/attest.pub";
+    /// The node's certificate, then its intermediates (PEM).
+    node_certificate "identity/node.crt";
+    /// Its private key (PEM, 0600).
+    node_key "identity/node.key";
+    /// The CAs that the node trusts (PEM).
+    ca_certificate "identity/ca.crt";
+    /// Their revocation lists (PEM).
+    node_crl "identity/crl.pem";
+    /// Certificates that are being installed: they count, and are copied from here.
+    identity_next "identity/next";
     /// Whole artifacts, once.
     objects "objects";
     /// One folder per generation.
