@@ -7,6 +7,7 @@ use crate::failure::Failure;
 
 mod apply;
 mod backup;
+mod cert;
 mod completions;
 mod confirm;
 mod diff;
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Trust roots and revocation lists: make, rotate, look at, import.
     #[command(subcommand)]
     Trust(trust::Command),
+    /// Certificates of nodes: a CA, issue, renew, revoke, look at, judge, import.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Sign a document: adds one line to its `.sigstore.jsonl`.
     Sign(sign::Args),
     /// Verify a set: signatures, scope, floors, and every byte. Writes nothing.
@@ -153,6 +157,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Keygen(args) => keygen::run(&args),
         Command::Trust(command) => trust::run(&command, global),
+        Command::Cert(command) => cert::run(&command, global),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args, global),
         Command::Init(args) => init::run(&args, global),

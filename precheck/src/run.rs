@@ -184,6 +184,7 @@ fn carry_out(
     report: &mut Report,
 ) -> Result<(), Failed> {
     let of_root = |reasons| (Area::StateRoot, reasons);
+    root.finish_certificates(held).map_err(|error| (Area::StateRoot, error.to_reason().into()))?;
     let mut records = Records::open(root, ask, active.map(|active| active.manifest.fingerprint())).map_err(of_root)?;
     if let Some(finding) = report.findings.iter().find(|finding| finding.code == Code::AssuranceReduced) {
         records.reduced(&finding.message).map_err(of_root)?;

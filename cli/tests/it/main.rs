@@ -3,6 +3,7 @@
 
 mod authoring;
 mod backup;
+mod cert;
 mod concurrent;
 mod confirm;
 mod delta;
