@@ -34,7 +34,13 @@ fn judged(certificate: &[u8], crl: &[u8], key: &[u8]) -> bool {
     let now = Time::from_unix(1_796_083_200);
     let demand = Demand { node: &node, fleet: &fleet, now, window: Duration::from_millis(0) };
     let under = |ca| {
-        let files = IdentityFiles { certificate: Some(certificate), key: Some(key), ca: Some(ca), crl: Some(crl), attest: Some(key) };
+        let files = IdentityFiles {
+            certificate: Some(certificate),
+            key: Some(key),
+            ca: Some(ca),
+            crl: Some(crl),
+            attest: Some(key),
+        };
         judge_identity(&files, &demand).1
     };
     let refused = [Code::CertificateUnreadable, Code::CertificateUntrusted, Code::CertificateUnsupported];
