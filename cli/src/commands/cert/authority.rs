@@ -11,7 +11,6 @@ use autonomy_schema::{Code, Duration, Mode, Name, Reason, Time, canonical};
 use autonomy_signing::{Ca, CertificateError, Issued, Revoked};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::commands::cert::files::{self as pem, MAX_PEM};
 use crate::failure::Failure;
@@ -70,9 +69,7 @@ pub(super) struct Authority {
 /// Makes the folder of a new CA. `ca.json` comes last: without it the folder is no CA.
 pub(super) fn create(dir: &Path, fleet: &Name, valid_for: Duration, now: Time) -> Result<String, Failure> {
     let pair = autonomy_signing::create_ca(fleet, now, valid_for).map_err(|error| failed(&error))?;
-    if let Err(error) = std::fs::create_dir_all(dir) {
-        return Err(Failure::io("make the folder", dir, &error));
-    }
+    pem::make_folder(dir)?;
     let why =
         "a CA's folder is never overwritten; choose another one, or remove what an interrupted `cert ca init` left";
     for name in [CERTIFICATE, KEY, RECORD, LIST] {
@@ -110,7 +107,7 @@ impl Authority {
             return Err(damaged(dir, &format!("its kind is not `{KIND}`")));
         }
         let certificate = pem::text(&dir.join(CERTIFICATE), &files::read(&dir.join(CERTIFICATE), MAX_PEM)?)?;
-        let key = Zeroizing::new(pem::private(&dir.join(KEY))?);
+        let key = pem::private(&dir.join(KEY))?;
         let key = std::str::from_utf8(&key).map_err(|_binary| {
             Failure::because(Code::KeyUnreadable, format!("{} is not PEM", dir.join(KEY).display()))
         })?;
