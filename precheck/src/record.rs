@@ -2,15 +2,30 @@
 
 use autonomy_schema::path::PathError;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Time};
-use autonomy_stateroot::StateRoot;
+use autonomy_stateroot::{ActivationLock, StateRoot};
 use autonomy_telemetry::{Audit, Entry, Priority, Record, Wal};
 use serde_json::{Value, json};
 
 use crate::report::Fingerprint;
-use crate::run::Ask;
 
 /// The process role whose WAL the daemon writes.
 const ROLE: &str = "edged";
+
+/// Records that the node's certificate was replaced by the one with this serial number. `_held` proves that nobody else
+/// writes the logs.
+pub fn note_rotation(
+    root: &StateRoot,
+    _held: &ActivationLock,
+    time: Time,
+    actor: &str,
+    serial: &str,
+) -> Result<(), Reasons> {
+    let mut records = Records::open(root, time, actor, None)?;
+    let detail = json!({ "serial": serial });
+    records.log("edge.certificate.rotated", Priority::Lifecycle, detail.clone())?;
+    records.note("rotated", detail)?;
+    records.close()
+}
 
 /// The open logs.
 pub(crate) struct Records {
@@ -23,12 +38,17 @@ pub(crate) struct Records {
 
 impl Records {
     /// Opens both before anything is changed, so that a state root that cannot be written is refused early.
-    pub(crate) fn open(root: &StateRoot, ask: &Ask<'_>, correlation: Option<Blake3>) -> Result<Self, Reasons> {
+    pub(crate) fn open(
+        root: &StateRoot,
+        time: Time,
+        actor: &str,
+        correlation: Option<Blake3>,
+    ) -> Result<Self, Reasons> {
         let bad_name = |error: PathError| Reasons::from(Reason::new(Code::BadName, error.to_string()));
         let role: Name = ROLE.parse().map_err(bad_name)?;
         let (wal, _recovery) = Wal::open(root, &role).map_err(|error| error.to_reason())?;
         let audit = Audit::open(root).map_err(|error| error.to_reason())?;
-        Ok(Self { wal, audit, time: ask.clock, actor: ask.actor.to_owned(), correlation })
+        Ok(Self { wal, audit, time, actor: actor.to_owned(), correlation })
     }
 
     fn log(&mut self, kind: &str, priority: Priority, mut body: Value) -> Result<(), Reasons> {

@@ -35,13 +35,6 @@ pub(super) fn make_folder(dir: &Path) -> Result<(), Failure> {
     made.map_err(|error| Failure::io("make the folder", dir, &error))
 }
 
-/// PEM as text.
-pub(super) fn text(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
-    std::str::from_utf8(bytes)
-        .map(str::to_owned)
-        .map_err(|_binary| Failure::because(Code::NotUtf8, format!("{} is not PEM", path.display())))
-}
-
 /// Reads what there is of a node's files in a folder.
 pub(super) fn in_folder(dir: &Path) -> Result<Certificates, Failure> {
     let read = |name: &str, cap| files::read_if_there(&dir.join(name), cap);
