@@ -1,4 +1,4 @@
-//! Everything after the switch: services, health, the wait for a confirmation, promotion; or the way back.
+//! Everything after the switch: reconstruction, services, health, the wait for a confirmation, promotion; or the way back.
 //!
 //! Each step may run twice without harm, as recovery runs them again from the journal.
 
@@ -9,7 +9,7 @@ use autonomy_stateroot::{DiskError, StateRoot};
 use crate::activate::{Active, promote, revert};
 use crate::observe::Event;
 use crate::transaction::{Applied, ApplyError, Transaction, exists, floors};
-use crate::{outbox, services};
+use crate::{outbox, rebuild, services};
 
 /// How a change that went well ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,12 @@ impl Transaction<'_> {
         self.go_back(journal, &Active::recovered(journal.generation.clone()), reason)
     }
 
-    /// Services, then health. Gives the reason of the first failure.
+    /// Reconstruction, services, health. Gives the reason of the first failure.
     fn prove(&mut self, journal: &mut Journal) -> Result<Option<Reason>, ApplyError> {
+        let failure = rebuild::run_listed(self.root, journal, self.runner, self.observer)?;
+        if failure.is_some() {
+            return Ok(failure);
+        }
         let failure = services::run_listed(self.root, journal, self.runner, self.observer)?;
         if failure.is_some() {
             return Ok(failure);
@@ -137,6 +141,7 @@ impl Transaction<'_> {
         }
         revert(self.root, target.as_ref())?;
         if let Some(generation) = &target {
+            rebuild::rerun(self.root, generation, self.runner, self.observer);
             services::rerun(self.root, generation, self.runner, self.observer);
         }
         match journal.supersedes.take() {

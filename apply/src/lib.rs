@@ -21,6 +21,7 @@ mod exec;
 mod finish;
 mod observe;
 mod outbox;
+mod rebuild;
 mod recover;
 mod reinstate;
 mod repair;
@@ -29,7 +30,7 @@ mod services;
 mod stage;
 pub mod transaction;
 
-pub use exec::{CommandError, SERVICE_TIMEOUT, SystemRunner, unit_state};
+pub use exec::{SERVICE_TIMEOUT, SystemRunner, unit_state};
 pub use observe::{Event, Observer, Silent};
 pub use recover::{Recovery, recover};
 pub use reinstate::{reinstate_current, reinstate_lkg};

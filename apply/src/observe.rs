@@ -15,6 +15,12 @@ pub enum Event<'a> {
         /// In all.
         total: u64,
     },
+    /// A reconstruction step is about to be carried out.
+    RebuildStarted(&'a str),
+    /// It is done.
+    RebuildDone(&'a str),
+    /// It failed.
+    RebuildFailed(&'a str, &'a Reason),
     /// A service is about to run.
     ServiceStarted(&'a str),
     /// A service ran.

@@ -1,5 +1,6 @@
 //! Services and the health command after the switch: journaled one by one, each at least once.
 
+use autonomy_precheck::Platform;
 use autonomy_schema::journal::{Journal, Moment};
 use autonomy_schema::manifest::{Health, Service, StateManifest};
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, document, set};
@@ -15,6 +16,8 @@ pub trait ServiceRunner {
     fn check(&self, health: &Health) -> Result<(), String>;
     /// Which boot this is, and how long it lasts already.
     fn moment(&self) -> Moment;
+    /// The operating system, whose root file system reconstruction writes to.
+    fn platform(&self) -> Result<Box<dyn Platform + '_>, Reason>;
 }
 
 /// Runs the health command; gives the reason when the release is not well.

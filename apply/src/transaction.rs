@@ -290,7 +290,7 @@ pub(crate) fn new_journal(
         serial: document.metadata.serial,
         generation,
         previous,
-        rebuild: 0,
+        rebuild: document.spec.reconstruction.steps.len() as u64,
         rebuilt: 0,
         services: Vec::new(),
         services_done: 0,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_oci::{Reference, ReferenceError, Registry};
 use autonomy_reconciler::{Actor, Asked, Options, Prepared, Reach, Source};
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
@@ -180,13 +181,19 @@ pub(crate) fn loop_workspace(state_root: &Path) -> PathBuf {
 }
 
 /// The facts of this node.
-pub(crate) fn facts(root: &StateRoot, now: Option<Time>, verify_content: bool) -> Result<Facts, Failure> {
-    let options = options(now.unwrap_or_else(clock), verify_content, &|_, _| {});
+pub(crate) fn facts(
+    global: &Global,
+    root: &StateRoot,
+    now: Option<Time>,
+    verify_content: bool,
+) -> Result<Facts, Failure> {
+    let options = options(global, now.unwrap_or_else(clock), verify_content, &|_, _| {});
     Ok(autonomy_reconciler::look(root, &options)?)
 }
 
 /// A plan on this node, with progress while files are hashed.
 pub(crate) fn prepared(
+    global: &Global,
     root: &StateRoot,
     source: &Opened,
     by: Option<&SignedFile>,
@@ -195,7 +202,7 @@ pub(crate) fn prepared(
 ) -> Result<Prepared, Failure> {
     let bar = hashing();
     let progress = |done, total| advance(&bar, done, total);
-    let options = options(now.unwrap_or_else(clock), verify_content, &progress);
+    let options = options(global, now.unwrap_or_else(clock), verify_content, &progress);
     let asked = Asked { saved: None, policy_override: by.map(SignedFile::signed) };
     let prepared = autonomy_reconciler::prepare_as(root, source.set(), &asked, &options);
     bar.finish_and_clear();
@@ -249,8 +256,18 @@ pub(crate) fn hashing() -> ProgressBar {
 }
 
 /// Options of a plan on this machine.
-pub(crate) fn options(clock: Time, verify_content: bool, progress: &dyn Fn(u64, u64)) -> Options<'_> {
-    Options { clock, verify_content, os_root: Path::new("/"), progress, units: &autonomy_apply::unit_state }
+pub(crate) fn options<'a>(
+    global: &'a Global,
+    clock: Time,
+    verify_content: bool,
+    progress: &'a dyn Fn(u64, u64),
+) -> Options<'a> {
+    Options { clock, verify_content, os_root: &global.os_root, progress, units: &autonomy_apply::unit_state }
+}
+
+/// Who runs services here, and rebuilds what lies outside the state root.
+pub(crate) fn runner(global: &Global, state_root: &Path) -> SystemRunner {
+    SystemRunner::new(state_root, &global.os_root, SERVICE_TIMEOUT)
 }
 
 /// Moves a bar.

@@ -104,6 +104,14 @@ impl Observer for Watcher {
                 node::advance(&self.bar, *done, *total);
                 self.line("step_progress", json!({ "address": "generation", "done": done, "total": total }));
             }
+            Event::RebuildStarted(step) => {
+                self.bar.set_message(format!("reconstruction {step}"));
+                self.line("step_start", json!({ "address": rebuild(step) }));
+            }
+            Event::RebuildDone(step) => self.line("step_complete", json!({ "address": rebuild(step) })),
+            Event::RebuildFailed(step, reason) => {
+                self.line("step_errored", json!({ "address": rebuild(step), "reason": reason }));
+            }
             Event::ServiceStarted(service) => {
                 self.bar.set_message(format!("service {service}"));
                 self.line("step_start", json!({ "address": format!("service.{service}") }));
@@ -127,6 +135,12 @@ impl Observer for Watcher {
             }
         }
     }
+}
+
+/// The address of a reconstruction step (`copyBinary /usr/local/bin/agent`) in the plan.
+fn rebuild(step: &str) -> String {
+    let place = step.split_once(' ').map_or(step, |(_kind, place)| place);
+    format!("reconstruction.{place}")
 }
 
 /// Tells what recovery did before the verb itself began.

@@ -18,7 +18,7 @@ use autonomy_stateroot::{FactOptions, SetSource, StatCache, StateRoot, UnitProbe
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_lock, verify_manifest, verify_override};
 
 use crate::set::{SetCheck, VerifiedSet, verify_set};
-use crate::{decisions, roots, saved};
+use crate::{decisions, platform, roots, saved};
 
 /// How a plan is made.
 #[derive(Clone, Copy)]
@@ -245,6 +245,7 @@ pub(crate) fn facts(root: &StateRoot, cache: &StatCache, options: &Options<'_>) 
         units: options.units,
     };
     let mut facts = collect(root, &how)?;
+    platform::look(root, &mut facts, options);
     if let Some(current) = &mut facts.bound.current {
         current.revoked = revoked(root, &current.generation, current.manifest);
     }

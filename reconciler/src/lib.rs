@@ -33,6 +33,7 @@ mod import;
 mod judge;
 mod kept;
 mod parts;
+mod platform;
 mod pull;
 mod push;
 mod quarantine;

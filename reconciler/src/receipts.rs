@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
+use autonomy_precheck::evidence::attest_key;
 use autonomy_schema::receipt::{Receipt, ReceiptName, ReceiptResult};
 use autonomy_schema::set::SIGNATURES_SUFFIX;
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, Time, document};
-use autonomy_stateroot::{ActivationLock, KeptReceipt, StateRoot, layout, read_capped};
+use autonomy_stateroot::{ActivationLock, KeptReceipt, StateRoot};
 use autonomy_trust::AttestKey;
-
-use crate::backup::MAX_KEY_BYTES;
 
 mod collect;
 
@@ -32,6 +31,7 @@ pub(crate) struct Became {
 struct Signer {
     node: Name,
     key: AttestKey,
+    boot_epoch: u64,
 }
 
 /// Signs for what became of sets. What is signed for already, in these very words, is not signed for again. Gives the
@@ -46,7 +46,8 @@ pub(crate) fn sign(
     if became.is_empty() {
         return Ok(Vec::new());
     }
-    let signer = Signer { node: root.node()?.node_id, key: attest_key(root)? };
+    let boot_epoch = root.os_fingerprint()?.map_or(0, |os| os.boot_epoch);
+    let signer = Signer { node: root.node()?.node_id, key: attest_key(root)?, boot_epoch };
     let own = own(root, &signer)?;
     // The last word on a manifest, when it says the same.
     let newest = |it: &Became| {
@@ -89,7 +90,7 @@ impl Signer {
             node_id: self.node.clone(),
             manifest: became.manifest,
             result: became.result,
-            boot_epoch: 0,
+            boot_epoch: self.boot_epoch,
             counter,
             time,
         };
@@ -113,15 +114,6 @@ fn own(root: &StateRoot, signer: &Signer) -> Result<Vec<(Receipt, KeptReceipt)>,
         .collect();
     own.sort_by_key(|(receipt, _)| receipt.counter);
     Ok(own)
-}
-
-fn attest_key(root: &StateRoot) -> Result<AttestKey, Reasons> {
-    let path = layout::attest_key();
-    let refuse = |why: &str| Reason::new(Code::WrongKey, format!("`{path}` {why}"));
-    let pem = read_capped(root.disk(), &path, MAX_KEY_BYTES).map_err(|error| error.to_reason())?;
-    let pem = pem.ok_or_else(|| refuse("is missing"))?;
-    let pem = String::from_utf8(pem).map_err(|_not_utf8| refuse("is no attest key"))?;
-    Ok(AttestKey::from_pem(&pem).map_err(|_no_key| refuse("is no attest key"))?)
 }
 
 /// Leaves receipts on a medium, each after its signature.

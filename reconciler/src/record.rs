@@ -120,6 +120,10 @@ impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Phase(phase) => self.log("apply.phase", Priority::Lifecycle, json!({ "phase": phase })),
+            Event::RebuildDone(step) => self.log("rebuild.done", Priority::Lifecycle, json!({ "step": step })),
+            Event::RebuildFailed(step, reason) => {
+                self.log("rebuild.failed", Priority::Error, json!({ "step": step, "reason": reason }));
+            }
             Event::ServiceDone(service) => {
                 self.log("service.done", Priority::Lifecycle, json!({ "service": service }));
             }
@@ -133,7 +137,7 @@ impl Observer for Recorder<'_> {
                 self.log("health.failed", Priority::Error, json!({ "command": command, "reason": reason }));
             }
             Event::RollingBack(reason) => self.log("apply.rolling_back", Priority::Error, json!({ "reason": reason })),
-            Event::Staged { .. } | Event::ServiceStarted(_) | Event::HealthStarted(_) => {}
+            Event::Staged { .. } | Event::RebuildStarted(_) | Event::ServiceStarted(_) | Event::HealthStarted(_) => {}
         }
         self.inner.event(event);
     }

@@ -1,10 +1,12 @@
 //! From the pinned trust root to the newest one that a medium carries, one version at a time.
 
+use autonomy_precheck::trusted::signed;
+pub(crate) use autonomy_precheck::trusted::{extend, pinned_root};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::{Code, Reason, Reasons, Time, document, set};
 use autonomy_stateroot::trust::RootBytes;
 use autonomy_stateroot::{ActivationLock, SetSource, StateRoot, read_file};
-use autonomy_trust::{PinnedRoot, Signed};
+use autonomy_trust::PinnedRoot;
 
 /// Most roots that one medium may bring: a rotation a month for twenty years.
 const MAX_STEPS: usize = 256;
@@ -17,41 +19,6 @@ pub(crate) struct Walk {
     pub(crate) refusal: Option<Reasons>,
 }
 
-/// The pinned trust root, with the earlier ones that are kept as far as they vouch for each other.
-pub(crate) fn pinned_root(root: &StateRoot) -> Result<PinnedRoot, Reasons> {
-    let mut refusal = None;
-    let mut pinned = None;
-    for copy in root.trust_root_bytes()? {
-        match PinnedRoot::pinned(signed(&copy)) {
-            Ok(found) => {
-                pinned = Some(found);
-                break;
-            }
-            Err(reasons) => refusal = refusal.or(Some(reasons)),
-        }
-    }
-    let missing = || Reasons::from(Reason::new(Code::CorruptState, "the trust root is missing"));
-    let mut pinned = pinned.ok_or_else(|| refusal.unwrap_or_else(missing))?;
-    // A kept root that is damaged vouches for nothing; what was admitted under it is then below its threshold.
-    extend(&mut pinned, |version| root.kept_root(version));
-    Ok(pinned)
-}
-
-/// Adds roots before the oldest known one, as long as there are some and they lead to it; gives those that it added, with
-/// their versions.
-pub(crate) fn extend(root: &mut PinnedRoot, find: impl Fn(u64) -> Option<RootBytes>) -> Vec<(u64, RootBytes)> {
-    let mut added = Vec::new();
-    let mut oldest = root.earlier().last().unwrap_or(root).document().version;
-    while let Some(found) = oldest.checked_sub(1).and_then(&find) {
-        if root.preceded_by(signed(&found)).is_err() {
-            break;
-        }
-        oldest -= 1;
-        added.push((oldest, found));
-    }
-    added
-}
-
 /// Brings what lies on the disk to what is pinned, after a power cut or damage. What cannot be verified stays as it is:
 /// whoever reads it says so.
 pub(crate) fn settle(root: &StateRoot, held: &ActivationLock) -> Result<(), Reasons> {
@@ -62,10 +29,6 @@ pub(crate) fn settle(root: &StateRoot, held: &ActivationLock) -> Result<(), Reas
 /// A root as it is written.
 pub(crate) fn bytes(root: &PinnedRoot) -> RootBytes {
     RootBytes { bytes: root.bytes().to_vec(), signatures: root.signatures().to_vec() }
-}
-
-fn signed(root: &RootBytes) -> Signed<'_> {
-    Signed { bytes: &root.bytes, signatures: &root.signatures }
 }
 
 /// Walks from `pinned` over the roots in `folder` of a medium, until one is not there or does not hold.

@@ -1,8 +1,9 @@
 //! The record of the operating system, and the evidence of those that were replaced. What is signed is judged elsewhere.
 //!
 //! Evidence is two files, and no rename moves both, so each lies in a folder of its own, and the folders are renamed: what
-//! is new is made whole in `epoch/next`, `current` becomes `previous`, and `next` becomes `current`. A power cut between
-//! the two renames leaves no `current`; then `next` is it.
+//! is new is made whole in `epoch/next`; then `previous` becomes `older`, `current` becomes `previous`, `next` becomes
+//! `current`, and `older` goes. A power cut after the first rename leaves `older` for `previous`, one after the second `next`
+//! for `current`; whoever reads knows it, and the next writer finishes it.
 
 use autonomy_schema::document::MAX_DOCUMENT_BYTES;
 use autonomy_schema::evidence::MAX_EVIDENCE_BYTES;
@@ -36,6 +37,7 @@ pub struct EvidenceBytes {
 const NEXT: &str = "next";
 const CURRENT: &str = "current";
 const PREVIOUS: &str = "previous";
+const OLDER: &str = "older";
 const DOCUMENT: &str = "evidence.json";
 const SIGNATURES: &str = "evidence.json.sigstore.jsonl";
 
@@ -68,17 +70,19 @@ impl StateRoot {
 
     /// Evidence; `None` when there is none of that epoch.
     pub fn evidence(&self, slot: EvidenceSlot) -> Result<Option<EvidenceBytes>, Reasons> {
-        let name = match slot {
-            EvidenceSlot::Previous => PREVIOUS,
-            EvidenceSlot::Current if self.is_between_renames()? => NEXT,
-            EvidenceSlot::Current => CURRENT,
+        let failed = |error: DiskError| Reasons::from(error.to_reason());
+        let name = match (slot, self.renames().map_err(failed)?) {
+            (EvidenceSlot::Current, Renames::NextIsLeft) => NEXT,
+            (EvidenceSlot::Current, Renames::Done | Renames::PreviousIsAway) => CURRENT,
+            (EvidenceSlot::Previous, Renames::PreviousIsAway) => OLDER,
+            (EvidenceSlot::Previous, Renames::Done | Renames::NextIsLeft) => PREVIOUS,
         };
         let read = |name, cap| {
             let path = file(name, DOCUMENT);
             read_capped(self.disk(), &path, cap).map_err(|error| Reasons::from(error.to_reason()))
         };
         let Some(bytes) = read(name, MAX_EVIDENCE_BYTES.max(MAX_DOCUMENT_BYTES) as u64)? else {
-            let lost = durable::exists(self.disk(), &folder(name)).map_err(|error| Reasons::from(error.to_reason()))?;
+            let lost = durable::exists(self.disk(), &folder(name)).map_err(failed)?;
             return if lost { Err(corrupt(&file(name, DOCUMENT), "it is missing")) } else { Ok(None) };
         };
         let path = file(name, SIGNATURES);
@@ -87,13 +91,14 @@ impl StateRoot {
         Ok(Some(EvidenceBytes { bytes, signatures }))
     }
 
-    fn is_between_renames(&self) -> Result<bool, Reasons> {
+    fn renames(&self) -> Result<Renames, DiskError> {
         let there = |name| durable::exists(self.disk(), &folder(name));
-        let between = || -> Result<bool, DiskError> { Ok(there(NEXT)? && !there(CURRENT)?) };
-        // On the very first evidence there is no `current` either, and `next` may be half made.
-        let whole = || there(PREVIOUS);
-        let failed = |error: DiskError| Reasons::from(error.to_reason());
-        Ok(between().map_err(failed)? && whole().map_err(failed)?)
+        Ok(match (there(CURRENT)?, there(PREVIOUS)?) {
+            (true, false) if there(OLDER)? => Renames::PreviousIsAway,
+            // On the very first evidence there is no `previous`, and `next` may be half made.
+            (false, true) if there(NEXT)? => Renames::NextIsLeft,
+            (true | false, _) => Renames::Done,
+        })
     }
 
     /// Makes evidence the current one, durably; the one that was current is kept as the previous one. After a power loss it
@@ -109,25 +114,42 @@ impl StateRoot {
             durable::replace(disk, &file(NEXT, DOCUMENT), &evidence.bytes, Mode::PRIVATE)?;
             let epoch = layout::epoch();
             disk.sync(SyncTarget::Dir(Some(&epoch)))?;
-            if durable::exists(disk, &folder(CURRENT))? {
-                durable::remove_tree(disk, &folder(PREVIOUS))?;
-                disk.rename(&folder(CURRENT), &folder(PREVIOUS))?;
-                disk.sync(SyncTarget::Dir(Some(&epoch)))?;
+            for (from, to) in [(PREVIOUS, OLDER), (CURRENT, PREVIOUS)] {
+                if durable::exists(disk, &folder(from))? {
+                    disk.rename(&folder(from), &folder(to))?;
+                    disk.sync(SyncTarget::Dir(Some(&epoch)))?;
+                }
             }
             disk.rename(&folder(NEXT), &folder(CURRENT))?;
-            disk.sync(SyncTarget::Dir(Some(&epoch)))
+            disk.sync(SyncTarget::Dir(Some(&epoch)))?;
+            durable::remove_tree(disk, &folder(OLDER))
         };
         put().map_err(|error| error.to_reason().into())
     }
 
-    /// Finishes the renames that a power cut came between.
+    /// Finishes, or takes back, the renames that a power cut came between.
     pub fn settle_evidence(&self, _held: &ActivationLock) -> Result<(), Reasons> {
-        if !self.is_between_renames()? {
-            return Ok(());
-        }
         let disk = self.disk();
-        let rename = disk.rename(&folder(NEXT), &folder(CURRENT));
-        let settled = rename.and_then(|()| disk.sync(SyncTarget::Dir(Some(&layout::epoch()))));
-        settled.map_err(|error| error.to_reason().into())
+        let settle = || -> Result<(), DiskError> {
+            let (from, to) = match self.renames()? {
+                Renames::Done => return durable::remove_tree(disk, &folder(OLDER)),
+                Renames::PreviousIsAway => (OLDER, PREVIOUS),
+                Renames::NextIsLeft => (NEXT, CURRENT),
+            };
+            disk.rename(&folder(from), &folder(to))?;
+            disk.sync(SyncTarget::Dir(Some(&layout::epoch())))?;
+            durable::remove_tree(disk, &folder(OLDER))
+        };
+        settle().map_err(|error| error.to_reason().into())
     }
+}
+
+/// How far the renames of [`StateRoot::put_evidence`] came.
+enum Renames {
+    /// Nothing is under way that a reader must know of.
+    Done,
+    /// `previous` is away, and `current` is not yet in its place.
+    PreviousIsAway,
+    /// `current` is in the place of `previous`, and `next` is not yet in its own.
+    NextIsLeft,
 }

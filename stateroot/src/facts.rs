@@ -123,6 +123,11 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     Ok(Facts { api_version: ApiVersion::default(), kind: Kind::Facts, bound, observed })
 }
 
+/// Bytes that the state root takes on its disk, hard links counted once.
+pub fn used_bytes(root: &StateRoot) -> Result<u64, DiskError> {
+    walk::walk(root.disk(), None).map(|walked| walked.used_bytes)
+}
+
 /// A record that cannot be read is told of by those who look at it for its own sake.
 fn boot_facts(root: &StateRoot) -> Option<BootFacts> {
     let os = root.os_fingerprint().ok().flatten()?;

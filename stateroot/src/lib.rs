@@ -52,7 +52,7 @@ pub use disk::{
     SyncTarget, read_capped,
 };
 pub use epoch::{EvidenceBytes, EvidenceSlot};
-pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn, os_difference, os_facts};
+pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn, os_difference, os_facts, used_bytes};
 pub use fill::{FillError, Filling, fill};
 pub use fold::{Folded, Unfolded};
 pub use hash::digests;

@@ -17,8 +17,8 @@
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
 //!
 //! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
-//! the caps of `schema`), transparency logs, certificates and time stamps (a node without a network cannot judge them),
-//! and any way to get a [`Verified`] without verification.
+//! the caps of `schema`), transparency logs, signers' certificates and time stamps (a node without a network cannot judge
+//! them), and any way to get a [`Verified`] without verification.
 //!
 //! Start with [`verify_manifest`], then `threshold` (who signed) and `rules` (what the purpose binds).
 //! The formats are drawn in `docs/formats/signatures.md` and `docs/formats/trust-root.md`.
@@ -26,6 +26,8 @@
 mod attest;
 pub mod bundle;
 mod detached;
+mod evidence;
+mod identity;
 mod image;
 mod key;
 mod lock;
@@ -40,6 +42,11 @@ mod verified;
 
 pub use attest::{AttestError, AttestKey};
 pub use detached::{DetachedError, MAX_DETACHED_BYTES};
+pub use evidence::verify_evidence;
+pub use identity::{
+    Card, CrlCard, Demand, Identity, IdentityFiles, IdentityFinding, MAX_CERTIFICATES, MAX_CRL_BYTES, MAX_CRLS,
+    MAX_IDENTITY_BYTES, Severity, describe_certificates, describe_crls, judge_identity, peer_of_uri,
+};
 pub use image::{
     ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
 };

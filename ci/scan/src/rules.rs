@@ -51,6 +51,13 @@ pub(crate) const PATHS: &[PathRule] = &[
     },
     PathRule {
         name: "process",
+        crates: &["precheck"],
+        // Checks and systemd's own are commands; `exec.rs` runs them, and `platform.rs` says which.
+        except: &["precheck/src/exec.rs", "precheck/src/platform.rs"],
+        paths: &[&["std", "process"], &["std", "os", "unix", "process"]],
+    },
+    PathRule {
+        name: "process",
         crates: &["git"],
         // OpenSSH's client is the one program that this crate starts (ADR 5); git itself is never one.
         except: &["git/src/ssh.rs"],

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_reconciler::{Approval, Asked, Prepared};
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Document as _, Reasons};
@@ -60,10 +59,10 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let clock = node::clock();
     let verb = if args.stage_only { "apply --stage-only" } else { "apply" };
     let actor = node::actor(verb, clock);
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
-    let options = node::options(clock, args.verify_content, &progress);
+    let options = node::options(global, clock, args.verify_content, &progress);
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     crate::watcher::report_recovery(&recovery);
     let by = args.policy_override.as_deref().map(node::override_file).transpose()?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autonomy_apply::{SERVICE_TIMEOUT, Silent, SystemRunner};
+use autonomy_apply::Silent;
 use autonomy_reconciler::{Keeper, Made};
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn make(args: &Args, global: &Global) -> Result<u8, Failure> {
     }
     let clock = node::clock();
     let actor = node::actor("backup", clock);
-    let runner = SystemRunner::new(&state_root, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &state_root);
     let bar = ui::progress(Some(0), "backing up");
     let keeper = Keeper { actor: &actor, runner: &runner, observer: &mut Silent };
     let made = autonomy_reconciler::backup(&root, &args.out, keeper, &|done, total| node::advance(&bar, done, total));

@@ -1,6 +1,6 @@
 //! `autonomy confirm`: the new release works; or, with `--expire`, what happens when nobody says so.
 
-use autonomy_apply::{Recovery, SERVICE_TIMEOUT, Silent, SystemRunner};
+use autonomy_apply::{Recovery, Silent};
 use autonomy_schema::journal::{Phase, Verdict};
 use autonomy_schema::{Blake3, Reasons};
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     if args.expire {
         let actor = node::actor("confirm --expire", node::clock());
         let recovery = autonomy_reconciler::expire(&root, &actor, &runner, &mut Silent)?;

@@ -48,6 +48,6 @@ fn difference(args: &Args, global: &Global) -> Result<(PlanDoc, Texts), Failure>
     };
     let (root, _) = node::state_root(global)?;
     let source = node::source(source, &args.reach, global)?;
-    let prepared = node::prepared(&root, &source, None, None, args.verify_content)?;
+    let prepared = node::prepared(global, &root, &source, None, None, args.verify_content)?;
     Ok((prepared.doc, prepared.texts))
 }

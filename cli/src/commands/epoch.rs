@@ -18,6 +18,8 @@ pub(crate) enum Command {
     /// Show which operating system is recorded, since when, and what the evidence of its replacement says. Signatures are not
     /// judged here. Writes nothing.
     Show(ShowArgs),
+    /// Judge the evidence: who signed it, and that each follows from the one before it. Writes nothing.
+    Verify(ShowArgs),
 }
 
 /// How it is shown.
@@ -29,8 +31,39 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn run(command: &Command, global: &Global) -> Result<u8, Failure> {
-    let Command::Show(args) = command;
-    show(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
+    let (args, result) = match command {
+        Command::Show(args) => (args, show(args, global)),
+        Command::Verify(args) => (args, verify(args, global)),
+    };
+    result.map_err(|failure| failure.with_json(args.output == Output::Json))
+}
+
+fn verify(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {
+    let (root, _) = node::state_root(global)?;
+    let chain = autonomy_precheck::evidence::verify(&root)?;
+    let recorded = root.os_fingerprint()?;
+    if args.output == Output::Json {
+        let value = json!({
+            "boot_epoch": recorded.as_ref().map_or(0, |os| os.boot_epoch),
+            "verified": chain.as_ref().map_or(0, |chain| 1 + usize::from(chain.previous.is_some())),
+            "chain": chain,
+        });
+        ui::out(&format!("{value}\n"));
+        return Ok(exit::DONE);
+    }
+    let text = match chain {
+        None => "No operating system was replaced here, so there is no evidence.\n".to_owned(),
+        Some(chain) => {
+            let before = match &chain.previous {
+                Some(previous) => format!("it follows from that of boot epoch {}, which is sound as well", previous.boot_epoch),
+                None => "it is the first".to_owned(),
+            };
+            let lines = summary(&chain.current).join("\n");
+            format!("The evidence is signed by the attest key of this node; {before}.\n{lines}\n")
+        }
+    };
+    ui::out(&ui::printable(&text));
+    Ok(exit::DONE)
 }
 
 fn show(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 
 fn show(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
-    let mut facts = node::facts(&root, args.now, args.verify_content)?;
+    let mut facts = node::facts(global, &root, args.now, args.verify_content)?;
     facts.observed.kept = autonomy_reconciler::kept_manifests(&root)?;
     let broken = |error: autonomy_schema::canonical::CanonicalError| Failure::because(Code::IoError, error.to_string());
     if let Some(out) = &args.out {

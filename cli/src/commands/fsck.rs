@@ -1,6 +1,5 @@
 //! `autonomy fsck`: the whole state root looked at, and mended where that can be done.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_plan::render::bytes;
 use autonomy_reconciler::fsck::{Report, Severity};
 use serde_json::json;
@@ -37,12 +36,12 @@ fn check(args: &Args, global: &Global) -> Result<u8, Failure> {
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
     let clock = node::clock();
-    let options = node::options(clock, true, &progress);
+    let options = node::options(global, clock, true, &progress);
     let json = args.output == Output::Json;
     let report = if args.repair {
         let source = args.from.as_ref().map(|from| node::source(from, &args.reach, global)).transpose()?;
         let actor = node::actor("fsck --repair", clock);
-        let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+        let runner = node::runner(global, &path);
         let from = source.as_ref().map(node::Opened::set);
         let repaired = autonomy_reconciler::fsck::repair(&root, from, &actor, &runner, &options);
         bar.finish_and_clear();

@@ -1,6 +1,5 @@
 //! `autonomy gc`: removes what nothing needs.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_plan::render::bytes;
 use autonomy_stateroot::gc::Garbage;
 use serde_json::{Value, json};
@@ -35,7 +34,7 @@ fn collect(args: &Args, global: &Global) -> Result<u8, Failure> {
         autonomy_reconciler::find_garbage(&root, args.keep)?
     } else {
         let actor = node::actor("gc", node::clock());
-        let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+        let runner = node::runner(global, &path);
         let bar = ui::progress_count(0, "removing");
         let collected = autonomy_reconciler::collect_garbage(&root, args.keep, &actor, &runner, &|done| {
             bar.set_position(done as u64);

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_reconciler::{Import, OnMedium, Standing, preview};
 use autonomy_schema::Reasons;
 use serde_json::json;
@@ -34,11 +33,11 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
     let clock = node::clock();
     let bar = node::hashing();
     let progress = |done, total| node::advance(&bar, done, total);
-    let options = node::options(clock, true, &progress);
+    let options = node::options(global, clock, true, &progress);
     let import = if args.preview {
         preview(&root, &args.medium, &options)
     } else {
-        let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+        let runner = node::runner(global, &path);
         autonomy_reconciler::import(&root, &args.medium, &node::actor("import", clock), &runner, &options)
     };
     bar.finish_and_clear();

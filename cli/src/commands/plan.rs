@@ -107,7 +107,7 @@ fn one(args: &Args, source: &str, global: &Global) -> Result<u8, Failure> {
     let (root, _) = node::state_root(global)?;
     let source = node::source(source, &args.reach, global)?;
     let by = args.policy_override.as_deref().map(node::override_file).transpose()?;
-    let prepared = node::prepared(&root, &source, by.as_ref(), args.now, args.verify_content)?;
+    let prepared = node::prepared(global, &root, &source, by.as_ref(), args.now, args.verify_content)?;
     let style = args.look.style(Detail::Full);
     ui::out(&rendered(&prepared.doc, &prepared.texts, args.output, style)?);
     ui::warn(prepared.facts.bound.revoked_sentence().as_deref());

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_reconciler::{Collection, Custody, FoundReceipt, collect_receipts, known_nodes, look_at_receipts};
 use autonomy_schema::Reasons;
 use clap::Subcommand;
@@ -44,7 +43,7 @@ fn collect(args: &Args, global: &Global) -> Result<u8, Failure> {
         let (root, path) = node::state_root(global)?;
         let nodes = known_nodes(Some(&root), args.keys.as_deref())?;
         let actor = node::actor("receipts collect", node::clock());
-        collect_receipts(&root, &args.medium, &nodes, &actor, &SystemRunner::new(&path, SERVICE_TIMEOUT))?
+        collect_receipts(&root, &args.medium, &nodes, &actor, &node::runner(global, &path))?
     } else {
         look_at_receipts(&args.medium, &known_nodes(None, args.keys.as_deref())?, &[])?
     };

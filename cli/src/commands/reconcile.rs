@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use autonomy_apply::{Event, Observer, SERVICE_TIMEOUT, SystemRunner};
+use autonomy_apply::{Event, Observer};
 use autonomy_reconciler::follow::serve::{Listen, serve};
 use autonomy_reconciler::follow::{Follow, Follower, Health, Outcome, Round, Stop};
 use autonomy_reconciler::{Reach, Source};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let reach = Reach { cancel: Some(stop.flag()), ..args.reach.reach(global) };
     let source = Source::parse(args.source.as_deref().unwrap_or("inbox"), reach)?;
     let workspace = node::loop_workspace(&path);
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let mut follower = Follower::new(Follow {
         root: &root,
         source: &source,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use autonomy_apply::{SERVICE_TIMEOUT, Silent, SystemRunner};
+use autonomy_apply::Silent;
 use autonomy_reconciler::{Archive, Keeper, Restored};
 use autonomy_stateroot::StateRoot;
 use serde_json::json;
@@ -51,7 +51,7 @@ fn fill(args: &Args, global: &Global) -> Result<u8, Failure> {
     let absolute = path.canonicalize().map_err(|error| Failure::io("resolve", path, &error))?;
     let clock = node::clock();
     let actor = node::actor("restore", clock);
-    let runner = SystemRunner::new(&absolute, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &absolute);
     let keeper = Keeper { actor: &actor, runner: &runner, observer: &mut Silent };
     let restored = autonomy_reconciler::restore(&root, &archive, keeper)?;
     ui::warn(restored.warning.as_deref());

@@ -1,7 +1,5 @@
 //! `autonomy resume`: ends what `autonomy suspend` began.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
-
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::{node, ui};
@@ -12,7 +10,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let held = root.suspension();
     let noted = autonomy_reconciler::resume(&root, &node::actor("resume", node::clock()), &runner)?;
     ui::warn(noted.warning.as_deref());

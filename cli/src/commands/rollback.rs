@@ -1,6 +1,6 @@
 //! `autonomy rollback`: back to a generation that the node had.
 
-use autonomy_apply::{Recovery, SERVICE_TIMEOUT, SystemRunner};
+use autonomy_apply::Recovery;
 use autonomy_plan::render::Texts;
 use autonomy_schema::journal::Operation;
 use autonomy_schema::{Name, Reasons};
@@ -40,8 +40,8 @@ fn carry_out(args: &Args, global: &Global, watcher: &mut Watcher) -> Result<u8, 
     let (root, path) = node::state_root(global)?;
     let clock = node::clock();
     let actor = node::actor("rollback", clock);
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
-    let options = node::options(clock, false, &|_, _| {});
+    let runner = node::runner(global, &path);
+    let options = node::options(global, clock, false, &|_, _| {});
     let recovery = autonomy_reconciler::recover_unfinished(&root, &actor, &runner, watcher)?;
     report_recovery(&recovery);
     // Without a name, what recovery did is what was asked for; one step further would be one too many.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use autonomy_apply::{SERVICE_TIMEOUT, Silent, SystemRunner};
+use autonomy_apply::{Silent, SystemRunner};
 use autonomy_schema::{Code, Name, Reasons, set};
 use autonomy_stateroot::StateRoot;
 use nix::sys::signal::{Signal, kill};
@@ -41,7 +41,8 @@ pub(crate) fn run(_args: &Args, global: &Global) -> Result<u8, Failure> {
         .map_err(|error| Failure::because(Code::IoError, format!("cannot listen for signals: {error}")))?;
     let now = Instant::now();
     let expiry = Expiry { looked: now, refused: None };
-    let mut supervisor = Supervisor { root, path, agent: None, pause: FIRST_PAUSE, not_before: now, expiry };
+    let runner = node::runner(global, &path);
+    let mut supervisor = Supervisor { root, path, runner, agent: None, pause: FIRST_PAUSE, not_before: now, expiry };
     loop {
         for signal in signals.pending() {
             supervisor.pass_on(signal);
@@ -65,6 +66,7 @@ struct Agent {
 struct Supervisor {
     root: StateRoot,
     path: PathBuf,
+    runner: SystemRunner,
     agent: Option<Agent>,
     pause: Duration,
     not_before: Instant,
@@ -84,9 +86,8 @@ impl Supervisor {
             return;
         }
         self.expiry.looked = Instant::now();
-        let runner = SystemRunner::new(&self.path, SERVICE_TIMEOUT);
         let actor = node::actor("run", node::clock());
-        match autonomy_reconciler::expire(&self.root, &actor, &runner, &mut Silent) {
+        match autonomy_reconciler::expire(&self.root, &actor, &self.runner, &mut Silent) {
             Ok(recovery) => {
                 self.expiry.refused = None;
                 report_recovery(&recovery);

@@ -1,6 +1,6 @@
 //! `autonomy status`: what runs, why, what is next, and how old the intent is.
 
-use autonomy_apply::{SERVICE_TIMEOUT, ServiceRunner as _, SystemRunner};
+use autonomy_apply::ServiceRunner as _;
 use autonomy_reconciler::{Act, Intent, Next, Running, Status};
 use autonomy_schema::{Name, Reasons, Time};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let json = args.output == Output::Json;
     let (root, path) = node::state_root(global).map_err(|failure| failure.with_json(json))?;
     let now = args.now.unwrap_or_else(node::clock);
-    let moment = SystemRunner::new(&path, SERVICE_TIMEOUT).moment();
+    let moment = node::runner(global, &path).moment();
     let status = autonomy_reconciler::status(&root, now, &moment);
     if json {
         ui::out(&format!("{}\n", as_json(&status, now)));

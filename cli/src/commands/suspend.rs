@@ -1,6 +1,5 @@
 //! `autonomy suspend`: changes are held until `autonomy resume`.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_stateroot::hold::Suspension;
 
 use crate::Global;
@@ -29,7 +28,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         }
     }
     let (root, path) = node::state_root(global)?;
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let since = node::clock();
     let owner = args.owner.clone().unwrap_or_else(node::who);
     let suspension = Suspension { since, reason: args.reason.clone(), owner: Some(owner) };

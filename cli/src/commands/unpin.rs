@@ -1,7 +1,5 @@
 //! `autonomy unpin`: a manifest that failed here may be tried again.
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
-
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::{node, ui};
@@ -16,7 +14,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let noted = autonomy_reconciler::unpin(&root, &node::actor("unpin", node::clock()), &runner, &args.manifest)?;
     ui::warn(noted.warning.as_deref());
     ui::out(&format!("Unpinned. {} may be tried again.\n", noted.result));

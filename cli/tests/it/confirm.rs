@@ -300,8 +300,8 @@ fn the_story_is_told() {
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{told}");
 }
 
-/// The unit's own command line, and what systemd says to the files. That systemd fires them is not shown here: it is not
-/// process 1.
+/// The unit's own command line, and what systemd says to the files. That systemd fires them is shown in
+/// `ci/guest`: here it is not process 1.
 #[test]
 fn the_units_are_sound_and_their_command_returns() {
     let site = waiting();
@@ -310,7 +310,7 @@ fn the_units_are_sound_and_their_command_returns() {
     let state_root = site.world.path("node").display().to_string();
     for unit in ["autonomy-confirm.service", "autonomy-confirm.timer"] {
         let text = std::fs::read_to_string(repository().join("units").join(unit)).expect("unit");
-        let text = text.replace("/usr/bin/autonomy", binary).replace("/var/lib/autonomy", &state_root);
+        let text = text.replace("/usr/local/bin/autonomy", binary).replace("/var/lib/autonomy", &state_root);
         site.world.write(unit, &text);
     }
     let verified = std::process::Command::new("systemd-analyze")

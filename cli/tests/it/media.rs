@@ -260,6 +260,12 @@ fn a_fat32_stick_takes_all_that_is_written() {
         run("fusefat", &["-o", options, "image", "stick"], &site);
         Mount(site.world.path("stick"))
     };
+    // The next driver must not start beside one that is still ending: what was removed counts as free on the disk only once
+    // its driver has ended, and the next one reads the count when it starts and goes on from there.
+    let unmount = |mounted: Mount| {
+        drop(mounted);
+        await_sound(&site);
+    };
     // This driver loses the end of a write that ends within a sector, save with `direct_io`, where it cannot read to the end
     // of a file. `export --split` finds the first out by itself, when it reads the volumes back for their parity.
     for (verb, volumes, options) in
@@ -267,8 +273,7 @@ fn a_fat32_stick_takes_all_that_is_written() {
     {
         let mounted = mount(options);
         site.world.run(verb).exits(0);
-        drop(mounted);
-        await_sound(&site);
+        unmount(mounted);
         let mounted = mount("rw+");
         site.node("import stick").exits(0);
         let written = names(&site, "stick");
@@ -278,10 +283,9 @@ fn a_fat32_stick_takes_all_that_is_written() {
             |name: &String| ["part", "tmp"].iter().any(|end| Path::new(name).extension().is_some_and(|is| is == *end));
         assert!(!written.iter().any(unfinished), "{written:?}");
         names_are_safe(&written);
-        drop(mounted);
         // The file system's own checker finds nothing to mend, once the driver has written all, and what was written is
         // still there.
-        await_sound(&site);
+        unmount(mounted);
         let mounted = mount("rw+");
         assert_eq!(names(&site, "stick"), written);
         site.node("plan oci:stick").exits(0);
@@ -292,7 +296,7 @@ fn a_fat32_stick_takes_all_that_is_written() {
         for folder in ["blobs/sha256", "blobs"] {
             std::fs::remove_dir(site.world.path(&format!("stick/{folder}"))).ok();
         }
-        drop(mounted);
+        unmount(mounted);
     }
     site.node("reconcile --once").exits(0);
     site.is_whole(&[2]);

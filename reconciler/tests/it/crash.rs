@@ -112,6 +112,7 @@ impl Story<'_> {
     fn recover(&self, root: &StateRoot) -> Result<(), Reasons> {
         let actor = crate::fixture::actor();
         let runner = (self.machine)();
+        runner.2.replace(Some(root.clone()));
         let mut silent = autonomy_apply::Silent;
         match self.door {
             Door::Verb => autonomy_reconciler::recover_unfinished(root, &actor, &runner, &mut silent).map(|_| ()),
@@ -298,6 +299,67 @@ fn update_that_fails_and_returns() {
     updated(BAD, true);
 }
 
+/// What the active generation wants outside the state root is there, as it wants it.
+pub(crate) fn is_rebuilt(root: &StateRoot, place: &str) {
+    let Some(current) = root.current().expect("current") else { return };
+    let manifest = autonomy_precheck::trusted::admitted(root, &current).expect("verifies");
+    let spec = &manifest.document().spec;
+    for step in &spec.reconstruction.steps {
+        let (Some(Ok(at)), Some(effect)) = (step.place(), step.effect(&spec.artifacts)) else { continue };
+        let drift = autonomy_stateroot::os_difference(root.disk(), &at, &effect);
+        assert!(drift.is_none(), "{place}: {drift:?} under {current}");
+    }
+}
+
+const REBUILDS: &str = "  reconstruction: { steps: [ { copyBinary: { artifact: agent, to: /opt/fleet/agent, mode: \"0755\" } }, { writeFile: { \
+                        to: /etc/autonomy/agent.conf, content: \"of this release\", mode: \"0640\" } }, { symlink: { at: \
+                        /usr/local/bin/agent, target: /opt/fleet/agent } }, { directory: { path: /opt/fleet/state, mode: \
+                        \"0750\" } } ] }\n  services: [ { command: [bin/good] } ]";
+const REBUILDS_BADLY: &str = "  reconstruction: { steps: [ { copyBinary: { artifact: agent, to: /opt/fleet/agent, mode: \"0700\" } }, { \
+                              verifyConfig: { command: [bin/bad] } } ] }";
+
+#[test]
+fn an_update_that_rebuilds() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (before, source) = between_rebuilding(folder.path(), REBUILDS);
+    let (act, again) = (applies(&source), applies_again(&source));
+    let goes_on = |root: &StateRoot, place: &str| {
+        is_rebuilt(root, place);
+        again(root, place);
+        is_rebuilt(root, place);
+    };
+    let (machine, goes_on): (fn() -> Recorder, GoesOn<'_>) = (Recorder::default, &goes_on);
+    let story = Story { before, act: &act, returns: false, machine, door: Door::Verb, goes_back: false, goes_on };
+    story.run();
+}
+
+#[test]
+fn an_update_whose_reconstruction_fails_and_returns() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (before, source) = between_rebuilding(folder.path(), REBUILDS_BADLY);
+    let act = applies(&source);
+    let goes_on = |root: &StateRoot, place: &str| {
+        is_rebuilt(root, place);
+        let failure = apply(root, &source, &Recorder::default()).expect_err("ends in a return");
+        let told = [Code::ReconstructionFailed, Code::Pinned].iter().any(|code| failure.reasons.has(*code));
+        assert!(told, "{place}: {}", failure.reasons);
+        is_rebuilt(root, place);
+    };
+    let (machine, goes_on): (fn() -> Recorder, GoesOn<'_>) = (Recorder::default, &goes_on);
+    Story { before, act: &act, returns: true, machine, door: Door::Verb, goes_back: false, goes_on }.run();
+}
+
+/// A node that runs release 1, whose steps wrote files, and the set of release 2.
+fn between_rebuilding(folder: &std::path::Path, extra: &'static str) -> (SimDisk, DirSet) {
+    let fleet = Fleet::new();
+    let one = fleet.release(&folder.join("one"), &release(1, "one", REBUILDS));
+    let source = fleet.release(&folder.join("two"), &release(2, "two", extra));
+    let before = fleet.node();
+    apply(&state_root(&before), &one, &Recorder::default()).expect("first");
+    is_rebuilt(&state_root(&before), "before");
+    (before, source)
+}
+
 #[test]
 fn update_that_is_not_well_and_returns() {
     updated(SICK, true);
@@ -361,8 +423,9 @@ fn confirming() {
 /// Looks at the wait on a machine.
 fn looks(machine: fn() -> Recorder) -> impl Fn(&StateRoot) -> Result<(), Reasons> {
     move |root| {
-        let actor = crate::fixture::actor();
-        autonomy_reconciler::expire(root, &actor, &machine(), &mut autonomy_apply::Silent).map(|_| ())
+        let (actor, machine) = (crate::fixture::actor(), machine());
+        machine.2.replace(Some(root.clone()));
+        autonomy_reconciler::expire(root, &actor, &machine, &mut autonomy_apply::Silent).map(|_| ())
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autonomy_apply::{Observer, ServiceRunner, Silent};
+use autonomy_precheck::{Installed, Platform};
 use autonomy_reconciler::{Actor, ApplyFailure, Approval, Options, Outcome, Prepared};
 use autonomy_schema::author::{AuthoredManifest, BuiltLock, BuiltPolicy, Inputs, Located, resolve};
 use autonomy_schema::journal::Moment;
@@ -16,9 +17,9 @@ use autonomy_schema::node::Node;
 use autonomy_schema::root::{Role, RoleKeys, TrustRoot};
 use autonomy_schema::segments::{self, Measured};
 use autonomy_schema::version::{ApiVersion, Kind};
-use autonomy_schema::{Document as _, Duration, Name, RelPath, Sha256, Time, set};
+use autonomy_schema::{Code, Document as _, Duration, Name, Reason, RelPath, Sha256, Time, set};
 use autonomy_signing::Signer;
-use autonomy_stateroot::{AttestFiles, DirSet, SimDisk, StateRoot, init_on};
+use autonomy_stateroot::{AttestFiles, DirSet, SimDisk, StateDisk, StateRoot, init_on};
 
 const PASSWORD: &[u8] = b"harbor";
 
@@ -184,11 +185,38 @@ pub(crate) fn options() -> Options<'static> {
 
 /// Records services and health commands instead of running them; fails those named `bad`. Its clock stands where the
 /// test puts it.
-pub(crate) struct Recorder(pub(crate) RefCell<Vec<String>>, pub(crate) RefCell<Moment>);
+pub(crate) struct Recorder(
+    pub(crate) RefCell<Vec<String>>,
+    pub(crate) RefCell<Moment>,
+    pub(crate) RefCell<Option<StateRoot>>,
+);
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self(RefCell::default(), RefCell::new(Moment { boot_id: "first".to_owned(), elapsed_ms: 1000 }))
+        let moment = Moment { boot_id: "first".to_owned(), elapsed_ms: 1000 };
+        Self(RefCell::default(), RefCell::new(moment), RefCell::default())
+    }
+}
+
+/// An operating system on the same disk as the state root, beside its folders: so every verb of both is counted and cut by
+/// one disk.
+pub(crate) struct SameDisk(pub(crate) StateRoot);
+
+impl Platform for SameDisk {
+    fn os(&self) -> &dyn StateDisk {
+        self.0.disk()
+    }
+
+    fn check(&self, command: &[String]) -> Result<(), String> {
+        if command[0].ends_with("bad") { Err("it is bad".to_owned()) } else { Ok(()) }
+    }
+
+    fn verify_unit(&self, _path: &RelPath) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn take_up(&self, _changed: &[Installed]) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -215,6 +243,12 @@ impl ServiceRunner for Recorder {
     fn moment(&self) -> Moment {
         self.1.borrow().clone()
     }
+
+    fn platform(&self) -> Result<Box<dyn Platform + '_>, Reason> {
+        let root = self.2.borrow().clone();
+        let root = root.ok_or_else(|| Reason::new(Code::IoError, "the test gave no operating system"))?;
+        Ok(Box::new(SameDisk(root)))
+    }
 }
 
 pub(crate) fn prepare(root: &StateRoot, source: &DirSet) -> Result<Prepared, autonomy_schema::Reasons> {
@@ -233,6 +267,7 @@ pub(crate) fn apply_watched(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, ApplyFailure> {
     let actor = actor();
+    runner.2.replace(Some(root.clone()));
     autonomy_reconciler::recover_unfinished(root, &actor, runner, observer)?;
     let prepared = prepare(root, source)?;
     let approval =
@@ -243,6 +278,7 @@ pub(crate) fn apply_watched(
 /// What `autonomy rollback NAME --auto-approve` does.
 pub(crate) fn roll_back(root: &StateRoot, to: &Name, runner: &Recorder) -> Result<(), ApplyFailure> {
     let (actor, mut silent) = (actor(), Silent);
+    runner.2.replace(Some(root.clone()));
     autonomy_reconciler::recover_unfinished(root, &actor, runner, &mut silent)?;
     let prepared = autonomy_reconciler::prepare_return(root, Some(to), &options())?;
     let hands = (runner as &dyn ServiceRunner, &mut silent as &mut dyn Observer);

@@ -10,6 +10,7 @@ mod follow;
 mod import;
 mod media;
 mod mend;
+mod replaced;
 mod returns;
 mod swapped;
 mod trust;

@@ -138,6 +138,10 @@ impl autonomy_apply::ServiceRunner for Sick {
     fn moment(&self) -> autonomy_schema::journal::Moment {
         self.0.moment()
     }
+
+    fn platform(&self) -> Result<Box<dyn autonomy_precheck::Platform + '_>, autonomy_schema::Reason> {
+        self.0.platform()
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
 /// What differs between the node and its own active manifest.
 pub(crate) fn against_itself(global: &Global, now: Option<Time>, verify_content: bool) -> Result<PlanDoc, Failure> {
     let (root, _) = node::state_root(global)?;
-    let facts = node::facts(&root, now, verify_content)?;
+    let facts = node::facts(global, &root, now, verify_content)?;
     let doc = autonomy_plan::refresh(&facts).map_err(|error| Failure::because(Code::IoError, error.to_string()))?;
     doc.ok_or_else(|| {
         let message = "no generation is active on this node, so nothing can differ";

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use autonomy_apply::{SERVICE_TIMEOUT, SystemRunner};
 use autonomy_reconciler::Imported;
 use serde_json::json;
 
@@ -32,7 +31,7 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     let medium = open(&args.folder)?;
     let actor = node::actor("trust import", node::clock());
-    let runner = SystemRunner::new(&path, SERVICE_TIMEOUT);
+    let runner = node::runner(global, &path);
     let imported = autonomy_reconciler::import_trust(&root, &medium, &actor, &runner)?;
     ui::warn(imported.warning.as_deref());
     match args.output {
@@ -46,7 +45,7 @@ fn import(args: &Args, global: &Global) -> Result<u8, Failure> {
         }
         Output::Text => ui::out(&as_text(&imported)),
     }
-    let facts = node::facts(&root, None, false)?;
+    let facts = node::facts(global, &root, None, false)?;
     ui::warn(facts.bound.revoked_sentence().as_deref());
     match imported.refusal {
         None => Ok(exit::DONE),
