@@ -7,9 +7,11 @@ use crate::failure::Failure;
 
 mod apply;
 mod backup;
+mod cert;
 mod completions;
 mod confirm;
 mod diff;
+mod epoch;
 mod exec_limited;
 mod explain;
 mod export;
@@ -64,6 +66,9 @@ pub(crate) enum Command {
     /// Trust roots and revocation lists: make, rotate, look at, import.
     #[command(subcommand)]
     Trust(trust::Command),
+    /// Certificates of nodes: a CA, issue, renew, revoke, look at, judge, import.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Sign a document: adds one line to its `.sigstore.jsonl`.
     Sign(sign::Args),
     /// Verify a set: signatures, scope, floors, and every byte. Writes nothing.
@@ -72,6 +77,9 @@ pub(crate) enum Command {
     Init(init::Args),
     /// Show what the node knows of itself. Writes nothing.
     Facts(facts::Args),
+    /// Operating systems that this node has lived under.
+    #[command(subcommand)]
+    Epoch(epoch::Command),
     /// Show what is active, what is unfinished, and who holds the lock. Writes nothing.
     Status(status::Args),
     /// Show what an apply would change on this node, and why. Writes nothing.
@@ -149,10 +157,12 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Keygen(args) => keygen::run(&args),
         Command::Trust(command) => trust::run(&command, global),
+        Command::Cert(command) => cert::run(&command, global),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args, global),
         Command::Init(args) => init::run(&args, global),
         Command::Facts(args) => facts::run(&args, global),
+        Command::Epoch(command) => epoch::run(&command, global),
         Command::Status(args) => status::run(&args, global),
         Command::Plan(args) => plan::run(&args, global),
         Command::Show(args) => show::run(&args),

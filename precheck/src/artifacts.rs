@@ -1,5 +1,5 @@
-//! Where the bytes of an artifact are in the state root: in its generation, or in the object store. They are hashed on the
-//! handle that they are copied from.
+//! Where the bytes of an artifact are in the state root: in its generation, in the object store, or in segments of other
+//! artifacts. They are hashed on the handle that they are copied from.
 
 use std::io::Read;
 
@@ -7,6 +7,7 @@ use autonomy_schema::manifest::{Artifact, FilePins};
 use autonomy_schema::{Blake3, Code, Name, Reason, RelPath, set};
 use autonomy_stateroot::{FileKind, StateRoot, layout};
 
+use crate::segments::Segments;
 use crate::write::Writer;
 
 /// Bytes that are read at once.
@@ -35,13 +36,18 @@ impl Artifacts<'_> {
         places
     }
 
-    /// Whether there is a place whose file is as long as the artifact; whether it is whole shows when it is copied.
+    /// Whether there is a place whose file is as long as the artifact, or places of all its segments; whether they are whole
+    /// shows when it is copied.
     pub(crate) fn find(&self, artifact: &Artifact) -> Result<(), Reason> {
         let found = artifact.file().is_some_and(|pins| !self.candidates(artifact, &pins).is_empty());
-        if found { Ok(()) } else { Err(missing(artifact)) }
+        if found || Segments::search(self.root, self.generation, artifact).is_some() {
+            Ok(())
+        } else {
+            Err(missing(artifact))
+        }
     }
 
-    /// Copies the artifact from the first place that holds it whole.
+    /// Copies the artifact from the first place that holds it whole, else segment by segment.
     pub(crate) fn copy(&self, artifact: &Artifact, writer: &mut Writer<'_>) -> Result<(), String> {
         let pins = artifact.file().ok_or("the artifact is no file")?;
         for place in self.candidates(artifact, &pins) {
@@ -50,7 +56,11 @@ impl Artifacts<'_> {
                 return Ok(());
             }
         }
-        Err(missing(artifact).message)
+        writer.restart()?;
+        match Segments::search(self.root, self.generation, artifact) {
+            Some(segments) if segments.copy(writer)? => Ok(()),
+            Some(_) | None => Err(missing(artifact).message),
+        }
     }
 
     /// Whether the copy is what is pinned. What cannot be read is not; what cannot be written is an error.

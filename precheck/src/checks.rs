@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod identity;
 mod keys;
+mod place;
 mod space;
 
 pub use assurance::{Assurance, assurance};
@@ -13,4 +14,5 @@ pub(crate) use config::config;
 pub use config::takes_part;
 pub use identity::{Certificates, certificates};
 pub(crate) use keys::keys;
+pub(crate) use place::place;
 pub(crate) use space::space;

@@ -25,6 +25,7 @@ mod reconstruct;
 mod record;
 mod report;
 mod run;
+mod segments;
 pub mod trusted;
 mod write;
 

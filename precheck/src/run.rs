@@ -99,6 +99,11 @@ fn look(root: &StateRoot, node: &Node, active: Option<&Active>, ask: &Ask<'_>, r
     for reason in checks::config(root, active.map(|active| (&active.generation, active.manifest.document()))) {
         report.add(Area::Config, Severity::Error, reason);
     }
+    match checks::place(root) {
+        Ok(None) => {}
+        Ok(Some(reason)) => report.add(Area::StateRoot, Severity::Error, reason),
+        Err(error) => report.add(Area::StateRoot, Severity::Error, error.to_reason()),
+    }
     for reason in checks::keys(root) {
         report.add(Area::Certificates, Severity::Error, reason);
     }
@@ -179,6 +184,7 @@ fn carry_out(
     report: &mut Report,
 ) -> Result<(), Failed> {
     let of_root = |reasons| (Area::StateRoot, reasons);
+    root.finish_certificates(held).map_err(|error| (Area::StateRoot, error.to_reason().into()))?;
     let mut records = Records::open(root, ask, active.map(|active| active.manifest.fingerprint())).map_err(of_root)?;
     if let Some(finding) = report.findings.iter().find(|finding| finding.code == Code::AssuranceReduced) {
         records.reduced(&finding.message).map_err(of_root)?;

@@ -39,6 +39,8 @@ pub(crate) enum Mend {
     Folder(RelPath),
     /// Removes what nothing refers to.
     Remove(RelPath),
+    /// Moves it into `quarantine/`.
+    Aside(RelPath),
     /// Sets the journal aside.
     Journal,
     /// Stages the generation again.

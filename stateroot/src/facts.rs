@@ -100,12 +100,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
         },
         current,
         lkg,
-        // A record that cannot be read is told of by those who look at it for its own sake.
-        boot: root
-            .os_fingerprint()
-            .ok()
-            .flatten()
-            .map(|os| BootFacts { epoch: os.boot_epoch, fingerprint: os.composite }),
+        boot: boot_facts(root),
         identity: IdentityFacts::default(),
         drift,
         outbox: root.outbox().map_err(failed)?,
@@ -131,6 +126,12 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
 /// Bytes that the state root takes on its disk, hard links counted once.
 pub fn used_bytes(root: &StateRoot) -> Result<u64, DiskError> {
     walk::walk(root.disk(), None).map(|walked| walked.used_bytes)
+}
+
+/// A record that cannot be read is told of by those who look at it for its own sake.
+fn boot_facts(root: &StateRoot) -> Option<BootFacts> {
+    let os = root.os_fingerprint().ok().flatten()?;
+    Some(BootFacts { epoch: os.boot_epoch, fingerprint: os.composite })
 }
 
 fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest, Blake3), Reasons> {

@@ -34,14 +34,16 @@ places! {
     attest_key "identity/attest.key";
     /// The public attest key (PEM).
     attest_pub "identity/attest.pub";
-    /// The node's certificate, and intermediate ones after it (PEM).
+    /// The node's certificate, then its intermediates (PEM).
     node_certificate "identity/node.crt";
     /// Its private key (PEM, 0600).
     node_key "identity/node.key";
-    /// The CA that the node trusts (PEM).
+    /// The CAs that the node trusts (PEM).
     ca_certificate "identity/ca.crt";
-    /// Certificates that are revoked (PEM).
-    crl "identity/crl.pem";
+    /// Their revocation lists (PEM).
+    node_crl "identity/crl.pem";
+    /// Certificates that are being installed: they count, and are copied from here.
+    identity_next "identity/next";
     /// What the node runs on.
     bootstrap "bootstrap";
     /// The record of the operating system.

@@ -11,6 +11,7 @@
 //! - INV-01: refused file systems, owners, modes, links (`place`);
 //! - an object is what its name says, or is not stored; a damaged one is not linked again (`objects`);
 //! - facts name every kind of drift, write nothing, and read no content that the stat cache knows (`facts`);
+//! - a node's certificates are replaced as one (`certificates`);
 //! - floors that are missing or damaged never make a node fresh again (`root`).
 //!
 //! Deliberately absent: verifying signatures (crate `trust`), deciding anything (`plan`), the order of an apply
@@ -20,6 +21,7 @@
 
 mod at;
 pub mod cache;
+mod certificates;
 mod contents;
 pub mod disk;
 pub mod durable;
@@ -46,6 +48,7 @@ pub mod source;
 pub mod trust;
 
 pub use cache::StatCache;
+pub use certificates::{Certificates, NewCertificates};
 pub use contents::{Content, Indices, Known, Stored, contents, known_contents, pinned_contents};
 pub use disk::{
     Disk, DiskError, Entry, FileKind, Identity, Link, LockGuard, LockMode, Query, ReadError, Space, Stat, StateDisk,

@@ -68,6 +68,7 @@ struct State {
     stop_at: Option<u64>,
     fail_at: Option<(u64, i32)>,
     free: u64,
+    fs_type: u64,
     distrust: Distrust,
     locks: BTreeMap<u64, Vec<(u64, LockMode)>>,
     next_lock: u64,
@@ -98,6 +99,7 @@ impl SimDisk {
             stop_at: None,
             fail_at: None,
             free,
+            fs_type: EXT4,
             distrust: Distrust::default(),
             locks: BTreeMap::new(),
             next_lock: 0,
@@ -126,6 +128,11 @@ impl SimDisk {
     /// How many bytes are free from now on; writes beyond fail with ENOSPC.
     pub fn set_free(&self, bytes: u64) {
         self.state().free = bytes;
+    }
+
+    /// Says that it is another file system than ext4, by the magic number of `statfs(2)`.
+    pub fn set_fs_type(&self, magic: u64) {
+        self.state().fs_type = magic;
     }
 
     /// A fresh disk with what a power loss now would leave. Locks are gone.
@@ -396,7 +403,7 @@ impl Query for SimDisk {
 
     fn space(&self) -> Result<Space, DiskError> {
         let state = self.state();
-        Ok(Space { total: state.free + state.live.allocated(), free: state.free, fs_type: EXT4 })
+        Ok(Space { total: state.free + state.live.allocated(), free: state.free, fs_type: state.fs_type })
     }
 
     fn try_lock(&self, path: &RelPath, mode: LockMode) -> Result<Option<Box<dyn LockGuard>>, DiskError> {

@@ -4,11 +4,13 @@ use std::fmt::Debug;
 
 use autonomy_schema::backup::Backup;
 use autonomy_schema::document::{Document, parse};
+use autonomy_schema::evidence::Evidence;
 use autonomy_schema::facts::Facts;
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Journal;
 use autonomy_schema::lock::Lock;
 use autonomy_schema::node::Node;
+use autonomy_schema::os::OsFingerprint;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::policy_override::PolicyOverride;
 use autonomy_schema::receipt::Receipt;
@@ -65,6 +67,8 @@ pub(crate) fn state(bytes: &[u8]) -> bool {
         document::<Facts>(bytes).is_some_and(|facts| facts.bound.named().is_ok() && facts.bound.fingerprint().is_ok()),
         document::<PlanDoc>(bytes).is_some(),
         document::<Receipt>(bytes).is_some(),
+        document::<OsFingerprint>(bytes).is_some(),
+        document::<Evidence>(bytes).is_some(),
         document::<Revocation>(bytes).inspect(|list| signed::revocation(bytes, list)).is_some(),
         document::<PolicyOverride>(bytes).inspect(|paper| signed::policy_override(bytes, paper)).is_some(),
         document::<Backup>(bytes).is_some_and(|backup| backup.seal().is_ok()),

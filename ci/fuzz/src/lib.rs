@@ -11,6 +11,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a broken invariant must stop the fuzzer")]
 
 mod authored;
+mod certificates;
 mod documents;
 mod layout;
 #[cfg(feature = "logs")]
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "lines", run: signed::lines },
     Target { name: "verify", run: signed::verify },
     Target { name: "keys", run: signed::keys },
+    Target { name: "certificates", run: certificates::certificates },
     Target { name: "policy", run: policy::archive },
     Target { name: "policy_build", run: policy::build },
     Target { name: "words", run: words::words },

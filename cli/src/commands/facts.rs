@@ -9,6 +9,8 @@ use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
 use crate::{files, ui};
 
+mod os;
+
 /// Show what the node knows of itself. Writes nothing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,10 +26,15 @@ pub(crate) struct Args {
     /// Write them to a file, for `autonomy plan --facts` on another machine, instead of printing them.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     out: Option<PathBuf>,
+    /// Show the components of the operating system's fingerprint, and what changed since it was recorded; needs no state
+    /// root.
+    #[arg(long, conflicts_with_all = ["out", "now", "verify_content"])]
+    os: bool,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
-    show(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
+    let shown = if args.os { os::show(args.output, global) } else { show(args, global) };
+    shown.map_err(|failure| failure.with_json(args.output == Output::Json))
 }
 
 fn show(args: &Args, global: &Global) -> Result<u8, Failure> {

@@ -63,7 +63,7 @@ fn changed_missing_and_stale_records_are_differences() {
     world.run("golden check --update").exits(0);
     assert!(world.tree("golden") == before, "an update restores exactly the records");
     let again = world.run("golden check --update").exits(0).stdout();
-    assert_eq!(again, "golden: 19 files as recorded\n");
+    assert_eq!(again, "golden: 21 files as recorded\n");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_tutorial_runs() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
     assert!(
-        told.contains("node-b     3  scope_mismatch: ") && told.ends_with("golden: 19 files as recorded\n"),
+        told.contains("node-b     3  scope_mismatch: ") && told.ends_with("golden: 21 files as recorded\n"),
         "{told}"
     );
 }

@@ -3,11 +3,13 @@
 
 mod authoring;
 mod backup;
+mod cert;
 mod concurrent;
 mod confirm;
 mod delta;
 mod disks;
 mod drift;
+mod edged;
 mod elsewhere;
 mod export;
 mod floors;
@@ -20,6 +22,7 @@ mod kill;
 mod life;
 mod media;
 mod node;
+mod os;
 mod os_replacement;
 mod receipts;
 mod reconcile;

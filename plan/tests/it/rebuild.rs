@@ -15,7 +15,7 @@ fn rebuilt(plan: &Plan) -> Vec<String> {
 }
 
 fn step<'a>(plan: &'a Plan, address: &str) -> &'a Step {
-    plan.doc().steps.iter().find(|step| step.address == address).unwrap_or_else(|| panic!("{address}"))
+    plan.doc().steps.iter().find(|step| step.address == address).unwrap()
 }
 
 fn os(path: &str, kind: DriftKind, expected: &str, actual: &str) -> Drift {

@@ -269,8 +269,13 @@ impl Plan {
                 self.folders.push(folder);
             }
         }
+        // Evidence of another node's past, or of a later one of this node, does not follow from what is here.
+        let has_evidence = disk.stat(&layout::epoch())?.is_some();
         for (path, node) in archive.medium().nodes() {
             let top = path.components().next().unwrap_or_default();
+            if top == "epoch" && has_evidence {
+                continue;
+            }
             if top == "generations" || judged.contains(path) || self.trust.contains(path) || places::is_link(path) {
                 continue;
             }

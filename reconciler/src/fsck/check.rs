@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use autonomy_schema::document::{self, MAX_DOCUMENT_BYTES};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::{Journal, Phase};
+use autonomy_schema::os::OsFacts;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Code, Document as _, Mode, Name, Reason, Reasons, RelPath, StateManifest};
 use autonomy_stateroot::disk::FileKind;
@@ -71,7 +72,19 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
         report.findings.push(Finding::damage(layout::pins(), told(&reasons), remedy, Mend::Nothing));
     }
     kept_roots(root, report);
+    operating_system(root, report);
     names_and_modes(root, report)
+}
+
+/// The record of the operating system and the evidence of those that were replaced. What cannot be believed is set aside; the
+/// boot epoch goes on from what the rest proves.
+fn operating_system(root: &StateRoot, report: &mut Report) {
+    if let Err(reasons) = autonomy_precheck::evidence::verify(root) {
+        report.findings.push(Finding::repairable(layout::epoch(), told(&reasons), Mend::Aside(layout::epoch())));
+    } else if let Err(reasons) = autonomy_precheck::epoch::look(root, OsFacts::default()) {
+        let path = layout::os_fingerprint();
+        report.findings.push(Finding::repairable(&path, told(&reasons), Mend::Aside(path.clone())));
+    }
 }
 
 /// Names at the top that nothing of ours has, and permission bits that let others in.

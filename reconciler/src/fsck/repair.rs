@@ -105,6 +105,11 @@ impl Hands<'_> {
                     let removed = self.remove(path);
                     self.note(removed.map(|()| format!("{path} is removed")).map_err(|error| reasons_of(&error)));
                 }
+                Mend::Aside(path) => {
+                    let aside = set_aside(self.root.disk(), path);
+                    let told = aside.map(|place| format!("{path} is set aside as {place}"));
+                    self.note(told.map_err(|error| reasons_of(&error)));
+                }
                 // A link that is no link hides what follows.
                 Mend::Current => self.set_aside_link(&layout::current(), self.root.current().is_err()),
                 Mend::Lkg => self.set_aside_link(&layout::lkg(), self.root.lkg().is_err()),

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use autonomy_precheck::epoch::{self, Verdict};
 use autonomy_precheck::{Ask, Report, evidence, precheck};
+use autonomy_reconciler::{Approval, Options};
 use autonomy_schema::finding::Severity;
 use autonomy_schema::os::OsFacts;
-use autonomy_schema::{Code, Mode, RelPath};
+use autonomy_schema::{Code, Mode, Reasons, RelPath};
 use autonomy_stateroot::{Image, SimDisk, StateRoot, durable};
 
 use crate::crash::{digest, is_rebuilt};
-use crate::fixture::{Fleet, Recorder, Release, SameDisk, apply, state_root, time};
+use crate::fixture::{Fleet, Recorder, Release, SameDisk, apply, options, state_root, time};
 
 const STEPS: &str = "  reconstruction: { steps: [ { copyBinary: { artifact: agent, to: /opt/fleet/agent, mode: \"0755\" } }, { writeFile: { \
                      to: /etc/autonomy/agent.conf, content: \"of this release\", mode: \"0640\" } }, { symlink: { at: \
@@ -362,6 +363,34 @@ fn an_artifact_is_taken_from_wherever_it_is_whole_and_named_where_it_is_nowhere(
 }
 
 #[test]
+fn an_artifact_that_is_whole_nowhere_is_put_together_from_segments() {
+    let mut noise = vec![0; 300_000];
+    blake3::Hasher::new_derive_key("autonomy test noise").finalize_xof().fill(&mut noise);
+    let common = noise.iter().map(|byte| char::from(b'a' + byte % 26)).collect::<String>();
+    let (one, two) = (format!("{common} of release 1"), format!("{common} of release 2"));
+    let folder = tempfile::tempdir().expect("folder");
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let root = state_root(&disk);
+    let extra = "  reconstruction: { steps: [ { copyBinary: { artifact: agent, to: /opt/agent, mode: \"0755\" } } ] }";
+    for (serial, agent) in [(1, &one), (2, &two)] {
+        let files = [("agent", agent.as_str())];
+        let release = Release { serial, files: &files, extra, channel: "stable" };
+        let source = fleet.release(&folder.path().join(serial.to_string()), &release);
+        apply(&root, &source, &Recorder::default()).expect("applies");
+    }
+    look(&root, &kernel("6.1.0-1"));
+    wipe(&disk);
+    let current = root.current().expect("current").expect("active");
+    let damaged = format!("generations/{current}/artifacts/agent").parse::<RelPath>().expect("path");
+    // The beginning is whole in release 1 alone, the end here alone.
+    autonomy_stateroot::Disk::write_at(&disk, &damaged, 10, b"damage").expect("writes");
+    let report = look(&root, &kernel("6.1.0-2"));
+    assert_eq!((report.exit, report.boot_epoch), (0, Some(2)), "{report:?}");
+    assert!(file(&disk, "opt/agent") == two.as_bytes());
+}
+
+#[test]
 fn what_stands_in_the_way_is_told_and_not_followed() {
     let before = node(STEPS);
     wipe(&before);
@@ -406,23 +435,51 @@ fn what_stands_in_the_way_is_told_and_not_followed() {
     assert!(!disk.snapshot().keys().any(|path| path.starts_with("opt/other")));
 }
 
+/// A folder that looks like cgroup v2 with these controllers, below the root of an operating system.
+fn controllers(os_root: &Path, list: &str) {
+    std::fs::create_dir_all(os_root.join("sys/fs/cgroup")).expect("folders");
+    std::fs::write(os_root.join("sys/fs/cgroup/cgroup.controllers"), list).expect("writes");
+}
+
 #[test]
 fn fi_assurance_high_durability_unavailable() {
-    let disk = node("  precheck: { durability: high }");
-    let cgroup = tempfile::tempdir().expect("folder");
-    let look = |root: &StateRoot| look_as(root, &kernel("6.1.0-1"), false, cgroup.path());
+    let (folder, os_root) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let fleet = Fleet::new();
+    let files: &'static [(&'static str, &'static str)] = &[("agent", "one")];
+    let release = Release { serial: 1, files, extra: "  precheck: { durability: high }", channel: "stable" };
+    let source = fleet.release(folder.path(), &release);
+    let disk = fleet.node();
     let root = state_root(&disk);
+    let options = Options { os_root: os_root.path(), ..options() };
+    let applies = || -> Result<(), Reasons> {
+        let prepared = autonomy_reconciler::prepare(&root, &source, &options)?;
+        let (actor, runner, mut silent) = (crate::fixture::actor(), Recorder::default(), autonomy_apply::Silent);
+        let (actor, runner, observer) = (&actor, &runner, &mut silent);
+        let approval =
+            Approval { prepared, saved: None, stage_only: false, now_anyway: false, actor, runner, observer };
+        autonomy_reconciler::apply(&root, &source, approval, &options).map(|_| ()).map_err(|failure| failure.reasons)
+    };
     // cgroup v1 alone, then v2 without memory, then all of it.
-    assert_eq!((look(&root).exit, codes(&look(&root))), (1, vec![Code::AssuranceReduced]));
-    std::fs::write(cgroup.path().join("cgroup.controllers"), "cpuset cpu io pids\n").expect("writes");
-    let report = look(&root);
+    let refused = applies().expect_err("cgroup v1 alone");
+    assert!(refused.has(Code::AssuranceReduced) && refused.exit() == 5, "{refused}");
+    controllers(os_root.path(), "cpuset cpu io pids\n");
+    assert!(applies().expect_err("no memory").has(Code::AssuranceReduced));
+    assert_eq!(root.current().expect("current"), None);
+    controllers(os_root.path(), "cpuset cpu io memory pids\n");
+    applies().expect("high durability");
+    // What runs already, and the platform gives it no more.
+    let cgroup = os_root.path().join("sys/fs/cgroup");
+    let look = || look_as(&root, &kernel("6.1.0-1"), false, &cgroup);
+    assert_eq!(look().exit, 0);
+    controllers(os_root.path(), "cpuset cpu io pids\n");
+    let report = look();
     assert_eq!((report.exit, codes(&report)), (1, vec![Code::AssuranceReduced]));
     assert!(
         report.findings.iter().any(|finding| finding.message.contains("lacks the controllers memory")),
         "{report:?}"
     );
-    std::fs::write(cgroup.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").expect("writes");
-    assert_eq!(look(&root).exit, 0);
+    std::fs::remove_file(cgroup.join("cgroup.controllers")).expect("removes");
+    assert_eq!((look().exit, codes(&look())), (1, vec![Code::AssuranceReduced]));
 }
 
 #[test]
@@ -446,6 +503,34 @@ fn fi_assurance_reduced_envelope_logged() {
     std::fs::write(cgroup.path().join("cgroup.controllers"), "cpu memory\n").expect("writes");
     look_as(&root, &kernel("6.1.0-1"), false, cgroup.path());
     assert_eq!(logged(&root), before + 1, "nothing is reduced, nothing is logged");
+}
+
+#[test]
+fn a_state_root_that_does_not_stay_is_told() {
+    for (magic, told) in [(0x794C_7630, "overlay"), (0x0102_1994, "tmpfs")] {
+        let disk = Fleet::new().node();
+        disk.set_fs_type(magic);
+        let report = look(&state_root(&disk), &kernel("6.1.0-1"));
+        assert_eq!((report.exit, codes(&report)), (2, vec![Code::StateRootUnsafe]), "{report:?}");
+        assert!(report.findings.iter().any(|finding| finding.message.contains(told)), "{report:?}");
+    }
+}
+
+#[test]
+fn a_ceiling_that_is_exceeded_is_told() {
+    let extra = "  relay: { storage: { diskCeilingBytes: 1000000 } }\n  precheck: { minFreeBytes: 100000 }";
+    let disk = node(extra);
+    let root = state_root(&disk);
+    assert_eq!(look(&root, &kernel("6.1.0-1")).exit, 0);
+    disk.set_free(50_000);
+    let report = look(&root, &kernel("6.1.0-1"));
+    assert_eq!((report.exit, codes(&report)), (1, vec![Code::DiskFull]), "{report:?}");
+    disk.set_free(1 << 30);
+    let large = RelPath::fixed("quarantine/large");
+    autonomy_stateroot::Disk::set_len(&disk, &large, 0).expect("makes");
+    autonomy_stateroot::Disk::write_at(&disk, &large, 0, &vec![7; 1_200_000]).expect("writes");
+    let report = look(&root, &kernel("6.1.0-1"));
+    assert_eq!((report.exit, codes(&report)), (1, vec![Code::CeilingExceeded]), "{report:?}");
 }
 
 #[test]

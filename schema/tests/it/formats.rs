@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use autonomy_schema::author::{AuthoredManifest, BuiltLock, BuiltPolicy, Inputs, Located, resolve};
 use autonomy_schema::backup::{Backup, BackupEntry, EntryType};
 use autonomy_schema::document::{Document, parse};
+use autonomy_schema::evidence::{Evidence, Rebuilt};
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
+use autonomy_schema::os::{OsFacts, OsFingerprint};
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, StateManifest, Time, json_schema, segments};
 
@@ -45,6 +47,8 @@ fn samples_of_every_kind_are_read_and_written_back_unchanged() {
     round_trips::<autonomy_schema::floors::Floors>("floors.json");
     round_trips::<autonomy_schema::node::Node>("node.json");
     round_trips::<Backup>("backup.json");
+    round_trips::<OsFingerprint>("os-fingerprint.json");
+    round_trips::<Evidence>("evidence.json");
     round_trips::<autonomy_schema::receipt::Receipt>("receipt.json");
     round_trips::<autonomy_schema::revocation::Revocation>("revocation.json");
     round_trips::<autonomy_schema::policy_override::PolicyOverride>("policy-override.json");
@@ -110,6 +114,47 @@ fn the_sample_of_a_backup_list_is_sealed() {
     };
     let bytes = backup.seal().and_then(|sealed| sealed.to_canonical()).expect("canonical");
     check(&repository().join("docs/formats/samples/backup.json"), &bytes);
+}
+
+/// What a node was recorded to run on, and the evidence that led there: a newer kernel, and a file that was put in its place.
+#[test]
+fn the_samples_of_a_replaced_operating_system_belong_together() {
+    let bookworm = OsFacts {
+        kernel: "6.1.0-26-amd64".to_owned(),
+        machine: "x86_64".to_owned(),
+        id: "debian".to_owned(),
+        version_id: "12".to_owned(),
+        machine_id: Blake3::of(b"a digest of some machine-id").to_string(),
+        boot_parameters: "root=/dev/sda2".to_owned(),
+        ..OsFacts::default()
+    };
+    let trixie = OsFacts { kernel: "6.12.48+deb13-amd64".to_owned(), version_id: "13".to_owned(), ..bookworm.clone() };
+    let captured_at = Time::from_unix(1_795_600_000);
+    let recorded = OsFingerprint {
+        api_version: ApiVersion::default(),
+        kind: Kind::OsFingerprint,
+        composite: trixie.composite().expect("canonical"),
+        components: trixie.clone(),
+        boot_epoch: 2,
+        captured_at,
+    };
+    let evidence = Evidence {
+        api_version: ApiVersion::default(),
+        kind: Kind::Evidence,
+        node_id: Name::fixed("node-a"),
+        boot_epoch: 2,
+        previous_fingerprint: bookworm.composite().expect("canonical"),
+        new_fingerprint: recorded.composite,
+        changed: trixie.changed_since(&bookworm),
+        manifest: Some(Blake3::of(b"manifest")),
+        plan_id: Some(Blake3::of(b"plan")),
+        files: vec![Rebuilt { path: "/usr/local/bin/agent".to_owned(), blake3: Blake3::of(b"agent") }],
+        previous_evidence: None,
+        time: captured_at,
+    };
+    let samples = repository().join("docs/formats/samples");
+    check(&samples.join("os-fingerprint.json"), &recorded.to_canonical().expect("canonical"));
+    check(&samples.join("evidence.json"), &evidence.to_canonical().expect("canonical"));
 }
 
 #[test]

@@ -14,13 +14,17 @@ use crate::fixture::{ATTEST, SIGNATURES, node, rel, sim_root, trust_root};
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
-fn content(disk: &SimDisk, path: &str) -> Option<Vec<u8>> {
+pub(crate) fn content(disk: &SimDisk, path: &str) -> Option<Vec<u8>> {
     read_capped(disk, &rel(path), 1 << 20).expect("readable")
 }
 
 /// Runs `step` on copies of a disk that `start` makes, cut at each verb, and hands every survivor to `check`, with
 /// whether the step had come to its end.
-fn at_every_verb(start: impl Fn() -> SimDisk, step: impl Fn(&SimDisk) -> bool, check: impl Fn(&SimDisk, bool)) {
+pub(crate) fn at_every_verb(
+    start: impl Fn() -> SimDisk,
+    step: impl Fn(&SimDisk) -> bool,
+    check: impl Fn(&SimDisk, bool),
+) {
     let whole = start();
     let before = whole.verbs();
     assert!(step(&whole), "the step must work when nobody stops it");

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers outside test functions fail the test that calls them")]
 
 mod cache;
+mod certificates;
 mod crash;
 mod equivalence;
 mod facts;

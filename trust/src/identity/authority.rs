@@ -61,7 +61,11 @@ fn valid_first<'c, 'a>(certificates: &'c [X509Certificate<'a>], now: Time) -> Ve
 }
 
 /// Whether `issuer` signed `certificate`. A signature in an algorithm that is not supported is noted.
-fn issued(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>, unsupported: &mut Option<String>) -> bool {
+pub(super) fn issued(
+    certificate: &X509Certificate<'_>,
+    issuer: &X509Certificate<'_>,
+    unsupported: &mut Option<String>,
+) -> bool {
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
         return false;
     }

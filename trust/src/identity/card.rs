@@ -4,7 +4,7 @@ use autonomy_schema::{Reason, Sha256, Time};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::{Findings, Key, leaf, read, shown};
+use super::{Findings, Key, authority, leaf, read, shown};
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,19 @@ pub fn describe_crls(pem: &[u8]) -> Result<Vec<CrlCard>, Vec<Reason>> {
     let mut findings = Findings::default();
     let cards = read::parse_crls(&blocks, &mut findings).iter().map(crl).collect();
     refused(findings).map_or(Ok(cards), Err)
+}
+
+/// Whether the first certificate of one PEM file is signed by the first of another.
+pub fn issued_by(certificate: &[u8], ca: &[u8]) -> bool {
+    let blocks = |pem| read::certificates(pem, &read::NODE).ok();
+    let (Some(certificate), Some(ca)) = (blocks(certificate), blocks(ca)) else { return false };
+    let mut unread = Findings::default();
+    let certificates = read::parse(&certificate, &read::NODE, &mut unread);
+    let issuers = read::parse(&ca, &read::NODE, &mut unread);
+    match (certificates.first(), issuers.first()) {
+        (Some(certificate), Some(issuer)) => authority::issued(certificate, issuer, &mut None),
+        _ => false,
+    }
 }
 
 fn refused(findings: Findings) -> Option<Vec<Reason>> {

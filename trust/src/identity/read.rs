@@ -1,6 +1,9 @@
 //! PEM in, parsed certificates, keys and revocation lists out; every input has a cap.
 
 use autonomy_schema::{Code, Reason};
+use p256::pkcs8::der::Decode as _;
+use p256::pkcs8::der::asn1::{AnyRef, BitStringRef};
+use p256::pkcs8::spki::AlgorithmIdentifierRef;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::X509Extension;
 use x509_parser::pem::Pem;
@@ -63,12 +66,24 @@ pub(super) fn parse<'a>(
     parsed
 }
 
+/// Whether the frame around what is signed, which no signature covers, is DER to the letter: peers refuse what is not.
+fn framed(der: &[u8]) -> bool {
+    let signed = |frame: AnyRef<'_>| {
+        frame.sequence(|reader| {
+            AnyRef::decode(reader)?;
+            AlgorithmIdentifierRef::decode(reader)?;
+            BitStringRef::decode(reader).map(drop)
+        })
+    };
+    AnyRef::from_der(der).and_then(signed).is_ok()
+}
+
 /// Parses one certificate.
 fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|_not_x509| "is not an X.509 certificate".to_owned())?;
-    if !rest.is_empty() {
-        return Err("has bytes behind its end".to_owned());
+    if !rest.is_empty() || !framed(der) {
+        return Err("is not DER, or has bytes behind its end".to_owned());
     }
     if certificate.signature_algorithm != certificate.tbs_certificate.signature {
         return Err("names two different signature algorithms".to_owned());
@@ -127,8 +142,8 @@ fn crl(der: &[u8]) -> Result<CertificateRevocationList<'_>, (Code, String)> {
     let unreadable = |problem: &str| (Code::CrlUnreadable, problem.to_owned());
     let (rest, list) =
         CertificateRevocationList::from_der(der).map_err(|_not_crl| unreadable("is not an X.509 revocation list"))?;
-    if !rest.is_empty() {
-        return Err(unreadable("has bytes behind its end"));
+    if !rest.is_empty() || !framed(der) {
+        return Err(unreadable("is not DER, or has bytes behind its end"));
     }
     if list.signature_algorithm != list.tbs_cert_list.signature {
         return Err(unreadable("names two different signature algorithms"));
