@@ -16,12 +16,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
-build: tool build/agent-1 build/agent-2 build/agent ## The tool and two releases of the example agent, in build/
+build: tool build/agent-1 build/agent-2 build/agent ## The programs and two releases of the example agent, in build/
 
 tool:
 	@mkdir -p build
 	$(CARGO) build --workspace --bins
 	@ci/put $(TARGET)/debug/autonomy build/autonomy
+	@ci/put $(TARGET)/debug/edged build/edged
 
 # Two binaries of one source, told apart by the release that is compiled in.
 build/agent-1 build/agent-2: build/agent-%: examples/agent/src/main.rs examples/agent/Cargo.toml Cargo.toml
