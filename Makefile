@@ -16,7 +16,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
-build: tool build/agent-1 build/agent-2 build/agent ## The tool, `edged` and two releases of the example agent, in build/
+build: tool build/agent-1 build/agent-2 build/agent ## The programs and two releases of the example agent, in build/
 
 tool:
 	@mkdir -p build

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use autonomy_authority::Authority;
-use autonomy_precheck::{certificates, demands, note_rotation};
+use autonomy_precheck::{Replaced, certificates, demands, note_certificate};
 use autonomy_schema::node::Node;
 use autonomy_schema::{Code, Duration, Reason, Reasons, Time};
 use autonomy_signing::{DEFAULT_CRL_VALIDITY, DEFAULT_NODE_VALIDITY};
@@ -48,7 +48,8 @@ pub(crate) fn rotate(root: &StateRoot, ca: &Path, now: Time, actor: &str) -> Res
     };
     is_good(&new, &node, now)?;
     root.install_certificates(&held, &new).map_err(|error| error.to_reason())?;
-    note_rotation(root, &held, now, actor, &issued.serial)?;
+    let by = Replaced { actor, verb: "precheck --rotate-certs", time: now };
+    note_certificate(root, &held, by, Some(&issued.serial))?;
     Ok(Some(issued.serial))
 }
 

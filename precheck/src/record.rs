@@ -11,19 +11,29 @@ use crate::report::Fingerprint;
 /// The process role whose WAL the daemon writes.
 const ROLE: &str = "edged";
 
+/// Who replaced the node's certificate, by which verb, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Replaced<'a> {
+    /// For the records, such as `uid:0`.
+    pub actor: &'a str,
+    /// The verb.
+    pub verb: &'a str,
+    /// The clock.
+    pub time: Time,
+}
+
 /// Records that the node's certificate was replaced by the one with this serial number. `_held` proves that nobody else
 /// writes the logs.
-pub fn note_rotation(
+pub fn note_certificate(
     root: &StateRoot,
     _held: &ActivationLock,
-    time: Time,
-    actor: &str,
-    serial: &str,
+    by: Replaced<'_>,
+    serial: Option<&str>,
 ) -> Result<(), Reasons> {
-    let mut records = Records::open(root, time, actor, None)?;
-    let detail = json!({ "serial": serial });
-    records.log("edge.certificate.rotated", Priority::Lifecycle, detail.clone())?;
-    records.note("rotated", detail)?;
+    let mut records = Records::open(root, by.time, by.actor, None)?;
+    let detail = json!({ "verb": by.verb, "serial": serial });
+    records.log("edge.certificate.replaced", Priority::Lifecycle, detail.clone())?;
+    records.note_of(by.verb, "certificate", detail)?;
     records.close()
 }
 
@@ -58,9 +68,13 @@ impl Records {
     }
 
     fn note(&mut self, outcome: &str, detail: Value) -> Result<(), Reasons> {
+        self.note_of("precheck", outcome, detail)
+    }
+
+    fn note_of(&mut self, verb: &str, outcome: &str, detail: Value) -> Result<(), Reasons> {
         let entry = Entry {
             time: self.time,
-            verb: "precheck".to_owned(),
+            verb: verb.to_owned(),
             actor: self.actor.clone(),
             correlation: self.correlation,
             outcome: outcome.to_owned(),

@@ -127,8 +127,11 @@ fn look(root: &StateRoot, node: &Node, active: Option<&Active>, ask: &Ask<'_>, r
     if let Some(manifest) = document {
         match checks::space(root, manifest) {
             Ok((errors, warnings)) => {
-                errors.into_iter().for_each(|reason| report.add(Area::Config, Severity::Error, reason));
-                warnings.into_iter().for_each(|reason| report.add(Area::Config, Severity::Warning, reason));
+                for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
+                    for reason in found {
+                        report.add(Area::Config, severity, reason);
+                    }
+                }
             }
             Err(reasons) => report.refuse(Area::StateRoot, &reasons),
         }

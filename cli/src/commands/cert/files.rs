@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use autonomy_precheck::{Replaced, note_certificate};
 use autonomy_schema::{Code, Duration, Mode, Name, Reason, Reasons, Time};
 use autonomy_stateroot::{Certificates, NewCertificates, StateRoot};
 use autonomy_trust::{
-    Demand, Identity, IdentityFiles, IdentityFinding, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity, judge_identity,
+    Demand, Identity, IdentityFiles, IdentityFinding, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity,
+    describe_certificates, judge_identity,
 };
 
 use zeroize::Zeroizing;
@@ -136,7 +138,11 @@ impl Target {
                 let held = root.lock(verb).map_err(|error| Failure::refused(error.to_reason(), false))?;
                 let new = NewCertificates { certificate: &certificate, key: &key, ca: &ca, crl: &crl };
                 let installed = root.install_certificates(&held, &new);
-                installed.map_err(|error| Failure::refused(error.to_reason(), false))
+                installed.map_err(|error| Failure::refused(error.to_reason(), false))?;
+                let cards = describe_certificates(&certificate).unwrap_or_default();
+                let serial = cards.first().map(|card| card.serial.as_str());
+                let by = Replaced { actor: &node::who(), verb, time: node::clock() };
+                Ok(note_certificate(root, &held, by, serial)?)
             }
         }
     }
