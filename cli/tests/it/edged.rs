@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::disks::{Mount, may_mount, run};
 use crate::node::Site;
 
 /// Built beside `autonomy`.
@@ -246,4 +247,30 @@ fn in_days(days: u64) -> String {
         .output()
         .expect("runs");
     String::from_utf8(ran.stdout).expect("UTF-8").trim().to_owned()
+}
+
+#[test]
+fn a_full_or_read_only_system_ends_with_5_and_is_made_good_later() {
+    let site = rebuilding();
+    look(&site, "").is(0, &[]);
+    if !may_mount() {
+        return;
+    }
+    std::fs::create_dir(site.world.path("new")).expect("folder");
+    run("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs", "new"], &site);
+    let mounted = Mount(site.world.path("new"));
+    os(&site, "new", "6.1.0-2");
+    // Writes until nothing more fits.
+    let mut filler = std::fs::File::create(site.world.path("new/filler")).expect("file");
+    while std::io::Write::write_all(&mut filler, &[7; 512]).is_ok() {}
+    let full = look(&site, "--os-root new").is(5, &["reconstruction_failed"]);
+    assert!(full.report.to_string().contains("No space left"), "{}", full.report);
+    std::fs::remove_file(site.world.path("new/filler")).expect("removes");
+    run("mount", &["-o", "remount,ro", "new"], &site);
+    let read_only = look(&site, "--os-root new").is(5, &["reconstruction_failed"]);
+    assert!(read_only.report.to_string().contains("Read-only file system"), "{}", read_only.report);
+    assert_eq!(read_only.report["boot_epoch"], 1);
+    run("mount", &["-o", "remount,rw", "new"], &site);
+    assert_eq!(look(&site, "--os-root new").is(0, &[]).report["boot_epoch"], 2);
+    drop(mounted);
 }
