@@ -140,6 +140,10 @@ impl Transaction<'_> {
             unpin(self.root, left)?;
         }
         revert(self.root, target.as_ref())?;
+        rebuild::withdraw(self.root, journal, target.as_ref(), self.runner, self.observer);
+        if let Some(waits) = journal.supersedes.as_deref().filter(|waits| Some(&waits.generation) != target.as_ref()) {
+            rebuild::withdraw(self.root, waits, target.as_ref(), self.runner, self.observer);
+        }
         if let Some(generation) = &target {
             rebuild::rerun(self.root, generation, self.runner, self.observer);
             services::rerun(self.root, generation, self.runner, self.observer);

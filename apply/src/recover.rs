@@ -59,6 +59,8 @@ fn recover_journal(mut transaction: Transaction<'_>) -> Result<Recovery, ApplyEr
         // The rename may be on disk although the journal does not say so yet.
         Phase::Intent | Phase::Staged | Phase::Prechecked | Phase::Switched if switched => {
             journal.phase = Phase::Switched;
+            // The operating system below may be another one than that of the steps that were done.
+            journal.rebuilt = 0;
             transaction.count_boot(&mut journal);
             root.write_journal(&journal)?;
             let active = Active::recovered(journal.generation.clone());

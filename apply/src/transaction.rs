@@ -292,6 +292,7 @@ pub(crate) fn new_journal(
         previous,
         rebuild: document.spec.reconstruction.steps.len() as u64,
         rebuilt: 0,
+        created: Vec::new(),
         services: Vec::new(),
         services_done: 0,
         health: document.spec.health.clone(),

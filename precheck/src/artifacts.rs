@@ -36,15 +36,27 @@ impl Artifacts<'_> {
         places
     }
 
-    /// Whether there is a place whose file is as long as the artifact, or places of all its segments; whether they are whole
-    /// shows when it is copied.
+    /// Whether it is whole at one place, or all its segments are somewhere.
     pub(crate) fn find(&self, artifact: &Artifact) -> Result<(), Reason> {
-        let found = artifact.file().is_some_and(|pins| !self.candidates(artifact, &pins).is_empty());
+        let found = artifact
+            .file()
+            .is_some_and(|pins| self.candidates(artifact, &pins).iter().any(|place| self.is_whole(place, &pins)));
         if found || Segments::search(self.root, self.generation, artifact).is_some() {
             Ok(())
         } else {
             Err(missing(artifact))
         }
+    }
+
+    fn is_whole(&self, place: &RelPath, pins: &FilePins) -> bool {
+        let found = autonomy_stateroot::digests(self.root.disk(), place, pins.size).ok().flatten();
+        found.is_some_and(|(blake3, _)| blake3 == pins.blake3)
+    }
+
+    /// Whether the generation's own copy is whole.
+    pub(crate) fn is_whole_in_generation(&self, artifact: &Artifact) -> bool {
+        let place = layout::in_generation(self.generation, &RelPath::fixed(set::ARTIFACTS).join(&artifact.path));
+        artifact.file().is_none_or(|pins| self.is_whole(&place, &pins))
     }
 
     /// Copies the artifact from the first place that holds it whole, else segment by segment.

@@ -76,6 +76,15 @@ pub fn look(root: &StateRoot, now: OsFacts) -> Result<Sight, Reasons> {
         );
         return Err(Reason::new(Code::CorruptState, message).into());
     }
+    if let (Some(chain), Some(os)) = (&chain, &recorded)
+        && said == proven
+        && os.composite != chain.current.new_fingerprint
+    {
+        let message = format!(
+            "`bootstrap/os_fingerprint.json` and `epoch/current/evidence.json` say another operating system of epoch {said}"
+        );
+        return Err(Reason::new(Code::CorruptState, message).into());
+    }
     if highest >= MAX_INTEGER {
         return Err(Reason::new(Code::CorruptState, "the boot epoch cannot be counted further").into());
     }
@@ -112,6 +121,14 @@ pub fn replaced(changed: &[Changed]) -> Reason {
     Reason::new(Code::OsChanged, format!("the operating system was replaced: {what}"))
 }
 
+/// The boot epoch that a node is in, as far as it is known: the highest of record, evidence and floors; 0 before the first.
+pub fn known(root: &StateRoot) -> u64 {
+    let said = root.os_fingerprint().ok().flatten().map_or(0, |os| os.boot_epoch);
+    let proven = evidence::verify(root).ok().flatten().map_or(0, |chain| chain.current.boot_epoch);
+    let floor = root.floors().ok().flatten().map_or(0, |floors| floors.boot_epoch);
+    said.max(proven).max(floor)
+}
+
 /// Records a first sight, or brings the record up to evidence that a power cut left ahead of it. Gives whether anything was
 /// written.
 pub(crate) fn record(root: &StateRoot, held: &ActivationLock, sight: &Sight, time: Time) -> Result<bool, Reasons> {
@@ -120,7 +137,10 @@ pub(crate) fn record(root: &StateRoot, held: &ActivationLock, sight: &Sight, tim
         Verdict::First { epoch } | Verdict::Same { epoch } => epoch,
         Verdict::Replaced { .. } => return Ok(false),
     };
-    let is_there = sight.recorded.as_ref().is_some_and(|os| os.boot_epoch == epoch && os.composite == sight.composite);
+    // One that is of the future was told, and is written anew: else a clock that was wrong once would be told for years.
+    let is_sound =
+        |os: &OsFingerprint| os.boot_epoch == epoch && os.composite == sight.composite && os.captured_at <= time;
+    let is_there = sight.recorded.as_ref().is_some_and(is_sound);
     if !is_there {
         write(root, held, sight, epoch, time)?;
     }

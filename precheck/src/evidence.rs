@@ -72,13 +72,24 @@ fn named(which: &str, reasons: &Reasons) -> Reasons {
     Reasons::new(named.collect()).unwrap_or_else(|| reasons.clone())
 }
 
-/// Signs evidence.
+/// Whether what this node signs would be believed here: asked before anything is rebuilt.
+pub(crate) fn can_sign(root: &StateRoot) -> Result<(), Reasons> {
+    if attest_key(root)?.id() == public_key(root)?.id() {
+        return Ok(());
+    }
+    let message = format!("`{}` is not the public half of `{}`", layout::attest_pub(), layout::attest_key());
+    Err(Reason::new(Code::WrongKey, message).into())
+}
+
+/// Signs evidence; what would not verify is none.
 pub(crate) fn sign(root: &StateRoot, evidence: &Evidence) -> Result<EvidenceBytes, Reasons> {
     Reasons::check(evidence.validate())?;
     let bytes = evidence.to_canonical().map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;
     let line = attest_key(root)?.sign_line(&bytes);
     let line = line.map_err(|error| Reason::new(Code::WrongKey, error.to_string()))?;
-    Ok(EvidenceBytes { bytes, signatures: (line + "\n").into_bytes() })
+    let signed = EvidenceBytes { bytes, signatures: (line + "\n").into_bytes() };
+    verify_evidence(Signed { bytes: &signed.bytes, signatures: &signed.signatures }, &public_key(root)?)?;
+    Ok(signed)
 }
 
 fn pem(root: &StateRoot, path: &RelPath) -> Result<String, Reason> {

@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod segments;
 pub mod trusted;
+mod withdraw;
 mod write;
 
 pub use checks::{Assurance, Certificates, assurance, certificates, takes_part};

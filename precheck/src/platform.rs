@@ -24,6 +24,8 @@ pub trait Platform {
     fn verify_unit(&self, path: &RelPath) -> Result<(), String>;
     /// Lets a running systemd see these units, and starts those among them that are enabled.
     fn take_up(&self, changed: &[Installed]) -> Result<(), String>;
+    /// Stops units whose files are gone, and lets a running systemd forget them.
+    fn let_go(&self, units: &[UnitName]) -> Result<(), String>;
 }
 
 /// A unit that was put in its place.
@@ -52,6 +54,11 @@ impl SystemPlatform {
 
     fn is_running(&self) -> bool {
         self.os_root == Path::new("/")
+    }
+
+    /// Whether it runs under systemd: sd_booted(3).
+    fn has_systemd(&self) -> bool {
+        self.is_running() && Path::new("/run/systemd/system").is_dir()
     }
 }
 
@@ -105,9 +112,18 @@ impl Platform for SystemPlatform {
         }
     }
 
+    fn let_go(&self, units: &[UnitName]) -> Result<(), String> {
+        if units.is_empty() || !self.has_systemd() {
+            return Ok(());
+        }
+        let mut arguments = vec![OsStr::new("--no-ask-password"), OsStr::new("--no-block"), OsStr::new("stop")];
+        arguments.extend(units.iter().map(|unit| OsStr::new(unit.as_str())));
+        let stopped = ask("systemctl", &arguments);
+        ask("systemctl", &[OsStr::new("daemon-reload")]).and(stopped)
+    }
+
     fn take_up(&self, changed: &[Installed]) -> Result<(), String> {
-        // sd_booted(3).
-        if changed.is_empty() || !self.is_running() || !Path::new("/run/systemd/system").is_dir() {
+        if changed.is_empty() || !self.has_systemd() {
             return Ok(());
         }
         ask("systemctl", &[OsStr::new("daemon-reload")])?;

@@ -1,8 +1,11 @@
 //! Reconstruction: what a verified manifest wants outside the state root, step by step. Each step can be done again, and is
 //! compared with what it should have left when it is done.
 
+use std::collections::BTreeSet;
+
 use autonomy_schema::evidence::Rebuilt;
-use autonomy_schema::manifest::{Effect, ReconstructionStep, is_allowed};
+use autonomy_schema::facts::DriftKind;
+use autonomy_schema::manifest::{Artifact, Effect, ReconstructionStep, is_allowed};
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, StateManifest};
 use autonomy_stateroot::{DiskError, StateRoot};
 use autonomy_trust::Verified;
@@ -53,8 +56,26 @@ impl<'a> Reconstruction<'a> {
         Ok(Self { manifest, artifacts: Artifacts { root, generation }, allowed, platform })
     }
 
-    fn steps(&self) -> &[ReconstructionStep] {
+    pub(crate) fn steps(&self) -> &[ReconstructionStep] {
         &self.manifest.document().spec.reconstruction.steps
+    }
+
+    pub(crate) fn document(&self) -> &StateManifest {
+        self.manifest.document()
+    }
+
+    pub(crate) fn platform(&self) -> &dyn Platform {
+        self.platform
+    }
+
+    /// Where its steps write.
+    pub fn places(&self) -> BTreeSet<RelPath> {
+        self.steps().iter().filter_map(|step| step.place()?.ok()).collect()
+    }
+
+    /// Where a step writes.
+    pub fn place_of(&self, at: usize) -> Option<RelPath> {
+        self.steps().get(at)?.place()?.ok()
     }
 
     /// How many steps there are.
@@ -72,10 +93,11 @@ impl<'a> Reconstruction<'a> {
         let places = self.steps().iter().filter_map(|step| self.place(step).err());
         let mut reasons: Vec<Reason> = places.collect();
         let spec = &self.manifest.document().spec;
-        let needed = spec
-            .artifacts
-            .iter()
-            .filter(|artifact| self.steps().iter().any(|step| step.artifact() == Some(&artifact.name)));
+        // Hashed before the first write, so that all of them are named at once; what is in its place already is not needed.
+        let needs = |artifact: &Artifact| {
+            self.steps().iter().any(|step| step.artifact() == Some(&artifact.name) && self.differs(step))
+        };
+        let needed = spec.artifacts.iter().filter(|artifact| needs(artifact));
         for artifact in needed {
             if let Err(reason) = self.artifacts.find(artifact) {
                 reasons.push(reason);
@@ -87,7 +109,7 @@ impl<'a> Reconstruction<'a> {
     }
 
     /// Where a step writes, when it may; `None` for a check.
-    fn place(&self, step: &ReconstructionStep) -> Result<Option<RelPath>, Reason> {
+    pub(crate) fn place(&self, step: &ReconstructionStep) -> Result<Option<RelPath>, Reason> {
         let Some(place) = step.place().transpose()? else { return Ok(None) };
         if is_allowed(&place, &self.allowed) {
             return Ok(Some(place));
@@ -106,6 +128,7 @@ impl<'a> Reconstruction<'a> {
         let disk = |error: DiskError| failed(format!("{error}: {}", error.source));
         let Some(place) = self.place(step)? else {
             let command = step.verify_config.as_ref().map(|check| check.command.as_slice()).unwrap_or_default();
+            self.is_whole_program(command).map_err(failed)?;
             self.platform.check(command).map_err(failed)?;
             return Ok(StepDone { label, has_changed: false, file: None, unit: None });
         };
@@ -119,17 +142,17 @@ impl<'a> Reconstruction<'a> {
         let mut has_changed = autonomy_stateroot::os_difference(os, &place, &effect).is_some();
         if has_changed {
             write::put(os, &place, &effect, &|writer| self.bytes(step, writer)).map_err(failed)?;
-        } else {
-            // What a killed run left is there, and not yet certain to stay.
-            write::settle(os, &place, &effect).map_err(disk)?;
         }
+        // What a killed run left, the folders above included, is there and not yet certain to stay.
+        write::settle(os, &place, &effect).map_err(disk)?;
         if let Some(drift) = autonomy_stateroot::os_difference(os, &place, &effect) {
             return Err(failed(format!("it is not what was written: found {}, expected {effect}", drift.actual)));
         }
         let unit = step.systemd_unit.as_ref();
         if let Some(unit) = unit {
-            has_changed |= write::enable(os, &place, unit).map_err(failed)?;
+            // What systemd refuses is not enabled.
             self.platform.verify_unit(&place).map_err(failed)?;
+            has_changed |= write::enable(os, &place, unit).map_err(failed)?;
         }
         let file = match effect {
             Effect::File { blake3, .. } => Some(Rebuilt { path: format!("/{place}"), blake3 }),
@@ -137,6 +160,17 @@ impl<'a> Reconstruction<'a> {
         };
         let unit = unit.map(|unit| Installed { unit: unit.name.clone(), is_enabled: unit.enable });
         Ok(StepDone { label, has_changed, file, unit })
+    }
+
+    /// A program of the release is what the manifest pins. One of a tree is verified with its tree.
+    fn is_whole_program(&self, command: &[String]) -> Result<(), String> {
+        let artifacts = &self.manifest.document().spec.artifacts;
+        let program = command.first().map(String::as_str).unwrap_or_default();
+        let Some(artifact) = artifacts.iter().find(|artifact| artifact.path.as_str() == program) else { return Ok(()) };
+        if self.artifacts.is_whole_in_generation(artifact) {
+            return Ok(());
+        }
+        Err(format!("the program `{program}` of the active generation is damaged"))
     }
 
     /// A link that stands where a file or directory goes, and leads to where nothing may be written, is no place to write:
@@ -173,9 +207,10 @@ impl<'a> Reconstruction<'a> {
             each(&self.label(at));
             let done = self.step(at)?;
             rebuild.files.extend(done.file);
+            // An earlier run may have written a unit, or what it starts, and not come to this.
+            units.extend(done.unit);
             if done.has_changed {
                 rebuild.changed.push(done.label);
-                units.extend(done.unit);
             }
         }
         rebuild.files.sort();
@@ -185,12 +220,23 @@ impl<'a> Reconstruction<'a> {
 
     /// The labels of the steps that would change something, checks left out.
     pub fn differences(&self) -> Vec<String> {
+        (0..self.len()).filter(|at| self.differs(&self.steps()[*at])).map(|at| self.label(at)).collect()
+    }
+
+    /// Whether nothing is where a step writes.
+    pub fn is_absent(&self, at: usize) -> bool {
         let artifacts = &self.manifest.document().spec.artifacts;
-        let differs = |step: &ReconstructionStep| {
-            let (place, effect) = (step.place()?.ok()?, step.effect(artifacts)?);
-            autonomy_stateroot::os_difference(self.platform.os(), &place, &effect)
-        };
-        (0..self.len()).filter(|at| differs(&self.steps()[*at]).is_some()).map(|at| self.label(at)).collect()
+        let Some(step) = self.steps().get(at) else { return false };
+        let (Some(Ok(place)), Some(effect)) = (step.place(), step.effect(artifacts)) else { return false };
+        let found = autonomy_stateroot::os_difference(self.platform.os(), &place, &effect);
+        found.is_some_and(|drift| drift.kind == DriftKind::Missing)
+    }
+
+    /// Whether what a step leaves is not there.
+    fn differs(&self, step: &ReconstructionStep) -> bool {
+        let artifacts = &self.manifest.document().spec.artifacts;
+        let (Some(Ok(place)), Some(effect)) = (step.place(), step.effect(artifacts)) else { return false };
+        autonomy_stateroot::os_difference(self.platform.os(), &place, &effect).is_some()
     }
 
     /// How a step is called.

@@ -10,11 +10,12 @@ use autonomy_schema::node::Node;
 use autonomy_schema::os::OsFacts;
 use autonomy_schema::plan_doc::PlanDoc;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document};
-use autonomy_stateroot::{ActivationLock, StateRoot, layout, read_capped};
+use autonomy_stateroot::{ActivationLock, LockError, StateRoot, layout, read_capped};
 use autonomy_trust::Verified;
 
 use crate::checks::{self, Assurance, assurance, certificates};
 use crate::epoch::{self, Cause, Sight, Verdict};
+use crate::evidence;
 use crate::platform::Platform;
 use crate::reconstruct::{Rebuild, Reconstruction};
 use crate::record::Records;
@@ -51,7 +52,7 @@ pub fn precheck(root: &StateRoot, ask: &Ask<'_>) -> Report {
     let held = if ask.dry_run {
         None
     } else {
-        match root.lock("edged precheck") {
+        match lock(root) {
             Ok(held) => Some(held),
             Err(error) => {
                 report.add(Area::StateRoot, Severity::Error, error.to_reason());
@@ -85,6 +86,19 @@ pub fn precheck(root: &StateRoot, ask: &Ask<'_>) -> Report {
         }
     }
     report
+}
+
+/// At boot another unit may hold it for a moment: it is waited for.
+fn lock(root: &StateRoot) -> Result<ActivationLock, LockError> {
+    const TRIES: u32 = 10;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(300);
+    for _ in 1..TRIES {
+        match root.lock("edged precheck") {
+            Err(LockError::Held(_)) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    root.lock("edged precheck")
 }
 
 /// What the active manifest demands of the platform; the defaults where none is active or it does not verify.
@@ -139,8 +153,8 @@ fn look(root: &StateRoot, node: &Node, active: Option<&Active>, ask: &Ask<'_>, r
 }
 
 fn clock(root: &StateRoot, sight: Option<&Sight>, ask: &Ask<'_>, report: &mut Report) {
-    for reason in checks::clock(root, sight, ask.clock) {
-        report.add(Area::Config, Severity::Error, reason);
+    for (severity, reason) in checks::clock(root, sight, ask.clock) {
+        report.add(Area::Config, severity, reason);
     }
 }
 
@@ -202,6 +216,11 @@ fn carry_out(
         records.reduced(&finding.message).map_err(of_root)?;
     }
     if !matches!(sight.verdict, Verdict::Replaced { .. }) {
+        if let Verdict::First { epoch: 2.. } = sight.verdict {
+            // The record was lost: whether the system was replaced since cannot be told, and doing it again does no harm.
+            let done = rebuild(root, active, ask).map_err(|reasons| (Area::Reconstruction, reasons))?;
+            report.reconstructed = done.changed;
+        }
         let is_new = epoch::record(root, held, sight, ask.clock).map_err(of_root)?;
         if let (true, Verdict::First { epoch } | Verdict::Same { epoch }) = (is_new, &sight.verdict) {
             records.recorded(*epoch, sight.composite).map_err(of_root)?;
@@ -213,23 +232,37 @@ fn carry_out(
     }
     root.settle_evidence(held).map_err(of_root)?;
     records.begin(report.fingerprint.as_ref()).map_err(of_root)?;
-    match rebuild(root, active, ask) {
+    let rebuilt = evidence::can_sign(root).and_then(|()| rebuild(root, active, ask));
+    match rebuilt {
         Ok(rebuild) => {
             let cause = Cause {
                 manifest: active.map(|active| active.manifest.fingerprint()),
                 plan_id: active.and_then(|active| plan_id(root, &active.generation)),
                 files: rebuild.files,
             };
-            let epoch = epoch::advance(root, held, sight, cause, ask.clock).map_err(of_root)?;
+            let epoch = match epoch::advance(root, held, sight, cause, ask.clock) {
+                Ok(epoch) => epoch,
+                Err(reasons) => {
+                    let unrecorded = records.failed(&reasons).err();
+                    return Err((Area::StateRoot, joined(reasons, unrecorded)));
+                }
+            };
             report.boot_epoch = Some(epoch);
             report.reconstructed = rebuild.changed;
             records.done(epoch, &report.reconstructed).map_err(of_root)
         }
         Err(reasons) => {
-            records.failed(&reasons).map_err(of_root)?;
-            Err((Area::Reconstruction, reasons))
+            let unrecorded = records.failed(&reasons).err();
+            Err((Area::Reconstruction, joined(reasons, unrecorded)))
         }
     }
+}
+
+/// Why it failed, and why that could not be recorded.
+fn joined(reasons: Reasons, more: Option<Reasons>) -> Reasons {
+    let Some(more) = more else { return reasons };
+    let all = reasons.as_slice().iter().chain(more.as_slice()).cloned().collect();
+    Reasons::new(all).unwrap_or(reasons)
 }
 
 fn rebuild(root: &StateRoot, active: Option<&Active>, ask: &Ask<'_>) -> Result<Rebuild, Reasons> {

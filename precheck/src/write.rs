@@ -112,13 +112,28 @@ pub(crate) fn settle(os: &dyn StateDisk, place: &RelPath, effect: &Effect<'_>) -
     os.sync(SyncTarget::Dir(None))
 }
 
-/// Makes the folders above `place` that are missing, for everybody to enter, durably.
+/// Makes the folders above `place` that are missing, for everybody to enter, durably: each has its mode before its name, so
+/// that none is left which only root may enter.
 fn make_parents(os: &dyn StateDisk, place: &RelPath) -> Result<(), DiskError> {
-    let Some(parent) = place.parent() else { return Ok(()) };
-    for made in durable::make_dirs(os, &parent)? {
-        os.set_meta(&made, Mode::PROGRAM)?;
-        os.sync(SyncTarget::Dir(Some(&made)))?;
-        os.sync(SyncTarget::Dir(made.parent().as_ref()))?;
+    let mut missing = Vec::new();
+    let mut at = place.parent();
+    while let Some(folder) = at {
+        if os.stat(&folder)?.is_some() {
+            break;
+        }
+        at = folder.parent();
+        missing.push(folder);
+    }
+    for folder in missing.iter().rev() {
+        let tmp = durable::beside(folder)?;
+        if os.stat(&tmp)?.is_some() {
+            os.remove(&tmp)?;
+        }
+        os.mkdir(&tmp)?;
+        os.set_meta(&tmp, Mode::PROGRAM)?;
+        os.sync(SyncTarget::Dir(Some(&tmp)))?;
+        os.rename(&tmp, folder)?;
+        os.sync(SyncTarget::Dir(folder.parent().as_ref()))?;
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ pub struct Follow<'a> {
     pub who: String,
     /// Who runs services.
     pub runner: &'a dyn ServiceRunner,
+    /// The root of the operating system, the same as the runner's.
+    pub os_root: &'a Path,
     /// Asked how units are.
     pub units: UnitProbe<'a>,
     /// The clock.
@@ -231,7 +233,7 @@ impl<'a> Follower<'a> {
         Options {
             clock,
             verify_content: false,
-            os_root: Path::new("/"),
+            os_root: self.follow.os_root,
             progress: &|_, _| {},
             units: self.follow.units,
         }

@@ -46,7 +46,7 @@ pub(crate) fn sign(
     if became.is_empty() {
         return Ok(Vec::new());
     }
-    let boot_epoch = root.os_fingerprint()?.map_or(0, |os| os.boot_epoch);
+    let boot_epoch = autonomy_precheck::epoch::known(root);
     let signer = Signer { node: root.node()?.node_id, key: attest_key(root)?, boot_epoch };
     let own = own(root, &signer)?;
     // The last word on a manifest, when it says the same.

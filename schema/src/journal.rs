@@ -173,6 +173,9 @@ pub struct Journal {
     /// How many of them are done; each runs at least once.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rebuilt: u64,
+    /// The steps that put something where nothing was, by their numbers from 0: it is taken back when the change is given up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub created: Vec<u64>,
     /// Services to run after the switch, in order.
     #[serde(default, skip_serializing_if = "is_default")]
     pub services: Vec<Service>,

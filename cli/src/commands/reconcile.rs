@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
         workspace: &workspace,
         who: node::who(),
         runner: &runner,
+        os_root: &global.os_root,
         units: &autonomy_apply::unit_state,
         clock: &node::clock,
         interval,

@@ -308,6 +308,12 @@ pub(crate) fn is_rebuilt(root: &StateRoot, place: &str) {
         let (Some(Ok(at)), Some(effect)) = (step.place(), step.effect(&spec.artifacts)) else { continue };
         let drift = autonomy_stateroot::os_difference(root.disk(), &at, &effect);
         assert!(drift.is_none(), "{place}: {drift:?} under {current}");
+        let mut above = at.parent();
+        while let Some(folder) = above {
+            let mode = root.disk().stat(&folder).expect("looks").expect("a folder").mode;
+            assert_eq!(mode, autonomy_schema::Mode::PROGRAM, "{place}: {folder} is not for everybody to enter");
+            above = folder.parent();
+        }
     }
 }
 
@@ -316,7 +322,7 @@ const REBUILDS: &str = "  reconstruction: { steps: [ { copyBinary: { artifact: a
                         /usr/local/bin/agent, target: /opt/fleet/agent } }, { directory: { path: /opt/fleet/state, mode: \
                         \"0750\" } } ] }\n  services: [ { command: [bin/good] } ]";
 const REBUILDS_BADLY: &str = "  reconstruction: { steps: [ { copyBinary: { artifact: agent, to: /opt/fleet/agent, mode: \"0700\" } }, { \
-                              verifyConfig: { command: [bin/bad] } } ] }";
+                              copyBinary: { artifact: agent, to: /opt/new/agent, mode: \"0755\" } }, { verifyConfig: { command: [bin/bad] } } ] }";
 
 #[test]
 fn an_update_that_rebuilds() {
@@ -344,6 +350,8 @@ fn an_update_whose_reconstruction_fails_and_returns() {
         let told = [Code::ReconstructionFailed, Code::Pinned].iter().any(|code| failure.reasons.has(*code));
         assert!(told, "{place}: {}", failure.reasons);
         is_rebuilt(root, place);
+        let left = autonomy_stateroot::Query::stat(root.disk(), &autonomy_schema::RelPath::fixed("opt/new/agent"));
+        assert!(left.expect("looks").is_none(), "{place}: what the failed release alone wanted is left");
     };
     let (machine, goes_on): (fn() -> Recorder, GoesOn<'_>) = (Recorder::default, &goes_on);
     Story { before, act: &act, returns: true, machine, door: Door::Verb, goes_back: false, goes_on }.run();

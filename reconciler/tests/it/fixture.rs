@@ -14,6 +14,7 @@ use autonomy_schema::journal::Moment;
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
 use autonomy_schema::manifest::{Health, Service};
 use autonomy_schema::node::Node;
+use autonomy_schema::path::UnitName;
 use autonomy_schema::root::{Role, RoleKeys, TrustRoot};
 use autonomy_schema::segments::{self, Measured};
 use autonomy_schema::version::{ApiVersion, Kind};
@@ -216,6 +217,10 @@ impl Platform for SameDisk {
     }
 
     fn take_up(&self, _changed: &[Installed]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn let_go(&self, _units: &[UnitName]) -> Result<(), String> {
         Ok(())
     }
 }

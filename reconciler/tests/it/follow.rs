@@ -67,6 +67,7 @@ fn follow_at<'a>(
         workspace: Path::new("/nonexistent"),
         who: "test".to_owned(),
         runner,
+        os_root: Path::new("/nonexistent"),
         units: &|_| None,
         clock,
         interval: Duration::from_millis(20),

@@ -22,6 +22,7 @@ fn journal() -> Journal {
         previous: None,
         rebuild: 0,
         rebuilt: 0,
+        created: Vec::new(),
         services: Vec::new(),
         services_done: 0,
         health: None,
