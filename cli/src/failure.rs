@@ -107,6 +107,12 @@ impl Failure {
     }
 }
 
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::refused(reason, false)
+    }
+}
+
 impl From<Reasons> for Failure {
     fn from(reasons: Reasons) -> Self {
         Self::refused(reasons, false)

@@ -39,13 +39,13 @@ fn read_open(file: File, path: &Path, cap: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Reads a file that only its owner may read, such as a private key.
-pub(crate) fn read_private(path: &Path, cap: u64) -> Result<Vec<u8>, Failure> {
+/// Reads a file that only its owner may read, such as a private key; `exposed` is the code when others may too.
+pub(crate) fn read_private(path: &Path, cap: u64, exposed: Code) -> Result<Vec<u8>, Failure> {
     let (file, _size) = open_regular(path).map_err(|error| Failure::io("read", path, &error))?;
     let mode = file.metadata().map_err(|error| Failure::io("read", path, &error))?.mode() & 0o777;
     if mode & 0o077 != 0 {
         let message = format!("{} has mode {mode:04o}: others may read or write it; run chmod 0600", path.display());
-        return Err(Failure::because(Code::WrongKey, message));
+        return Err(Failure::because(exposed, message));
     }
     read_open(file, path, cap)
 }

@@ -6,6 +6,7 @@
 //! itself, which comes with its own issue.
 
 mod precheck;
+mod rotate;
 mod show;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use autonomy_stateroot::{StateRoot, os_facts};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::rotate::rotate;
 use crate::{USAGE, show};
 
 /// How the report is printed.
@@ -33,6 +34,12 @@ pub(crate) struct Args {
     /// Where cgroup v2 is mounted [default: sys/fs/cgroup below the root of the operating system]
     #[arg(long, value_name = "DIR")]
     cgroup_root: Option<PathBuf>,
+    /// Before looking: where a certificate or a list is missing, has ended or ends within the window, make new ones
+    #[arg(long)]
+    rotate_certs: bool,
+    /// The folder of the CA on this node, as `autonomy cert ca init` makes it [default: identity/ca in the state root]
+    #[arg(long, value_name = "DIR", requires = "rotate_certs")]
+    ca: Option<PathBuf>,
     /// Look and tell, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -77,16 +84,25 @@ fn report(args: &Args, state_root: &Path) -> Report {
     };
     let cgroup_root = args.cgroup_root.clone().unwrap_or_else(|| args.os_root.join("sys/fs/cgroup"));
     let bar = spinner();
+    let clock = args.now.unwrap_or_else(clock);
+    let actor = format!("uid:{}", nix::unistd::getuid());
+    let ca = args.ca.clone().unwrap_or_else(|| state_root.join("identity/ca"));
+    let rotated = (args.rotate_certs && !args.dry_run).then(|| rotate(&root, &ca, clock, &actor));
     let ask = Ask {
         os: os_facts(&args.os_root),
         platform: &platform,
         cgroup_root: &cgroup_root,
-        clock: args.now.unwrap_or_else(clock),
+        clock,
         dry_run: args.dry_run,
-        actor: &format!("uid:{}", nix::unistd::getuid()),
+        actor: &actor,
         each_step: &|label| bar.set_message(label.to_owned()),
     };
-    let report = precheck(&root, &ask);
+    let mut report = precheck(&root, &ask);
+    match rotated {
+        Some(Ok(serial)) => report.rotated = serial,
+        Some(Err(reasons)) => report.refuse(Area::Certificates, &reasons),
+        None => {}
+    }
     bar.finish_and_clear();
     report
 }

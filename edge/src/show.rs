@@ -53,6 +53,9 @@ fn text(report: &Report) -> String {
             line(format!("  + {}", safe(step)));
         }
     }
+    if let Some(serial) = &report.rotated {
+        line(format!("certificate       replaced by {serial}"));
+    }
     if report.findings.is_empty() {
         line("no findings".to_owned());
     } else {

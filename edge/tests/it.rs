@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 fn edged(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edged"));
-    command.args(arguments).env_remove("AUTONOMY_STATE_ROOT").output().expect("runs")
+    let ran = command.args(arguments).env_remove("AUTONOMY_STATE_ROOT").output();
+    ran.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
 }
 
 #[test]

@@ -32,5 +32,6 @@ mod write;
 pub use checks::{Assurance, Certificates, assurance, certificates, takes_part};
 pub use platform::{Installed, Platform, SystemPlatform};
 pub use reconstruct::{Rebuild, Reconstruction, StepDone};
+pub use record::{Replaced, note_certificate};
 pub use report::{Area, Fingerprint, Report};
-pub use run::{Ask, precheck};
+pub use run::{Ask, demands, precheck};

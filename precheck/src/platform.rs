@@ -53,16 +53,16 @@ impl SystemPlatform {
     fn is_running(&self) -> bool {
         self.os_root == Path::new("/")
     }
+}
 
-    /// Runs a program of systemd; `Ok` where it is not installed.
-    fn ask(&self, program: &str, arguments: &[&OsStr]) -> Result<(), String> {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        match exec::run(command, program, TIMEOUT) {
-            Ok(_) => Ok(()),
-            Err(CommandError::Start { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+/// Runs a program of systemd; `Ok` where it is not installed.
+fn ask(program: &str, arguments: &[&OsStr]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    match exec::run(command, program, TIMEOUT) {
+        Ok(_) => Ok(()),
+        Err(CommandError::Start { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -92,12 +92,17 @@ impl Platform for SystemPlatform {
     fn verify_unit(&self, path: &RelPath) -> Result<(), String> {
         let file = Path::new("/").join(path.as_str());
         let root = format!("--root={}", self.os_root.display());
-        let mut arguments = vec![OsStr::new("verify"), OsStr::new("--man=no"), OsStr::new("--recursive-errors=no")];
+        let mut arguments = vec![OsStr::new("verify"), OsStr::new("--man=no")];
         if !self.is_running() {
             arguments.push(OsStr::new(&root));
         }
         arguments.push(file.as_os_str());
-        self.ask("systemd-analyze", &arguments)
+        // Since systemd 250: what is wrong with this very unit is an error, and with others it is not.
+        let strict: Vec<&OsStr> = arguments.iter().copied().chain([OsStr::new("--recursive-errors=no")]).collect();
+        match ask("systemd-analyze", &strict) {
+            Err(why) if why.contains("unrecognized option") => ask("systemd-analyze", &arguments),
+            other => other,
+        }
     }
 
     fn take_up(&self, changed: &[Installed]) -> Result<(), String> {
@@ -105,11 +110,11 @@ impl Platform for SystemPlatform {
         if changed.is_empty() || !self.is_running() || !Path::new("/run/systemd/system").is_dir() {
             return Ok(());
         }
-        self.ask("systemctl", &[OsStr::new("daemon-reload")])?;
+        ask("systemctl", &[OsStr::new("daemon-reload")])?;
         let enabled = changed.iter().filter(|it| it.is_enabled).map(|it| OsStr::new(it.unit.as_str()));
         // Without waiting: this may itself be what those units wait for.
         let mut arguments = vec![OsStr::new("--no-ask-password"), OsStr::new("--no-block"), OsStr::new("start")];
         arguments.extend(enabled);
-        if arguments.len() == 3 { Ok(()) } else { self.ask("systemctl", &arguments) }
+        if arguments.len() == 3 { Ok(()) } else { ask("systemctl", &arguments) }
     }
 }

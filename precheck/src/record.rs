@@ -2,15 +2,40 @@
 
 use autonomy_schema::path::PathError;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Time};
-use autonomy_stateroot::StateRoot;
+use autonomy_stateroot::{ActivationLock, StateRoot};
 use autonomy_telemetry::{Audit, Entry, Priority, Record, Wal};
 use serde_json::{Value, json};
 
 use crate::report::Fingerprint;
-use crate::run::Ask;
 
 /// The process role whose WAL the daemon writes.
 const ROLE: &str = "edged";
+
+/// Who replaced the node's certificate, by which verb, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Replaced<'a> {
+    /// For the records, such as `uid:0`.
+    pub actor: &'a str,
+    /// The verb.
+    pub verb: &'a str,
+    /// The clock.
+    pub time: Time,
+}
+
+/// Records that the node's certificate was replaced by the one with this serial number. `_held` proves that nobody else
+/// writes the logs.
+pub fn note_certificate(
+    root: &StateRoot,
+    _held: &ActivationLock,
+    by: Replaced<'_>,
+    serial: Option<&str>,
+) -> Result<(), Reasons> {
+    let mut records = Records::open(root, by.time, by.actor, None)?;
+    let detail = json!({ "verb": by.verb, "serial": serial });
+    records.log("edge.certificate.replaced", Priority::Lifecycle, detail.clone())?;
+    records.note_of(by.verb, "certificate", detail)?;
+    records.close()
+}
 
 /// The open logs.
 pub(crate) struct Records {
@@ -23,12 +48,17 @@ pub(crate) struct Records {
 
 impl Records {
     /// Opens both before anything is changed, so that a state root that cannot be written is refused early.
-    pub(crate) fn open(root: &StateRoot, ask: &Ask<'_>, correlation: Option<Blake3>) -> Result<Self, Reasons> {
+    pub(crate) fn open(
+        root: &StateRoot,
+        time: Time,
+        actor: &str,
+        correlation: Option<Blake3>,
+    ) -> Result<Self, Reasons> {
         let bad_name = |error: PathError| Reasons::from(Reason::new(Code::BadName, error.to_string()));
         let role: Name = ROLE.parse().map_err(bad_name)?;
         let (wal, _recovery) = Wal::open(root, &role).map_err(|error| error.to_reason())?;
         let audit = Audit::open(root).map_err(|error| error.to_reason())?;
-        Ok(Self { wal, audit, time: ask.clock, actor: ask.actor.to_owned(), correlation })
+        Ok(Self { wal, audit, time, actor: actor.to_owned(), correlation })
     }
 
     fn log(&mut self, kind: &str, priority: Priority, mut body: Value) -> Result<(), Reasons> {
@@ -38,9 +68,13 @@ impl Records {
     }
 
     fn note(&mut self, outcome: &str, detail: Value) -> Result<(), Reasons> {
+        self.note_of("precheck", outcome, detail)
+    }
+
+    fn note_of(&mut self, verb: &str, outcome: &str, detail: Value) -> Result<(), Reasons> {
         let entry = Entry {
             time: self.time,
-            verb: "precheck".to_owned(),
+            verb: verb.to_owned(),
             actor: self.actor.clone(),
             correlation: self.correlation,
             outcome: outcome.to_owned(),

@@ -54,6 +54,9 @@ pub struct Report {
     pub boot_epoch: Option<u64>,
     /// What reconstruction changed, or would change.
     pub reconstructed: Vec<String>,
+    /// Serial number of the certificate that took the place of the node's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<String>,
     /// Whether nothing was written, because that was asked for.
     pub dry_run: bool,
     /// The exit code: the lowest among the findings' own.

@@ -87,6 +87,12 @@ pub fn precheck(root: &StateRoot, ask: &Ask<'_>) -> Report {
     report
 }
 
+/// What the active manifest demands of the platform; the defaults where none is active or it does not verify.
+pub fn demands(root: &StateRoot) -> Precheck {
+    let active = active(root).ok().flatten();
+    active.map_or_else(Precheck::default, |active| active.manifest.document().spec.precheck.clone())
+}
+
 fn active(root: &StateRoot) -> Result<Option<Active>, Reasons> {
     let Some(generation) = root.current()? else { return Ok(None) };
     let manifest = trusted::admitted(root, &generation)?;
@@ -121,8 +127,11 @@ fn look(root: &StateRoot, node: &Node, active: Option<&Active>, ask: &Ask<'_>, r
     if let Some(manifest) = document {
         match checks::space(root, manifest) {
             Ok((errors, warnings)) => {
-                errors.into_iter().for_each(|reason| report.add(Area::Config, Severity::Error, reason));
-                warnings.into_iter().for_each(|reason| report.add(Area::Config, Severity::Warning, reason));
+                for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
+                    for reason in found {
+                        report.add(Area::Config, severity, reason);
+                    }
+                }
             }
             Err(reasons) => report.refuse(Area::StateRoot, &reasons),
         }
@@ -185,7 +194,10 @@ fn carry_out(
 ) -> Result<(), Failed> {
     let of_root = |reasons| (Area::StateRoot, reasons);
     root.finish_certificates(held).map_err(|error| (Area::StateRoot, error.to_reason().into()))?;
-    let mut records = Records::open(root, ask, active.map(|active| active.manifest.fingerprint())).map_err(of_root)?;
+    let mut records = {
+        let about = active.map(|active| active.manifest.fingerprint());
+        Records::open(root, ask.clock, ask.actor, about).map_err(of_root)?
+    };
     if let Some(finding) = report.findings.iter().find(|finding| finding.code == Code::AssuranceReduced) {
         records.reduced(&finding.message).map_err(of_root)?;
     }

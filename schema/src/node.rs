@@ -43,7 +43,10 @@ impl Document for Node {
         let mut reasons = Vec::new();
         for folder in &self.destinations {
             if let Err(reason) = destination(folder.trim_end_matches('/')) {
-                reasons.push(Reason { message: format!("`destinations`: {}", reason.message), ..reason });
+                reasons.push(Reason {
+                    message: format!("`destinations` names `{}`: {}", folder.escape_default(), reason.message),
+                    ..reason
+                });
             }
         }
         for (key, value) in &self.labels {

@@ -14,14 +14,15 @@
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
 //! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
 //! - a signature of an image holds before its payload is parsed, and for its manifest alone (`image::*`);
-//! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`).
+//! - a certificate is accepted only when nothing is wrong with it, and what is has its own code (`tests/identity/`);
+//! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`, `identity/garbage.rs`).
 //!
 //! Deliberately absent: key generation and any source of randomness (crate `signing`), reading files (callers read with
 //! the caps of `schema`), transparency logs, signers' certificates and time stamps (a node without a network cannot judge
 //! them), and any way to get a [`Verified`] without verification.
 //!
-//! Start with [`verify_manifest`], then `threshold` (who signed) and `rules` (what the purpose binds).
-//! The formats are drawn in `docs/formats/signatures.md` and `docs/formats/trust-root.md`.
+//! Start with [`verify_manifest`], then `threshold` (who signed) and `rules` (what the purpose binds); for certificates
+//! with [`judge_identity`]. The formats are drawn in `docs/formats/signatures.md`, `trust-root.md`, `certificates.md`.
 
 mod attest;
 pub mod bundle;

@@ -5,7 +5,6 @@ use clap::Subcommand;
 use crate::Global;
 use crate::failure::Failure;
 
-mod authority;
 mod ca;
 mod check;
 mod crl;

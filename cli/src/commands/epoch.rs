@@ -44,7 +44,7 @@ fn verify(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {
     let recorded = root.os_fingerprint()?;
     if args.output == Output::Json {
         let value = json!({
-            "boot_epoch": recorded.as_ref().map_or(0, |os| os.boot_epoch),
+            "boot_epoch": epoch(recorded.as_ref(), chain.as_ref().map(|chain| &chain.current)),
             "verified": chain.as_ref().map_or(0, |chain| 1 + usize::from(chain.previous.is_some())),
             "chain": chain,
         });
@@ -76,7 +76,7 @@ fn show(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {
     if args.output == Output::Json {
         // A node that was never looked at is in epoch 0, as its receipts say.
         let value = json!({
-            "boot_epoch": recorded.as_ref().map_or(0, |os| os.boot_epoch),
+            "boot_epoch": epoch(recorded.as_ref(), current.as_ref()),
             "composite": recorded.as_ref().map(|os| os.composite),
             "captured_at": recorded.as_ref().map(|os| os.captured_at),
             "evidence": { "current": current, "previous": previous },
@@ -86,6 +86,12 @@ fn show(args: &ShowArgs, global: &Global) -> Result<u8, Failure> {
     }
     ui::out(&ui::printable(&as_text(recorded.as_ref(), current.as_ref(), previous.as_ref())));
     Ok(exit::DONE)
+}
+
+/// The boot epoch: after a power cut the evidence of a new one may be ahead of the record.
+fn epoch(recorded: Option<&OsFingerprint>, current: Option<&Evidence>) -> u64 {
+    let (recorded, proven) = (recorded.map_or(0, |os| os.boot_epoch), current.map_or(0, |it| it.boot_epoch));
+    recorded.max(proven)
 }
 
 /// Evidence as it lies there.
@@ -107,7 +113,7 @@ fn as_text(recorded: Option<&OsFingerprint>, current: Option<&Evidence>, previou
     match recorded {
         None => lines.push("No operating system is recorded on this node.".to_owned()),
         Some(os) => {
-            lines.push(format!("{:<10} {}", "Boot epoch", os.boot_epoch));
+            lines.push(format!("{:<10} {}", "Boot epoch", epoch(recorded, current)));
             lines.push(format!("{:<10} {}", "Composite", os.composite));
             lines.push(format!("{:<10} {}", "Since", os.captured_at));
         }

@@ -101,6 +101,10 @@ fn keys_are_private_and_a_ca_is_never_overwritten() {
         let mode = world.path(key).metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{key}");
     }
+    for folder in ["ca", "a"] {
+        let mode = world.path(folder).metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{folder}");
+    }
     let before = world.read("ca/ca.key");
     world.run("cert ca init --dir ca --fleet harbor").exits(64).warns("never overwritten");
     assert_eq!(world.read("ca/ca.key"), before);

@@ -203,3 +203,47 @@ fn text_and_json_tell_the_same_and_a_held_lock_is_named() {
     look(&site, "").is(2, &["locked"]);
     look(&site, "--dry-run").is(0, &[]);
 }
+
+#[test]
+fn certificates_are_rotated_by_a_ca_on_the_node_when_they_are_due() {
+    let site = rebuilding();
+    std::fs::create_dir_all(site.world.path("node/edge")).expect("folder");
+    site.world.write("node/edge/local.toml", "listen = \"0.0.0.0:7443\"\n");
+    site.world.run("cert ca init --dir ca --fleet harbor").exits(0);
+    look(&site, "").is(3, &["ca_missing", "certificate_missing", "crl_missing", "key_missing"]);
+    let first = look(&site, "--rotate-certs --ca ca").is(0, &[]);
+    let serial = first.report["rotated"].as_str().expect("rotated").to_owned();
+    site.node("cert check").exits(0);
+    let again = look(&site, "--rotate-certs --ca ca").is(0, &[]);
+    assert_eq!(again.report.get("rotated"), None, "nothing is due");
+    let facts = site.node("facts --output json --os-root os").exits(0).stdout();
+    let facts: Value = serde_json::from_str(&facts).expect("JSON");
+    assert_eq!(facts["bound"]["identity"]["certificate"], serial.as_str(), "{facts}");
+    // 90 days: 87 later it ends within the window of 7 days, and the list has ended long ago.
+    let later = in_days(87);
+    let due = look(&site, &format!("--now {later}"));
+    assert_eq!(due.exit, 3, "{}", due.report);
+    let rotated = look(&site, &format!("--rotate-certs --ca ca --now {later}")).is(0, &[]);
+    assert_ne!(rotated.report["rotated"], serial.as_str());
+    let listed = String::from_utf8(site.world.read("ca/ca.json")).expect("UTF-8");
+    assert!(
+        listed.contains(&serial) && listed.contains(rotated.report["rotated"].as_str().expect("rotated")),
+        "{listed}"
+    );
+    // A CA of another fleet, no CA at all: nothing is replaced.
+    site.world.run("cert ca init --dir other --fleet other").exits(0);
+    let much_later = in_days(174);
+    look(&site, &format!("--rotate-certs --ca absent --now {much_later}"));
+    let refused = look(&site, &format!("--rotate-certs --ca other --now {much_later}"));
+    assert!(refused.errors().contains(&"scope_mismatch") && refused.exit == 3, "{}", refused.report);
+    assert_eq!(refused.report.get("rotated"), None);
+}
+
+/// So many days from now.
+fn in_days(days: u64) -> String {
+    let ran = Command::new("date")
+        .args(["-u", "-d", &format!("+{days} days"), "+%Y-%m-%dT%H:%M:%SZ"])
+        .output()
+        .expect("runs");
+    String::from_utf8(ran.stdout).expect("UTF-8").trim().to_owned()
+}

@@ -65,6 +65,8 @@ fn verbs_that_only_look_write_nothing() {
         "plan two --verify-content",
         "plan one",
         "facts",
+        "facts --os",
+        "epoch show",
         "status",
         "status --output json",
         "verify two",

@@ -177,3 +177,51 @@ fn reconstruction_is_planned_and_node_yaml_alone_allows_other_folders() {
     assert!(!plan.to_string().contains("LEVEL=1"), "a plan holds no content of files");
     assert_eq!(plan["steps"][first]["after"]["state"], json!(format!("{} 0644", Blake3::of(b"LEVEL=1\n"))));
 }
+
+#[test]
+fn what_was_rebuilt_is_no_change_until_somebody_changes_it_and_then_it_is_put_right() {
+    let site = Site::running();
+    image(&site.world, "image", "6.1.0-26-amd64");
+    let with = |set: &str, serial: u64, steps: &Value| {
+        site.set(set, serial);
+        site.doctor(set, |manifest| manifest["spec"]["reconstruction"] = json!({ "steps": steps }));
+    };
+    let folder = json!({ "directory": { "path": "/opt/harbor", "mode": "0750" } });
+    let file = json!({ "writeFile": { "to": "/opt/harbor/agent.env", "content": "LEVEL=1\n", "mode": "0644" } });
+    let link = json!({ "symlink": { "at": "/opt/current", "target": "harbor" } });
+    let node = |verb: &str| site.node(&format!("{verb} --os-root image"));
+    std::fs::create_dir(site.world.path("image/opt")).expect("folder");
+    with("two", 2, &json!([folder, file, link]));
+    node("apply two --auto-approve").exits(0);
+    assert_eq!(site.world.read("image/opt/harbor/agent.env"), b"LEVEL=1\n");
+    let plan = node("plan two --detailed-exitcode").exits(0);
+    assert!(plan.stdout().contains("No changes."), "{}", plan.stdout());
+
+    site.world.write("image/opt/harbor/agent.env", "LEVEL=9\n");
+    std::fs::remove_file(site.world.path("image/opt/current")).expect("removes");
+    let plan = node("plan two").exits(0).stdout();
+    for line in [
+        "Drift: 2 differences from the active manifest:",
+        "    + reconstruction./opt/current  ",
+        "    ~ reconstruction./opt/harbor/agent.env  its content was changed after reconstruction wrote it (drift_content)",
+        "  -/+ generation  ",
+    ] {
+        assert!(plan.contains(line), "{line} in {plan}");
+    }
+    assert!(!plan.contains("reconstruction./opt/harbor  "), "{plan}");
+    node("apply two --auto-approve").exits(0);
+    assert_eq!(site.world.read("image/opt/harbor/agent.env"), b"LEVEL=1\n");
+    assert_eq!(std::fs::read_link(site.world.path("image/opt/current")).expect("link"), std::path::Path::new("harbor"));
+    node("plan two --detailed-exitcode").exits(0);
+
+    // What the next manifest no longer names is left, and the plan says so; a return names what it will do.
+    with("three", 3, &json!([folder]));
+    let plan = node("plan three").exits(0).stdout();
+    assert!(plan.contains("left as they are: /opt/current, /opt/harbor/agent.env\n"), "{plan}");
+    node("apply three --auto-approve").exits(0);
+    assert!(site.world.has("image/opt/harbor/agent.env") && site.world.has("image/opt/current"));
+    std::fs::remove_file(site.world.path("image/opt/harbor/agent.env")).expect("removes");
+    let back = node("rollback --auto-approve").exits(0).stdout();
+    assert!(back.contains("    + reconstruction./opt/harbor/agent.env  "), "{back}");
+    assert_eq!(site.world.read("image/opt/harbor/agent.env"), b"LEVEL=1\n");
+}

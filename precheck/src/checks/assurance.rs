@@ -38,9 +38,10 @@ pub fn assurance(cgroup_root: &Path) -> Assurance {
     let mut text = String::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
     if let Err(error) = read {
-        return Assurance::Reduced(match error.kind() {
-            std::io::ErrorKind::NotFound => "cgroup v2 is not mounted (cgroup v1 alone, or none)".to_owned(),
-            _ => format!("the controllers of cgroup v2 cannot be read: {error}"),
+        return Assurance::Reduced(if error.kind() == std::io::ErrorKind::NotFound {
+            "cgroup v2 is not mounted (cgroup v1 alone, or none)".to_owned()
+        } else {
+            format!("the controllers of cgroup v2 cannot be read: {error}")
         });
     }
     let missing: Vec<&str> =

@@ -390,11 +390,13 @@ fn an_artifact_that_is_whole_nowhere_is_put_together_from_segments() {
     assert!(file(&disk, "opt/agent") == two.as_bytes());
 }
 
+/// Puts something in the way.
+type Obstacle<'a> = &'a dyn Fn(&SimDisk);
+
 #[test]
 fn what_stands_in_the_way_is_told_and_not_followed() {
     let before = node(STEPS);
     wipe(&before);
-    type Obstacle<'a> = &'a dyn Fn(&SimDisk);
     let link = |at: &'static str, target: &'static str| {
         move |disk: &SimDisk| {
             let at = RelPath::fixed(at);

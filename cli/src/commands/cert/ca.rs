@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use autonomy_authority::{Authority, NAMES};
 use autonomy_schema::{Duration, Name};
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::commands::cert::authority::{self, Authority};
+use crate::commands::cert::files as pem;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
-use crate::ui;
+use crate::{files, ui};
 
 /// `autonomy cert ca`.
 #[derive(Subcommand)]
@@ -42,7 +43,13 @@ pub(crate) fn run(command: &Command) -> Result<u8, Failure> {
 
 fn init(args: &Args) -> Result<u8, Failure> {
     let now = node::clock();
-    let certificate = authority::create(&args.dir, &args.fleet, args.valid_for, now)?;
+    pem::make_folder(&args.dir)?;
+    let why =
+        "a CA's folder is never overwritten; choose another one, or remove what an interrupted `cert ca init` left";
+    for name in NAMES {
+        files::must_not_exist(&args.dir.join(name), why)?;
+    }
+    let certificate = autonomy_authority::create(&args.dir, &args.fleet, args.valid_for, now)?;
     Authority::open(&args.dir)?.list(autonomy_signing::DEFAULT_CRL_VALIDITY, now)?;
     let cards = autonomy_trust::describe_certificates(certificate.as_bytes());
     let Some(card) = cards.ok().and_then(|cards| cards.into_iter().next()) else { return Ok(exit::FAILURE) };

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use autonomy_authority::Authority;
 use autonomy_schema::{Duration, Mode};
 use serde_json::json;
 
-use crate::commands::cert::authority::Authority;
 use crate::commands::cert::files::replace_durably;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};

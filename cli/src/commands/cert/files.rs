@@ -2,14 +2,18 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use autonomy_precheck::{Replaced, note_certificate};
 use autonomy_schema::{Code, Duration, Mode, Name, Reason, Reasons, Time};
 use autonomy_stateroot::{Certificates, NewCertificates, StateRoot};
 use autonomy_trust::{
-    Demand, Identity, IdentityFiles, IdentityFinding, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity, judge_identity,
+    Demand, Identity, IdentityFiles, IdentityFinding, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity,
+    describe_certificates, judge_identity,
 };
+
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::{Global, files, node, ui};
@@ -23,24 +27,14 @@ pub(super) const DEFAULT_WINDOW: &str = "7d";
 pub(super) const NAMES: [&str; 4] = ["node.crt", "node.key", "ca.crt", "crl.pem"];
 
 /// Reads a private key, which must be its owner's alone.
-pub(super) fn private(path: &Path) -> Result<Vec<u8>, Failure> {
-    let (file, _size) = files::open_regular(path).map_err(|error| Failure::io("read", path, &error))?;
-    let mode = file.metadata().map_err(|error| Failure::io("read", path, &error))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::refused(exposed(&path.display().to_string(), Mode::from_bits(mode)), false));
-    }
-    files::read(path, MAX_PEM)
+pub(super) fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    files::read_private(path, MAX_PEM, Code::KeyExposed).map(Zeroizing::new)
 }
 
-fn exposed(what: &str, mode: Mode) -> Reason {
-    Reason::new(Code::KeyExposed, format!("{what} has mode {mode}: others may read or write it"))
-}
-
-/// PEM as text.
-pub(super) fn text(path: &Path, bytes: &[u8]) -> Result<String, Failure> {
-    std::str::from_utf8(bytes)
-        .map(str::to_owned)
-        .map_err(|_binary| Failure::because(Code::NotUtf8, format!("{} is not PEM", path.display())))
+/// Makes a folder for keys, and those above it, for the owner alone.
+pub(super) fn make_folder(dir: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(Mode::FOLDER.bits()).create(dir);
+    made.map_err(|error| Failure::io("make the folder", dir, &error))
 }
 
 /// Reads what there is of a node's files in a folder.
@@ -83,7 +77,8 @@ pub(super) fn judge(
     };
     let (identity, mut findings) = judge_identity(&files, &Demand { node, fleet, now, window });
     if let Some(mode) = found.key_mode.filter(|mode| mode.bits() & 0o077 != 0) {
-        findings.push(IdentityFinding { severity: Severity::Error, reason: exposed("`node.key`", mode) });
+        let message = format!("`node.key` has mode {mode}: others may read or write it");
+        findings.push(IdentityFinding { severity: Severity::Error, reason: Reason::new(Code::KeyExposed, message) });
         findings.sort_by(|a, b| a.reason.cmp(&b.reason));
     }
     (identity, findings)
@@ -129,11 +124,11 @@ impl Target {
     /// whole.
     pub(super) fn write(&self, new: &Certificates, verb: &str) -> Result<(), Failure> {
         let part = |part: &Option<Vec<u8>>| part.clone().unwrap_or_default();
-        let (certificate, key) = (part(&new.certificate), zeroize::Zeroizing::new(part(&new.key)));
+        let (certificate, key) = (part(&new.certificate), Zeroizing::new(part(&new.key)));
         let (ca, crl) = (part(&new.ca), part(&new.crl));
         match self {
             Self::Folder(dir) => {
-                std::fs::create_dir_all(dir).map_err(|error| Failure::io("make the folder", dir, &error))?;
+                make_folder(dir)?;
                 replace_durably(&dir.join(NAMES[1]), &key, Mode::PRIVATE)?;
                 replace_durably(&dir.join(NAMES[0]), &certificate, Mode::FILE)?;
                 replace_durably(&dir.join(NAMES[2]), &ca, Mode::FILE)?;
@@ -143,7 +138,11 @@ impl Target {
                 let held = root.lock(verb).map_err(|error| Failure::refused(error.to_reason(), false))?;
                 let new = NewCertificates { certificate: &certificate, key: &key, ca: &ca, crl: &crl };
                 let installed = root.install_certificates(&held, &new);
-                installed.map_err(|error| Failure::refused(error.to_reason(), false))
+                installed.map_err(|error| Failure::refused(error.to_reason(), false))?;
+                let cards = describe_certificates(&certificate).unwrap_or_default();
+                let serial = cards.first().map(|card| card.serial.as_str());
+                let by = Replaced { actor: &node::who(), verb, time: node::clock() };
+                Ok(note_certificate(root, &held, by, serial)?)
             }
         }
     }

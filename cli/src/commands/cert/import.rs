@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let own = root.node()?;
     let new = Certificates {
         certificate: Some(files::read(&args.cert, MAX_PEM)?),
-        key: Some(pem::private(&args.key)?),
+        key: Some(pem::private(&args.key)?.to_vec()),
         key_mode: None,
         ca: Some(files::read(&args.ca, MAX_PEM)?),
         crl: Some(files::read(&args.crl, MAX_CRL_BYTES)?),

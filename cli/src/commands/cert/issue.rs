@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use autonomy_authority::Authority;
 use autonomy_schema::{Duration, Name};
 use autonomy_signing::Issued;
 use autonomy_stateroot::Certificates;
 use serde_json::json;
 
 use crate::Global;
-use crate::commands::cert::authority::Authority;
 use crate::commands::cert::files::{self, Target};
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};

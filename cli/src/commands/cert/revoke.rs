@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use autonomy_authority::Authority;
 use autonomy_schema::{Code, Duration};
 use autonomy_trust::{describe_certificates, issued_by};
 use serde_json::json;
 
-use crate::commands::cert::authority::Authority;
 use crate::commands::cert::files::MAX_PEM;
 use crate::commands::cert::renew::refused;
 use crate::failure::{Failure, exit};
