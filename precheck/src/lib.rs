@@ -4,11 +4,11 @@
 //!
 //! - only a verified manifest is rebuilt from ([`Reconstruction::new`] takes nothing else);
 //! - a power loss at any verb of a reconstruction is made good by the next run, and the boot epoch advances exactly once
-//!   (`tests/it/crash.rs`);
-//! - a kernel that changed, and nothing else, triggers it (`tests/it/epochs.rs`);
-//! - no epoch is used twice, whatever is deleted (`tests/it/epochs.rs`);
-//! - nothing is written outside the allowed destinations, through no link (`tests/it/steps.rs`);
-//! - INV-05: high durability is refused without cgroup v2 (`tests/it/assurance.rs`).
+//!   (`reconciler::replaced::a_crash_at_every_verb_…`, where there are sets to apply);
+//! - a kernel that changed, and nothing else, triggers it (`reconciler::replaced::fingerprint_change_kernel_only_…`);
+//! - no epoch is used twice, whatever is deleted (`reconciler::replaced::no_epoch_is_used_twice_…`);
+//! - nothing is written outside the allowed destinations, through no link (`reconciler::replaced::what_stands_in_the_way_…`);
+//! - INV-05: high durability is refused without cgroup v2 (`reconciler::replaced::fi_assurance_…`).
 //!
 //! Deliberately absent: making or renewing certificates (crate `signing`, by `edge` and `cli`), recovery of an apply
 //! (crate `apply`), the network.

@@ -76,6 +76,13 @@ impl Report {
         self.findings.dedup();
     }
 
+    /// What was found is mended in the same run.
+    pub(crate) fn mended(&mut self, code: Code, remedy: &str) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.code == code) {
+            remedy.clone_into(&mut finding.remedy);
+        }
+    }
+
     /// Every reason of a refusal as an error.
     pub fn refuse(&mut self, area: Area, reasons: &Reasons) {
         for reason in reasons.as_slice() {

@@ -248,6 +248,7 @@ fn carry_out(
                 }
             };
             report.boot_epoch = Some(epoch);
+            report.mended(Code::OsChanged, "nothing: what lies outside the state root is rebuilt");
             report.reconstructed = rebuild.changed;
             records.done(epoch, &report.reconstructed).map_err(of_root)
         }

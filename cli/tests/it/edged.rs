@@ -231,7 +231,10 @@ fn certificates_are_rotated_by_a_ca_on_the_node_when_they_are_due() {
         listed.contains(&serial) && listed.contains(rotated.report["rotated"].as_str().expect("rotated")),
         "{listed}"
     );
-    // A CA of another fleet, no CA at all: nothing is replaced.
+    // A CA that this node does not trust, one of another fleet, no CA at all: nothing is replaced.
+    site.world.run("cert ca init --dir stranger --fleet harbor").exits(0);
+    let stranger = look(&site, &format!("--rotate-certs --ca stranger --now {}", in_days(174)));
+    assert!(stranger.errors().contains(&"certificate_untrusted") && stranger.exit == 3, "{}", stranger.report);
     site.world.run("cert ca init --dir other --fleet other").exits(0);
     let much_later = in_days(174);
     look(&site, &format!("--rotate-certs --ca absent --now {much_later}"));
@@ -239,6 +242,45 @@ fn certificates_are_rotated_by_a_ca_on_the_node_when_they_are_due() {
     assert!(refused.errors().contains(&"scope_mismatch") && refused.exit == 3, "{}", refused.report);
     assert_eq!(refused.report.get("rotated"), None);
 }
+
+#[test]
+fn a_unit_that_systemd_refuses_is_not_enabled_and_a_good_one_is() {
+    let site = Site::bare();
+    os(&site, "os", "6.1.0-1");
+    os(&site, "new", "6.1.0-2");
+    std::fs::create_dir_all(site.world.path("build")).expect("folder");
+    for (unit, exit) in
+        [("[Service]\nExecStart=/usr/local/bin/absent\n[Install]\nWantedBy=multi-user.target\n", 8), (UNIT, 0)]
+    {
+        site.world.write("build/agent", unit);
+        let name = format!("set-{exit}");
+        site.set(&name, if exit == 0 { 2 } else { 1 });
+        site.doctor(&name, |manifest| {
+            let spec = manifest["spec"].as_object_mut().expect("spec");
+            spec.remove("relay");
+            let steps = json!({ "steps": [
+                { "writeFile": { "to": "/usr/local/bin/probe", "content": "#!/bin/sh\n", "mode": "0755" } },
+                { "systemdUnit": { "name": "probe.service", "artifact": "agent", "enable": true } },
+            ] });
+            spec.insert("reconstruction".to_owned(), steps);
+            spec.remove("health");
+            spec.remove("services");
+        });
+        let ran = site.node(&format!("apply {name} --auto-approve --os-root os")).exits(exit);
+        let link = site.world.path("os/etc/systemd/system/multi-user.target.wants/probe.service");
+        assert_eq!(link.symlink_metadata().is_ok(), exit == 0, "{}", ran.stderr());
+        // What the refused release alone wanted is taken back with it.
+        assert_eq!(site.world.has("os/etc/systemd/system/probe.service"), exit == 0, "{}", ran.stderr());
+        assert_eq!(site.world.has("os/usr/local/bin/probe"), exit == 0);
+    }
+    look(&site, "").is(0, &[]);
+    look(&site, "--os-root new").is(0, &[]);
+    let link = site.world.path("new/etc/systemd/system/multi-user.target.wants/probe.service");
+    assert_eq!(std::fs::read_link(link).expect("link"), Path::new("/etc/systemd/system/probe.service"));
+}
+
+/// A unit whose program a step writes.
+const UNIT: &str = "[Service]\nExecStart=/usr/local/bin/probe\n[Install]\nWantedBy=multi-user.target\n";
 
 /// So many days from now.
 fn in_days(days: u64) -> String {

@@ -128,7 +128,10 @@ fn values<'text>(unit: &'text str, directive: &str) -> Vec<&'text str> {
 fn the_order_at_boot_and_the_rules_that_every_service_keeps() {
     let text = |wanted: &str| units().into_iter().find(|(name, _)| name == wanted).expect("unit").1;
     let precheck = text("edged-precheck.service");
-    assert_eq!(values(&precheck, "Before"), ["edged.service", "autonomy-reconcile.service"]);
+    assert_eq!(
+        values(&precheck, "Before"),
+        ["edged.service", "autonomy-reconcile.service", "autonomy-confirm.service"]
+    );
     assert_eq!((values(&precheck, "Type"), values(&precheck, "RemainAfterExit")), (vec!["oneshot"], vec!["yes"]));
     // What failed its check speaks to nobody, and can still be mended.
     assert_eq!(values(&text("edged.service"), "Requires"), ["edged-precheck.service"]);

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use autonomy_schema::floors::Floors;
 use autonomy_schema::journal::Phase;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath};
-use autonomy_stateroot::{DiskError, FileKind, ObjectStore, Pins, StatCache, StateRoot, durable, layout};
+use autonomy_stateroot::{DiskError, FileKind, ObjectStore, Pins, StatCache, StateRoot, durable, layout, read_capped};
 
+use super::MAX_KEY_BYTES;
 use super::archive::Archive;
 use super::check::Generations;
 use super::medium::{Body, Node};
@@ -269,8 +270,11 @@ impl Plan {
                 self.folders.push(folder);
             }
         }
-        // Evidence of another node's past, or of a later one of this node, does not follow from what is here.
-        let has_evidence = disk.stat(&layout::epoch())?.is_some();
+        // Evidence of another node's past, or of a later one of this node, does not follow from what is here; and what
+        // another key signed is believed by nobody here.
+        let key = |root: &StateRoot| read_capped(root.disk(), &layout::attest_pub(), MAX_KEY_BYTES).ok().flatten();
+        let has_other_key = !self.identity.contains(&layout::attest_pub()) && key(root) != key(archive.root());
+        let has_evidence = disk.stat(&layout::epoch())?.is_some() || has_other_key;
         for (path, node) in archive.medium().nodes() {
             let top = path.components().next().unwrap_or_default();
             if top == "epoch" && has_evidence {

@@ -79,11 +79,25 @@ pub(super) fn documents(root: &StateRoot, report: &mut Report) -> Result<(), Dis
 /// The record of the operating system and the evidence of those that were replaced. What cannot be believed is set aside; the
 /// boot epoch goes on from what the rest proves.
 fn operating_system(root: &StateRoot, report: &mut Report) {
+    // Without the node's name, its key and its floors nobody can tell; that these are lost is told by itself.
+    let can_tell = root.node().is_ok()
+        && root.floors().is_ok()
+        && matches!(crate::backup::identity(root), Ok(crate::backup::Identity::Whole));
+    let mut damage = |path: RelPath, reasons: &Reasons| {
+        let is_its_own =
+            reasons.as_slice().iter().all(|it| matches!(it.code, Code::CorruptState | Code::EvidenceForged));
+        report.findings.push(if can_tell && is_its_own {
+            Finding::repairable(&path, told(reasons), Mend::Aside(path.clone()))
+        } else {
+            Finding::damage(path, told(reasons), RESTORE, Mend::Nothing)
+        });
+    };
     if let Err(reasons) = autonomy_precheck::evidence::verify(root) {
-        report.findings.push(Finding::repairable(layout::epoch(), told(&reasons), Mend::Aside(layout::epoch())));
-    } else if let Err(reasons) = autonomy_precheck::epoch::look(root, OsFacts::default()) {
-        let path = layout::os_fingerprint();
-        report.findings.push(Finding::repairable(&path, told(&reasons), Mend::Aside(path.clone())));
+        damage(layout::epoch(), &reasons);
+    } else if let Err(reasons) = autonomy_precheck::epoch::look(root, OsFacts::default())
+        && can_tell
+    {
+        damage(layout::os_fingerprint(), &reasons);
     }
 }
 

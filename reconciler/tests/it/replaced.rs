@@ -326,10 +326,20 @@ fn evidence_and_record_that_are_damaged_forged_or_of_the_future_are_told_and_cou
         assert_eq!(touched("epoch"), snapshot.iter().filter(|(path, _)| path.starts_with("epoch")).count(), "{what}");
         assert_eq!(root.floors().expect("floors").expect("present").boot_epoch, 3, "{what}");
     }
+    // Consistent in itself, of the epoch that is proven, and another system than the evidence says.
+    let disk = before.crash(Image::All);
+    let mut forged = state_root(&disk).os_fingerprint().expect("record").expect("present");
+    forged.components = kernel("6.1.0-9");
+    forged.composite = forged.components.composite().expect("canonical");
+    put(&disk, RECORD, &autonomy_schema::Document::to_canonical(&forged).expect("canonical"));
+    let report = look(&state_root(&disk), &kernel("6.1.0-9"));
+    assert_eq!((report.exit, codes(&report)), (2, vec![Code::CorruptState]), "{report:?}");
+    // Of the future: told once, and written anew, so that a clock that was wrong once is not told for years.
     let disk = before.crash(Image::All);
     put(&disk, RECORD, &replaced(&record, "2026-11-25T09:00:00Z", "2031-01-01T00:00:00Z"));
     let report = look(&state_root(&disk), &kernel("6.1.0-3"));
     assert_eq!((report.exit, codes(&report)), (1, vec![Code::ClockBehind]), "{report:?}");
+    assert_eq!(look(&state_root(&disk), &kernel("6.1.0-3")).exit, 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Artifact, ArtifactType, Precondition, ReconstructionStep, Service, StateManifest};
+use crate::path::RelPath;
 use crate::reason::{Code, Reason};
 use crate::segments::ENTRY_BYTES;
 use crate::tree::MAX_INDEX_BYTES;
@@ -135,6 +136,24 @@ fn check_reconstruction(steps: &[ReconstructionStep], artifacts: &[Artifact], re
         }
         if let Some(check) = &step.verify_config {
             check_command(&format!("{name}.verifyConfig.command"), &check.command, reasons);
+        }
+    }
+    check_places(steps, &places, reasons);
+}
+
+/// Places that cannot all hold: below a file or a link of another step, or where another file is while it is being written.
+fn check_places(steps: &[ReconstructionStep], places: &BTreeSet<RelPath>, reasons: &mut Vec<Reason>) {
+    for (at, step) in steps.iter().enumerate().filter(|(_, step)| step.directory.is_none()) {
+        let Some(Ok(place)) = step.place() else { continue };
+        let (below, beside) = (format!("{place}/"), format!(".{}.tmp", place.file_name()));
+        let other = places.iter().find(|other| {
+            let is_sibling = other.parent() == place.parent() && other.file_name() == beside;
+            other.as_str().starts_with(&below) || is_sibling
+        });
+        if let Some(other) = other {
+            let message =
+                format!("`spec.reconstruction.steps.{at}` writes `/{place}`, so no step can write `/{other}`");
+            reasons.push(Reason::new(Code::BadValue, message));
         }
     }
 }

@@ -8,8 +8,12 @@ use std::path::Path;
 use autonomy_schema::Blake3;
 use autonomy_schema::os::{OsFacts, boot_parameters};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::at;
+
+/// How often a file is tried again that something in the way made fail.
+const MAX_TRIES: u32 = 32;
 
 /// Longest platform file that is read.
 const MAX_BYTES: u64 = 64 << 10;
@@ -52,10 +56,17 @@ fn machine_id(text: &str) -> String {
 fn read_below(os_root: &Path, path: &str) -> Option<String> {
     let root = at::open_root(os_root, true).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
-    let mut text = String::new();
-    File::from(fd).take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut opened = Err(Errno::AGAIN);
+    for _ in 0..MAX_TRIES {
+        opened = rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        // Something is mounted or renamed meanwhile, as it is at boot.
+        if !matches!(opened, Err(Errno::AGAIN | Errno::INTR)) {
+            break;
+        }
+    }
+    let mut bytes = Vec::new();
+    File::from(opened.ok()?).take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A field of os-release; the shell quotes that it may carry are taken off.
