@@ -56,7 +56,7 @@ impl SystemPlatform {
         self.os_root == Path::new("/")
     }
 
-    /// Whether it runs under systemd: sd_booted(3).
+    /// Whether it runs under systemd: `sd_booted(3)`.
     fn has_systemd(&self) -> bool {
         self.is_running() && Path::new("/run/systemd/system").is_dir()
     }

@@ -234,11 +234,11 @@ fn carry_out(
     records.begin(report.fingerprint.as_ref()).map_err(of_root)?;
     let rebuilt = evidence::can_sign(root).and_then(|()| rebuild(root, active, ask));
     match rebuilt {
-        Ok(rebuild) => {
+        Ok(done) => {
             let cause = Cause {
                 manifest: active.map(|active| active.manifest.fingerprint()),
                 plan_id: active.and_then(|active| plan_id(root, &active.generation)),
-                files: rebuild.files,
+                files: done.files,
             };
             let epoch = match epoch::advance(root, held, sight, cause, ask.clock) {
                 Ok(epoch) => epoch,
@@ -249,7 +249,7 @@ fn carry_out(
             };
             report.boot_epoch = Some(epoch);
             report.mended(Code::OsChanged, "nothing: what lies outside the state root is rebuilt");
-            report.reconstructed = rebuild.changed;
+            report.reconstructed = done.changed;
             records.done(epoch, &report.reconstructed).map_err(of_root)
         }
         Err(reasons) => {

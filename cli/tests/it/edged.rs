@@ -305,6 +305,7 @@ fn a_full_or_read_only_system_ends_with_5_and_is_made_good_later() {
     // Writes until nothing more fits.
     let mut filler = std::fs::File::create(site.world.path("new/filler")).expect("file");
     while std::io::Write::write_all(&mut filler, &[7; 512]).is_ok() {}
+    drop(filler);
     let full = look(&site, "--os-root new").is(5, &["reconstruction_failed"]);
     assert!(full.report.to_string().contains("No space left"), "{}", full.report);
     std::fs::remove_file(site.world.path("new/filler")).expect("removes");
