@@ -198,8 +198,8 @@ impl Transaction<'_> {
         let Some(waits) = earlier.filter(|earlier| earlier.phase == Phase::Waiting) else { return Ok(journal) };
         let supersedes = Some(Box::new(Journal { supersedes: None, ..waits.clone() }));
         if waits.manifest == journal.manifest {
-            let Journal { waiting, previous, relay, .. } = waits;
-            return Ok(Journal { waiting, previous, relay, supersedes, ..journal });
+            let Journal { waiting, previous, relay, created, .. } = waits;
+            return Ok(Journal { waiting, previous, relay, created, supersedes, ..journal });
         }
         Ok(Journal { supersedes, ..journal })
     }

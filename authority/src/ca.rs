@@ -26,7 +26,7 @@ pub struct Authority {
     _lock: Box<dyn LockGuard>,
 }
 
-/// Makes a CA in an existing folder that holds none of [`NAMES`]. `ca.json` comes last: without it the folder is no CA. Gives
+/// Makes a CA in an existing folder that holds none of [`crate::NAMES`]. `ca.json` comes last: without it the folder is no CA. Gives
 /// the certificate.
 pub fn create(dir: &Path, fleet: &Name, valid_for: Duration, now: Time) -> Result<String, Reason> {
     let pair = autonomy_signing::create_ca(fleet, now, valid_for).map_err(|error| failed(&error))?;

@@ -123,6 +123,7 @@ fn stat_of(statx: &Statx) -> Stat {
         size: statx.stx_size,
         nlink: u64::from(statx.stx_nlink),
         is_own: statx.stx_uid == rustix::process::geteuid().as_raw(),
+        is_own_group: statx.stx_gid == rustix::process::getegid().as_raw(),
         allocated: statx.stx_blocks.saturating_mul(512),
         identity: Identity {
             dev: (u64::from(statx.stx_dev_major) << 32) | u64::from(statx.stx_dev_minor),

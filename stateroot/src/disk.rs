@@ -63,7 +63,7 @@ pub trait Disk: Send + Sync {
     fn mkdir(&self, path: &RelPath) -> Result<(), DiskError>;
     /// Removes a file, a symbolic link or an empty folder.
     fn remove(&self, path: &RelPath) -> Result<(), DiskError>;
-    /// Sets the permission bits of a file or folder, and makes it the running user's own where it is somebody else's.
+    /// Sets the permission bits of a file or folder, and makes it the running user's and group's own where it is somebody else's.
     fn set_meta(&self, path: &RelPath, mode: Mode) -> Result<(), DiskError>;
 }
 
@@ -149,6 +149,8 @@ pub struct Stat {
     pub nlink: u64,
     /// Whether it belongs to the user that runs.
     pub is_own: bool,
+    /// Whether it belongs to that user's group; a folder may pass its own on to what is made in it.
+    pub is_own_group: bool,
     /// Bytes that it takes on the disk.
     pub allocated: u64,
     /// Which file it is.

@@ -202,7 +202,8 @@ impl RealDisk {
     fn do_set_meta(&self, path: &RelPath, mode: Mode) -> io::Result<()> {
         let bits = rustix::fs::Mode::from_raw_mode(mode.bits());
         if let Some(fd) = self.kept_writer(path) {
-            if !at::stat_fd(fd.as_fd())?.is_own {
+            let stat = at::stat_fd(fd.as_fd())?;
+            if !(stat.is_own && stat.is_own_group) {
                 let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
                 retry_on_intr(|| rustix::fs::fchown(&fd, Some(user), Some(group)))?;
             }
@@ -214,7 +215,7 @@ impl RealDisk {
         if stat.kind == crate::disk::FileKind::Symlink {
             return Err(Errno::LOOP.into());
         }
-        if !stat.is_own {
+        if !(stat.is_own && stat.is_own_group) {
             let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
             retry_on_intr(|| rustix::fs::chownat(&fd, c"", Some(user), Some(group), AtFlags::EMPTY_PATH))?;
         }

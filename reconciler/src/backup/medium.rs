@@ -79,7 +79,7 @@ impl Medium {
             Node::Folder(mode) => (FileKind::Dir, *mode, 0, NOWHERE),
             Node::Symlink(text) => (FileKind::Symlink, Mode::from_bits(0o777), text.len() as u64, NOWHERE),
         };
-        Stat { kind, mode, size, nlink: 1, is_own: true, allocated: 0, identity }
+        Stat { kind, mode, size, nlink: 1, is_own: true, is_own_group: true, allocated: 0, identity }
     }
 }
 

@@ -85,9 +85,11 @@ pub const DESTINATIONS: [&str; 4] = ["/usr/local/", "/etc/systemd/system/", "/et
 
 /// An absolute path without `.`, `..` or empty components, as a path below the root of the operating system.
 pub fn destination(text: &str) -> Result<RelPath, Reason> {
+    const REMEDY: &str = "write an absolute path without `.`, `..` or empty parts, such as `/usr/local/bin/agent`";
     let unsafe_path = |why: &str| Reason::new(Code::UnsafePath, format!("`{}` {why}", text.escape_default()));
-    let below = text.strip_prefix('/').ok_or_else(|| unsafe_path("is not an absolute path"))?;
-    below.parse::<RelPath>().map_err(|error| error.to_reason())
+    let below = text.strip_prefix('/').ok_or_else(|| unsafe_path("is not an absolute path"));
+    let parsed = below.and_then(|below| below.parse::<RelPath>().map_err(|error| error.to_reason()));
+    parsed.map_err(|reason| reason.with_remedy(REMEDY))
 }
 
 /// Whether a step may write at a path below the root of the operating system. `more` are the node's own folders.

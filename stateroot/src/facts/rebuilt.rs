@@ -43,8 +43,9 @@ pub fn against(os: &(impl Query + ?Sized), path: &RelPath, effect: &Effect<'_>) 
         Err(error) => return differs(DriftKind::Type, error.source.to_string()),
     };
     // A link belongs to nobody who could change it.
-    if !stat.is_own && stat.kind != FileKind::Symlink {
-        return differs(DriftKind::Mode, "it belongs to another user".to_owned());
+    if !(stat.is_own && stat.is_own_group) && stat.kind != FileKind::Symlink {
+        let whose = if stat.is_own { "group" } else { "user" };
+        return differs(DriftKind::Mode, format!("it belongs to another {whose}"));
     }
     let failed = |error: DiskError| differs(DriftKind::Content, error.source.to_string());
     match (effect, stat.kind) {

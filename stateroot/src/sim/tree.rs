@@ -223,7 +223,16 @@ impl Tree {
             }
         };
         let identity = Identity { dev: 1, ino, mtime_ns: node.mtime, ctime_ns: node.ctime };
-        Ok(Stat { kind, mode: node.mode, size, nlink, is_own: true, allocated: allocated(node), identity })
+        Ok(Stat {
+            kind,
+            mode: node.mode,
+            size,
+            nlink,
+            is_own: true,
+            is_own_group: true,
+            allocated: allocated(node),
+            identity,
+        })
     }
 
     /// Bytes that all files take.

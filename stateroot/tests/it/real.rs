@@ -101,6 +101,33 @@ fn modes_are_private_until_they_are_set() {
 }
 
 #[test]
+fn what_belongs_to_somebody_else_becomes_our_own_with_its_mode() {
+    let (folder, disk) = disk();
+    let at = |path: &str| folder.path().join("root").join(path);
+    disk.mkdir(&rel("d")).expect("made");
+    disk.set_len(&rel("d/f"), 10).expect("made");
+    disk.sync(SyncTarget::File(&rel("d/f"))).expect("synced");
+    if let Err(error) = std::os::unix::fs::chown(at("d/f"), Some(12345), Some(12345)) {
+        eprintln!("NOT RUN: only root may give a file away: {error}");
+        return;
+    }
+    std::os::unix::fs::chown(at("d"), None, Some(12345)).expect("another group");
+    let owner = |path: &str| disk.stat(&rel(path)).expect("looks").map(|stat| (stat.is_own, stat.is_own_group));
+    assert_eq!((owner("d"), owner("d/f")), (Some((true, false)), Some((false, false))));
+    for path in ["d", "d/f"] {
+        disk.set_meta(&rel(path), Mode::PROGRAM).expect("sets");
+        assert_eq!(owner(path), Some((true, true)), "{path}");
+    }
+    // A folder that passes its group on: what is made in it is that group's until its mode is set.
+    std::os::unix::fs::chown(at("d"), None, Some(12345)).expect("another group");
+    std::fs::set_permissions(at("d"), std::fs::Permissions::from_mode(0o2755)).expect("setgid");
+    disk.set_len(&rel("d/g"), 1).expect("made");
+    assert_eq!(owner("d/g"), Some((true, false)));
+    disk.set_meta(&rel("d/g"), Mode::FILE).expect("sets, through the kept handle");
+    assert_eq!(owner("d/g"), Some((true, true)));
+}
+
+#[test]
 fn a_reflink_is_a_copy_or_leaves_nothing() {
     let (folder, disk) = disk();
     std::fs::write(folder.path().join("root/f"), "data").expect("written");

@@ -49,6 +49,7 @@ fn init(args: &Args) -> Result<u8, Failure> {
     for name in NAMES {
         files::must_not_exist(&args.dir.join(name), why)?;
     }
+    files::must_not_exist(&args.dir.join("node.yaml"), "it is the state root of a node; a CA has a folder of its own")?;
     let certificate = autonomy_authority::create(&args.dir, &args.fleet, args.valid_for, now)?;
     Authority::open(&args.dir)?.list(autonomy_signing::DEFAULT_CRL_VALIDITY, now)?;
     let cards = autonomy_trust::describe_certificates(certificate.as_bytes());
