@@ -34,11 +34,19 @@ pub fn certificates(root: &StateRoot, node: &Node, now: Time, window: Duration, 
         crl: found.crl.as_deref(),
         attest: found.attest.as_deref(),
     };
+    if has_none {
+        // One finding says it all.
+        let message = "the node has no certificates: `identity/` lacks `node.crt`, `node.key`, `ca.crt` and `crl.pem`";
+        let reason = Reason::new(Code::CertificateMissing, message).with_remedy(
+            "issue them: `autonomy cert issue`, or bring those of an existing PKI: `autonomy cert import`",
+        );
+        let severity = if is_needed { Severity::Error } else { Severity::Info };
+        return Certificates { identity: Identity::default(), findings: vec![(severity, reason)] };
+    }
     let demand = Demand { node: &node.node_id, fleet: &node.fleet, now, window };
     let (identity, findings) = judge_identity(&files, &demand);
     let told = findings.into_iter().map(|finding| {
         let severity = match finding.severity {
-            autonomy_trust::Severity::Error if has_none && !is_needed => Severity::Info,
             autonomy_trust::Severity::Error => Severity::Error,
             autonomy_trust::Severity::Warning => Severity::Warning,
         };
