@@ -25,7 +25,9 @@ fn the_closing_line_of_the_last_suite_ends_the_output() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.ends_with("     Summary [ 1s] 2 tests run\n"), "{text}");
     assert!(text.contains("Summary of one"), "{text}");
-    assert!(text.contains("total                      0m0s       5m  fails at 7m"), "{text}");
+    // Two suites of no time may still meet the turn of a second each.
+    let took = ["0m0s", "0m1s", "0m2s"].map(|took| format!("total                      {took}       5m  fails at 7m"));
+    assert!(took.iter().any(|line| text.contains(line)), "{text}");
 }
 
 #[test]
