@@ -33,6 +33,6 @@ mod write;
 pub use checks::{Assurance, Certificates, assurance, certificates, takes_part};
 pub use platform::{Installed, Platform, SystemPlatform};
 pub use reconstruct::{Rebuild, Reconstruction, StepDone};
-pub use record::{Replaced, note_certificate};
+pub use record::{Replaced, VERB, note_certificate};
 pub use report::{Area, Fingerprint, Report};
 pub use run::{Ask, demands, precheck};

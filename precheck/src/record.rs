@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::report::Fingerprint;
 
+/// What a precheck is called in the audit trail.
+pub const VERB: &str = "precheck";
 /// The process role whose WAL the daemon writes.
 const ROLE: &str = "edged";
 
@@ -68,7 +70,7 @@ impl Records {
     }
 
     fn note(&mut self, outcome: &str, detail: Value) -> Result<(), Reasons> {
-        self.note_of("precheck", outcome, detail)
+        self.note_of(VERB, outcome, detail)
     }
 
     fn note_of(&mut self, verb: &str, outcome: &str, detail: Value) -> Result<(), Reasons> {

@@ -170,9 +170,9 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
         next.push(Next::Nothing);
     }
     let manifest = running.as_ref().map(|running| running.manifest);
-    let made = |current: &Name| {
-        acts.iter().rev().find(|act| act.activated(current) || (act.is_cut_off() && act.manifest == manifest))
-    };
+    // A precheck that was cut off is about the same manifest, and made nothing active.
+    let is_cut_off = |act: &Act| act.is_cut_off() && act.manifest == manifest && act.verb != autonomy_precheck::VERB;
+    let made = |current: &Name| acts.iter().rev().find(|act| act.activated(current) || is_cut_off(act));
     let why = current.as_ref().and_then(made).cloned();
     let last_try = acts.last().filter(|act| !act.reasons().is_empty() && act.made_active().is_none()).cloned();
     damage.sort();

@@ -546,6 +546,24 @@ fn a_ceiling_that_is_exceeded_is_told() {
 }
 
 #[test]
+fn a_precheck_that_was_cut_off_is_no_reason_why_something_runs() {
+    let before = node(STEPS);
+    let whole = before.crash(Image::All);
+    let start = whole.verbs();
+    look(&state_root(&whole), &kernel("6.1.0-2"));
+    for cut in 1..=whole.verbs() - start {
+        let disk = before.crash(Image::All);
+        disk.stop_at(disk.verbs() + cut);
+        look(&state_root(&disk), &kernel("6.1.0-2"));
+        let root = state_root(&disk.crash(Image::All));
+        let moment = autonomy_apply::ServiceRunner::moment(&Recorder::default());
+        let status = autonomy_reconciler::status(&root, time("2026-11-25T09:00:00Z"), &moment);
+        let why = status.why.expect("it was applied");
+        assert_eq!((why.verb.as_str(), why.outcome.as_str()), ("apply", "applied"), "cut at verb {cut}");
+    }
+}
+
+#[test]
 fn the_verdict_names_what_changed() {
     let disk = node("");
     let root = state_root(&disk);
