@@ -1,5 +1,5 @@
-//! Reconstruction after the switch: journaled step by step, each at least once. The boot epoch is not touched: it counts
-//! operating systems, and this one is the same.
+//! Reconstruction after the switch. The journal counts the steps that are done and names those whose places were empty before; a
+//! recovery begins with the first step again. The boot epoch is not touched: it counts operating systems, and this one is the same.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use autonomy_stateroot::{DiskError, StateRoot};
 use crate::observe::{Event, Observer};
 use crate::services::ServiceRunner;
 
-/// Carries out what the journal still counts, and writes it down after each. Gives the reason of the first failure.
+/// Carries out all steps, unless the journal says that they are done, and counts each there. Gives the reason of the first
+/// failure.
 pub(crate) fn run_listed(
     root: &StateRoot,
     journal: &mut Journal,

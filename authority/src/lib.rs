@@ -8,7 +8,6 @@
 //! - a damaged folder says what to do, and is never written over (`cli::cert::a_damaged_ca_says_what_to_do`).
 //!
 //! Deliberately absent: X.509 itself (`signing` makes it, `trust` judges it), clocks. Drawn in `docs/formats/certificates.md`.
-
 //!
 //! Start with [`Authority`].
 

@@ -1,7 +1,7 @@
 //! `edged`: the daemon of the edge wing. Today it has one verb, `precheck`, which looks at the platform before anything else
 //! starts, and rebuilds what an operating system that was replaced has lost.
 //!
-//! Floor 4, behind the wall (INV-10): imports `schema`, `trust`, `stateroot`, `signing` (for `--rotate-certs`), `telemetry`,
+//! Floor 4, behind the wall (INV-10): imports `schema`, `trust`, `stateroot`, `signing` and `authority` (for `--rotate-certs`), `telemetry`,
 //! `relay` and `precheck`, and nothing of the mission layer. Deliberately absent: applying, planning, policy; the relay
 //! itself, which comes with its own issue.
 
