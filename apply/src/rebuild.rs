@@ -156,6 +156,6 @@ fn with(
 }
 
 fn flat(reasons: &Reasons) -> Reason {
-    let message = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let message = reasons.one_line();
     Reason::new(Code::ReconstructionFailed, message)
 }

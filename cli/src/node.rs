@@ -54,9 +54,7 @@ pub(crate) fn generation_manifest(root: &StateRoot, generation: &Name) -> Result
     let bytes = bytes.map_err(|error| Failure::refused(error.to_reason(), false))?;
     let corrupt = |why: &str| Failure::because(Code::CorruptState, format!("`{path}`: {why}"));
     let bytes = bytes.ok_or_else(|| corrupt("it is missing, and `current` points to its generation"))?;
-    let manifest = document::parse(&bytes).map_err(|reasons| {
-        corrupt(&reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    let manifest = document::parse(&bytes).map_err(|reasons| corrupt(&reasons.one_line()))?;
     Ok((manifest, document::fingerprint(&bytes)))
 }
 

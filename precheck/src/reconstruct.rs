@@ -125,7 +125,7 @@ impl<'a> Reconstruction<'a> {
         };
         let label = format!("{} {}", step.kind(), step.label());
         let failed = |why: String| Reason::new(Code::ReconstructionFailed, format!("`{label}`: {why}"));
-        let disk = |error: DiskError| failed(format!("{error}: {}", error.source));
+        let disk = |error: DiskError| failed(error.to_reason().message);
         let Some(place) = self.place(step)? else {
             let command = step.verify_config.as_ref().map(|check| check.command.as_slice()).unwrap_or_default();
             self.is_whole_program(command).map_err(failed)?;

@@ -32,7 +32,7 @@ impl Writer<'_> {
 }
 
 pub(crate) fn told(error: &DiskError) -> String {
-    format!("{error}: {}", error.source)
+    error.to_reason().message
 }
 
 /// Brings about `effect` at `place`, durably.

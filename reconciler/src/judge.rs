@@ -153,7 +153,7 @@ pub fn load(root: &StateRoot) -> Result<Loaded, Reasons> {
 
 /// What is pinned here was verified when it came, so anything wrong with it is damage.
 fn damaged_root(reasons: &Reasons) -> Reasons {
-    let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let why = reasons.one_line();
     Reason::new(Code::CorruptState, format!("`{}`: {why}", layout::trust_root()))
         .with_remedy("run `autonomy fsck --repair`, or restore it from a backup with `autonomy restore`")
         .into()

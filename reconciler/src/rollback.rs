@@ -127,7 +127,7 @@ fn damaged(to: &Name, reasons: &Reasons, others: &str) -> Reasons {
     if !reasons.as_slice().iter().all(damage) {
         return reasons.clone();
     }
-    let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let why = reasons.one_line();
     let message = format!("generation {to} is damaged: {why}{others}");
     Reason::new(Code::CorruptState, message)
         .with_remedy("run `autonomy fsck --repair`, or return to another generation")

@@ -258,6 +258,11 @@ impl Reasons {
         &self.0
     }
 
+    /// All of them as part of one sentence.
+    pub fn one_line(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
     /// The sorted reasons, owned.
     pub fn into_vec(self) -> Vec<Reason> {
         self.0

@@ -16,7 +16,7 @@ use autonomy_schema::{Blake3, Name, Reasons, StateManifest, Time};
 use crate::cache::StatCache;
 use crate::disk::{DiskError, read_capped};
 use crate::layout;
-use crate::root::{StateRoot, corrupt, one_line};
+use crate::root::{StateRoot, corrupt};
 
 mod drift;
 mod learn;
@@ -56,7 +56,7 @@ pub fn collect(root: &StateRoot, options: &FactOptions<'_>) -> Result<Facts, Rea
     let pinned = root.trust_root_bytes()?;
     let root_bytes = pinned.first().map(|root| root.bytes.as_slice()).unwrap_or_default();
     let trust_root: TrustRoot =
-        document::parse(root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))?;
+        document::parse(root_bytes).map_err(|reasons| corrupt(&layout::trust_root(), &reasons.one_line()))?;
     let (current, lkg) = (root.current()?, root.lkg()?);
     // Before the switch the old generation is the truth, and a repeated apply goes on from what is staged.
     let journal = root.journal()?;
@@ -138,7 +138,7 @@ fn active_manifest(root: &StateRoot, generation: &Name) -> Result<(StateManifest
     let path = layout::generation_manifest(generation);
     let bytes = read_capped(root.disk(), &path, MAX_DOCUMENT_BYTES as u64).map_err(|error| error.to_reason())?;
     let bytes = bytes.ok_or_else(|| corrupt(&path, "it is missing, and `current` points to its generation"))?;
-    let manifest = document::parse(&bytes).map_err(|reasons| corrupt(&path, &one_line(&reasons)))?;
+    let manifest = document::parse(&bytes).map_err(|reasons| corrupt(&path, &reasons.one_line()))?;
     Ok((manifest, Blake3::of(&bytes)))
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::contents::{Content, Stored, contents};
 use crate::disk::{DiskError, FileKind, LockGuard, SyncTarget, read_capped};
 use crate::lock::ActivationLock;
-use crate::root::{StateRoot, corrupt, one_line};
+use crate::root::{StateRoot, corrupt};
 use crate::{durable, layout};
 
 /// Largest `edge/pins.json` in bytes: some ten thousand manifests.
@@ -92,7 +92,7 @@ fn manifest(root: &StateRoot, name: &Name) -> Result<(StateManifest, Blake3), Re
     let bytes =
         read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64).map_err(|error| error.to_reason())?;
     let bytes = bytes.ok_or_else(|| corrupt(&path, "it is missing, so nobody knows what its generation needs"))?;
-    let parsed = document::parse(&bytes).map_err(|reasons| corrupt(&path, &one_line(&reasons)))?;
+    let parsed = document::parse(&bytes).map_err(|reasons| corrupt(&path, &reasons.one_line()))?;
     Ok((parsed, Blake3::of(&bytes)))
 }
 

@@ -87,7 +87,7 @@ impl StateRoot {
         let path = layout::floors();
         let unreadable = |why: String| Reasons::from(Reason::new(Code::FloorsUnreadable, format!("`{path}`: {why}")));
         match read_capped(self.disk(), &path, MAX_DOCUMENT_BYTES as u64) {
-            Ok(Some(bytes)) => document::parse(&bytes).map(Some).map_err(|reasons| unreadable(one_line(&reasons))),
+            Ok(Some(bytes)) => document::parse(&bytes).map(Some).map_err(|reasons| unreadable(reasons.one_line())),
             Ok(None) => {
                 let generations = self.generations().map_err(|error| unreadable(error.to_reason().message))?;
                 let current = durable::exists(self.disk(), &layout::current());
@@ -176,7 +176,7 @@ impl StateRoot {
     pub(crate) fn document<T: Document>(&self, path: &RelPath) -> Result<Option<T>, Reasons> {
         let bytes = read_capped(self.disk(), path, MAX_DOCUMENT_BYTES as u64).map_err(|error| error.to_reason())?;
         let Some(bytes) = bytes else { return Ok(None) };
-        document::parse(&bytes).map(Some).map_err(|reasons| corrupt(path, &one_line(&reasons)))
+        document::parse(&bytes).map(Some).map_err(|reasons| corrupt(path, &reasons.one_line()))
     }
 
     pub(crate) fn write_document(&self, path: &RelPath, document: &impl Document) -> Result<(), DiskError> {
@@ -198,9 +198,4 @@ fn generation_key(name: &Name) -> (u64, String, u64) {
 /// A file of the state root is not what it must be.
 pub(crate) fn corrupt(path: &RelPath, why: &str) -> Reasons {
     Reason::new(Code::CorruptState, format!("`{path}`: {why}")).into()
-}
-
-/// Several reasons as part of one sentence.
-pub(crate) fn one_line(reasons: &Reasons) -> String {
-    reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -12,7 +12,7 @@ use autonomy_schema::{Mode, Reasons, RelPath, Time};
 
 use crate::disk::{DiskError, read_capped};
 use crate::lock::ActivationLock;
-use crate::root::{StateRoot, corrupt, one_line};
+use crate::root::{StateRoot, corrupt};
 use crate::{durable, layout};
 
 /// A trust root as it lies on a disk, and its signatures; verifying them is the caller's.
@@ -127,5 +127,5 @@ impl StateRoot {
 }
 
 fn parsed(bytes: &[u8]) -> Result<TrustRoot, Reasons> {
-    document::parse(bytes).map_err(|reasons| corrupt(&layout::trust_root(), &one_line(&reasons)))
+    document::parse(bytes).map_err(|reasons| corrupt(&layout::trust_root(), &reasons.one_line()))
 }

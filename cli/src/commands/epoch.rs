@@ -102,7 +102,7 @@ fn evidence(root: &StateRoot, slot: EvidenceSlot) -> Result<Option<Evidence>, Fa
         EvidenceSlot::Previous => "epoch/previous/evidence.json",
     };
     let damaged = |reasons: Reasons| {
-        let why = reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let why = reasons.one_line();
         Failure::because(Code::CorruptState, format!("`{name}`: {why}"))
     };
     document::parse(&found.bytes).map(Some).map_err(damaged)

@@ -168,7 +168,7 @@ impl Survey {
 }
 
 fn one_line(reasons: &Reasons) -> String {
-    reasons.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    reasons.one_line()
 }
 
 /// A file that replaces another when it is whole, and goes away when it is not.
