@@ -133,6 +133,16 @@ fn with_one_peer_a_dead_letter_moves_on_to_the_next() {
 }
 
 #[test]
+fn with_one_peer_segments_that_are_dead_letters_move_on_to_the_next_too() {
+    let set = Set::new("harbor", 1, 1);
+    let one = Config { success: SuccessCondition::OnePeer, max_attempts: 1, ..config(&["b", "c"]) };
+    let (mut judged, _) = wanting(one, FREE, &set);
+    let results = vec![(set.segments[0].id, Err("not_named".to_owned()))];
+    let outputs = judged.step(1, Input::PackDone { peer: name("b"), manifest: set.manifest(), results });
+    assert_eq!(acts(outputs)[1..], [Output::Hangup { peer: name("b") }, dial("c")]);
+}
+
+#[test]
 fn all_peers_are_dialled_spread_by_rank_and_each_must_have_it() {
     let set = Set::new("harbor", 1, 1);
     let (mut judged, outputs) = started(config(&["c", "d", "b", "e"]), &set);
@@ -147,9 +157,7 @@ fn all_peers_are_dialled_spread_by_rank_and_each_must_have_it() {
         assert_eq!(end.contains(&done), at == 3, "{peer}");
     }
     // With another peer it is not done, and goes on from there.
-    assert_eq!(judged.step(800, Input::Configure(config(&["b", "c", "d", "e", "f"]))), []);
-    assert_eq!(judged.step(801, Input::Tick), []);
-    assert_eq!(judged.step(1_000, Input::Tick), [dial("f")]);
+    assert_eq!(judged.step(1_000, Input::Configure(config(&["b", "c", "d", "e", "f"]))), [dial("f")]);
 }
 
 #[test]
