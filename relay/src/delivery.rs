@@ -30,12 +30,12 @@ impl Journey {
     /// Whether as many have it as the condition demands. Nobody is not everybody.
     pub(crate) fn is_done<'a>(&self, success: SuccessCondition, mut peers: impl Iterator<Item = &'a Name>) -> bool {
         match success {
-            SuccessCondition::OnePeer => self.tasks.values().any(|task| task.stored),
+            SuccessCondition::OnePeer => self.tasks.values().any(Task::is_stored),
             SuccessCondition::AllPeers => {
                 let mut somebody = false;
                 let all = peers.all(|peer| {
                     somebody = true;
-                    self.tasks.get(peer).is_some_and(|task| task.stored)
+                    self.tasks.get(peer).is_some_and(Task::is_stored)
                 });
                 all && somebody
             }
@@ -43,19 +43,23 @@ impl Journey {
     }
 }
 
+/// How it ended, if not with the set itself as a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer has it all.
+    Stored,
+    /// What the peer lacks are dead letters.
+    Exhausted,
+}
+
 /// One set at one peer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Task {
-    /// The peer has it all.
-    pub(crate) stored: bool,
-    /// What it lacks are dead letters.
-    pub(crate) exhausted: bool,
+    pub(crate) end: Option<End>,
     /// The peer answered on this connection, and `wanted` is from there.
     pub(crate) known: bool,
     /// It did not know the set although it had accepted it.
     pub(crate) forgotten: bool,
-    /// The peer lacks more than it named.
-    pub(crate) more: bool,
     /// What it lacks, in the order of the set.
     pub(crate) wanted: Vec<Wanted>,
     /// Segments that it took since its last answer.
@@ -67,9 +71,14 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// The peer has it all.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.end == Some(End::Stored)
+    }
+
     /// Nothing more will come of it.
     pub(crate) fn is_over(&self, book: &Book) -> bool {
-        self.stored || self.exhausted || book.manifest.state == State::Dead
+        self.end.is_some() || book.manifest.state == State::Dead
     }
 
     /// What the peer said ends with its connection.

@@ -7,7 +7,7 @@ use autonomy_schema::{Blake3, Name};
 
 use super::{Machine, Turn};
 use crate::book::{Book, State, shortened};
-use crate::delivery::{Journey, Place, Task};
+use crate::delivery::{End, Journey, Place, Task};
 use crate::pack;
 use crate::peer::{Link, Parcel, Peer, Question};
 use crate::row::Part;
@@ -269,7 +269,7 @@ impl At<'_> {
             return Some(Need::From(retry));
         }
         if dead && self.task.taken == 0 {
-            self.task.exhausted = true;
+            self.task.end = Some(End::Exhausted);
             return Some(Need::Nothing);
         }
         None

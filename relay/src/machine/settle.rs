@@ -7,7 +7,7 @@ use autonomy_schema::{Blake3, Name};
 
 use super::{Machine, Turn};
 use crate::book::{Book, State, shortened};
-use crate::delivery::Task;
+use crate::delivery::{End, Task};
 use crate::row::Part;
 use crate::words::{MAX_WANTED, Output, Wanted};
 
@@ -37,12 +37,12 @@ impl Machine {
         let lacked: BTreeSet<Blake3> = if stored { BTreeSet::new() } else { wanted.iter().map(|one| one.id).collect() };
         let again = sort_out(turn, book, &lacked, more && !stored, manifest, name);
         if stored {
-            (task.stored, task.wanted) = (true, Vec::new());
+            (task.end, task.wanted) = (Some(End::Stored), Vec::new());
             turn.act(Output::Delivered { peer: name.clone(), manifest });
             self.judge(turn);
             return;
         }
-        take_wanted(task, book, wanted, more);
+        take_wanted(task, book, wanted);
         let error = shortened("the peer had acknowledged it, and lacks it again");
         for id in again {
             self.fail(turn, manifest, Part::Segment(id), name, &error);
@@ -163,14 +163,12 @@ fn sort_out(
     again
 }
 
-/// Takes what the peer lacks, each segment once, and no more than the machine may hold.
-fn take_wanted(task: &mut Task, book: &Book, wanted: Vec<Wanted>, more: bool) {
+/// Takes what the peer lacks, each segment once, and no more than the machine may hold: it is asked again for the rest.
+fn take_wanted(task: &mut Task, book: &Book, wanted: Vec<Wanted>) {
     let mut seen: BTreeSet<Blake3> = BTreeSet::new();
-    let mut room = MAX_WANTED;
-    let elsewhere = wanted.iter().filter(|one| book.segments.contains_key(&one.id)).count();
-    room = room.saturating_sub(book.segments.len().saturating_sub(elsewhere));
+    let kept = wanted.iter().filter(|one| book.segments.contains_key(&one.id)).count();
+    let room = MAX_WANTED.saturating_sub(book.segments.len().saturating_sub(kept));
     let mut taken: Vec<Wanted> = wanted.into_iter().filter(|one| one.length > 0 && seen.insert(one.id)).collect();
-    task.more = more || taken.len() > room;
     taken.truncate(room);
     task.wanted = taken;
 }

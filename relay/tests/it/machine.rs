@@ -1,6 +1,6 @@
 //! One machine, step by step.
 
-use autonomy_relay::{Config, Input, Output, PeerQuota, RowState, SuccessCondition, Wanted, pack};
+use autonomy_relay::{Config, Input, MAX_WANTED, Output, PeerQuota, RowState, SuccessCondition, Wanted, pack};
 use autonomy_schema::{Blake3, Name};
 
 use crate::law::Judged;
@@ -70,7 +70,7 @@ fn a_set_goes_from_offer_to_delivered() {
     let set = Set::new("harbor", 1, 3);
     let ids: Vec<Blake3> = set.segments.iter().map(|one| one.id).collect();
     let (mut judged, outputs) = wanting(config(&["b"]), FREE, &set);
-    assert_eq!(sent(&outputs).iter().map(|(ids, _)| ids.clone()).collect::<Vec<_>>(), [ids.clone()]);
+    assert_eq!(sent(&outputs)[0].0, ids);
     let asked = judged.step(5, took(&set, "b", &ids));
     assert_eq!(acts(asked), [Output::Ask { peer: name("b"), manifest: set.manifest() }]);
     let (peer, manifest) = (name("b"), set.manifest());
@@ -323,4 +323,35 @@ fn a_peer_that_is_configured_no_more_is_let_go() {
     assert_eq!(judged.ledger.values().filter(|row| row.state == RowState::Failed).count(), 1);
     // What the other side says now is nobody's.
     assert_eq!(judged.step(2, took(&set, "b", &[set.segments[0].id])), []);
+}
+
+#[test]
+fn no_more_segments_are_held_than_one_answer_may_name() {
+    let mut set = Set::new("harbor", 1, 20_000);
+    for wanted in &mut set.segments {
+        wanted.length = 65_536;
+    }
+    let (mut judged, mut outputs) = wanting(config(&["b"]), FREE, &set);
+    let mut ids = Vec::new();
+    // A peer that names more than it may: what is beyond is left for its next answer.
+    while let Some((pack, _)) = sent(&outputs).into_iter().next() {
+        ids.extend_from_slice(&pack);
+        outputs.retain(|output| !matches!(output, Output::Send { ids, .. } if *ids == pack));
+        outputs.extend(judged.step(1, took(&set, "b", &pack)));
+    }
+    assert_eq!(ids.len(), MAX_WANTED);
+    assert_eq!(acts(outputs).last(), Some(&Output::Ask { peer: name("b"), manifest: set.manifest() }));
+    let rest: Vec<Wanted> = set.segments[MAX_WANTED..].to_vec();
+    assert_eq!(sent(&judged.step(2, wants(&set, "b", &rest))).len(), 2);
+}
+
+#[test]
+fn an_error_that_a_peer_wrote_is_kept_short() {
+    let set = Set::new("harbor", 1, 1);
+    let (mut judged, _) = started(config(&["b"]), &set);
+    judged.step(0, reached("b"));
+    let error = "\u{e4}".repeat(5_000);
+    judged.step(1, Input::OfferFailed { peer: name("b"), manifest: set.manifest(), error });
+    let kept = judged.ledger.values().next().unwrap().last_error.clone().unwrap();
+    assert_eq!(kept, "\u{e4}".repeat(100));
 }

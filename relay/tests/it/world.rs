@@ -235,7 +235,7 @@ impl World {
 
     fn perform(&mut self, from: &Name, output: Output) {
         match output {
-            Output::Dial { peer } => self.dial(from, peer),
+            Output::Dial { peer } => self.dial(from, &peer),
             Output::Hangup { peer } => {
                 self.nodes.get_mut(from).expect("a node").links.remove(&peer);
             }
@@ -266,21 +266,21 @@ impl World {
         self.dice.below(100) < self.faults
     }
 
-    fn dial(&mut self, from: &Name, peer: Name) {
+    fn dial(&mut self, from: &Name, peer: &Name) {
         if self.cut.contains(&(from.clone(), peer.clone())) || self.fails() {
             let input = Input::Unreachable { peer: peer.clone(), error: "no route".to_owned() };
-            return self.later(from, &peer, input);
+            return self.later(from, peer, input);
         }
         self.count += 1;
         let number = self.count;
         self.nodes.get_mut(from).expect("a node").links.insert(peer.clone(), number);
         let (rate, burst) = self.ingest;
-        let ingest = self.nodes.get_mut(&peer).expect("a node").ingest.entry(from.clone());
+        let ingest = self.nodes.get_mut(peer).expect("a node").ingest.entry(from.clone());
         let available = ingest.or_insert_with(|| Bucket::new(rate, burst)).available(self.now);
         let quota = PeerQuota { bytes_per_second: rate, available_bytes: if rate == 0 { 0 } else { available } };
-        self.later(from, &peer, Input::Reached { peer: peer.clone(), quota });
+        self.later(from, peer, Input::Reached { peer: peer.clone(), quota });
         let tick = self.now + 1;
-        self.push(tick, &peer, Event::Input { link: None, input: Box::new(Input::Seen { peer: from.clone() }) });
+        self.push(tick, peer, Event::Input { link: None, input: Box::new(Input::Seen { peer: from.clone() }) });
     }
 
     fn answer(&self, peer: &Name, manifest: Blake3) -> Input {
