@@ -74,6 +74,32 @@ fn the_edge_wing_may_not_import_the_mission_layer() {
     assert_eq!(lines, ["edge/Cargo.toml: arrow: imports `policy`, which is not allowed"]);
 }
 
+/// However deep: here by way of a crate that the edge wing may import.
+#[test]
+fn a_mission_crate_in_the_closure_of_the_edge_wing_is_caught() {
+    for mission in ["apply", "plan", "policy", "reconciler", "oci", "git"] {
+        let package = format!("autonomy-{mission}");
+        let trust = format!("[dependencies]\n{package} = {{ path = \"../{mission}\" }}");
+        let edge = "[dependencies]\nautonomy-trust = { path = \"../trust\" }";
+        let members =
+            [(mission, package.as_str(), ""), ("trust", "autonomy-trust", &trust), ("edge", "autonomy-edge", edge)];
+        let lines = closures(&members, &[]);
+        assert!(lines.contains(&format!("edge: closure: `{package}` is among its dependencies")), "{lines:?}");
+    }
+}
+
+#[test]
+fn crates_for_convergence_and_for_election_are_caught_in_the_edge_wing() {
+    for stranger in ["crdts", "chitchat", "foca", "raft", "openraft", "omnipaxos"] {
+        for room in ["relay", "sets", "precheck", "edge"] {
+            let package = format!("autonomy-{room}");
+            let manifest = format!("[dependencies]\n{stranger} = {{ path = \"../strangers/{stranger}\" }}");
+            let lines = closures(&[(room, &package, &manifest)], &[stranger]);
+            assert_eq!(lines, [format!("{room}: closure: `{stranger}` is among its dependencies")]);
+        }
+    }
+}
+
 #[test]
 fn a_crate_without_a_row_is_caught() {
     let lines = findings(&[SCHEMA, ("novelty", "autonomy-novelty", "")], &[]);
