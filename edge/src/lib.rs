@@ -1,0 +1,4 @@
+//! The relay daemon.
+
+pub mod ledger;
+pub mod storage;
