@@ -6,3 +6,4 @@
 //! Deliberately absent: applying, planning, policy; what to send next, which `relay` decides.
 
 pub mod store;
+pub mod wire;

@@ -1,7 +1,7 @@
 //! How far a set is, as `PUT` and `GET /v1/manifests/{fp}` answer it.
 
 use autonomy_schema::{Blake3, Name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most segments that one answer names.
 pub const MAX_MISSING: u64 = 16_384;
@@ -10,7 +10,7 @@ pub const MAX_MISSING: u64 = 16_384;
 pub const MAX_RECEIPTS: usize = 64;
 
 /// How far a set is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Which.
     pub manifest: Blake3,
@@ -25,7 +25,7 @@ pub struct Progress {
 }
 
 /// Whether a set is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SetState {
     /// Segments lack.
@@ -35,7 +35,7 @@ pub enum SetState {
 }
 
 /// What lacks of an artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Its name.
     pub artifact: Name,
@@ -44,7 +44,7 @@ pub struct Artifact {
 }
 
 /// A receipt and its signature lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedReceipt {
     /// The document: canonical JSON.
     pub document: String,

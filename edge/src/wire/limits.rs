@@ -29,14 +29,14 @@ pub(super) const MAX_ERROR_RESETS: usize = 64;
 /// What is sent on a stream before the peer reads it.
 pub(super) const SEND_BUFFER: usize = 128 << 10;
 
-/// Largest pack.
-pub const MAX_PACK_BYTES: u64 = 8 << 20;
 /// Most segments in a pack, so that its answer stays below the 1 MiB that a sender reads.
 pub const MAX_PACK_SEGMENTS: usize = 8192;
-/// Largest segment.
-pub const MAX_SEGMENT_BYTES: u64 = 64 << 10;
 /// Segments that are handed to the storage thread at once, in bytes.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
+/// How long gathered segments wait for the next bytes of a slow body.
+pub(super) const BATCH_PATIENCE: Duration = Duration::from_millis(10);
+/// Bytes of a set that are handed over at once.
+pub(super) const SET_CHUNK: usize = 64 << 10;
 /// Segments in memory, of all peers together; who gets none waits, unread (INV-07).
 pub(super) const POOL_BYTES: usize = 8 << 20;
 
@@ -46,6 +46,17 @@ pub(super) const MAX_ANSWER: u64 = 1 << 20;
 pub(super) const MAX_HEALTH: u64 = 16 << 10;
 /// Longest `Retry-After` that is believed.
 pub(super) const MAX_RETRY_AFTER: u64 = 3600;
+
+/// Bytes of a body that are progress: fewer within [`Timeouts::progress`] end it.
+pub(super) const MIN_PROGRESS: u64 = 1 << 10;
+/// How long an answer to a peer that floods us is held back: its requests then come no faster.
+pub(super) const FLOOD_PAUSE: Duration = Duration::from_millis(250);
+/// `Retry-After` when memory is short or the daemon stops.
+pub(super) const SHED_SECONDS: u64 = 5;
+/// Pause after an accept that failed for want of file handles.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How often a connection is looked at: whether it idles, and whether its peer's certificate still holds.
+pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long the wire waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
