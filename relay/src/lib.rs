@@ -6,8 +6,17 @@
 //! Deliberately absent: clocks (a tick is an input), randomness (peers are spread by their rank), sockets, disks, `HashMap`,
 //! and the ledger itself, which `edge` keeps: what must be durable before an action comes out before that action.
 //!
-//! Start with [`Input`] and [`Output`] in `machine.rs`.
+//! Start with [`Input`] and [`Output`] in `words.rs`.
 
+pub mod bucket;
+pub mod evict;
+pub mod machine;
+pub mod pack;
 pub mod row;
+pub mod words;
 
+pub use autonomy_schema::relay::SuccessCondition;
+pub use bucket::Bucket;
+pub use machine::Machine;
 pub use row::{Change, Part, Row, RowKey, RowState};
+pub use words::{Config, Delivery, Input, MAX_PACKS, MAX_WANTED, Output, PeerQuota, Wanted};

@@ -49,6 +49,7 @@ codes! {
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
     BadName "bad_name" 3 "A name holds characters that are not safe as a file name." "use letters, digits, `.`, `_` and `-`";
+    BadRequest "bad_request" 1 "A request to the relay is not what its protocol says, or an answer is not." "`docs/formats/relay.md` draws the protocol; both ends must speak the same version";
     BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes; or a signature made elsewhere is not that of the named key over these bytes." "sign again with `autonomy sign`, or take the file from the signer again";
     BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
     BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
@@ -105,16 +106,19 @@ codes! {
     NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
     NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
     NotInitialized "not_initialized" 1 "The folder is not a state root yet." "run `autonomy init`";
+    NotNamed "not_named" 3 "No manifest that was accepted names the segment, or the manifest itself was never accepted. Only what a verified set names is taken." "send the signed set first";
     NotPinned "not_pinned" 1 "No such manifest is pinned on this node." "`autonomy status` lists what is pinned";
     NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
     NotWaiting "not_waiting" 1 "The release that shall be confirmed is not the one that waits for it." "`autonomy status` says what waits";
     OsChanged "os_changed" 5 "The operating system below the state root is another one than the one that is recorded." "run `edged precheck`, which rebuilds what lies outside the state root";
     OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
+    Overloaded "overloaded" 1 "The relay takes no new work: memory is short (INV-07), too much is under way, or the daemon is stopping." "wait for the time that `Retry-After` says; give the daemon more memory if it repeats";
     Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
     PolicyDenied "policy_denied" 4 "The node's policy refused the update: a `deny` message, or no `allow`." "read the messages; change the release or the policy";
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
+    QuotaExceeded "quota_exceeded" 1 "The peer sent more than the ingest quota of this node lets in (INV-13). The connection stays." "wait for the time that `Retry-After` says; raise `relay.ingestQuota` in the manifest if it is too low";
     ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";
     ReconstructionFailed "reconstruction_failed" 8 "A reconstruction step failed. In an apply, the last known good generation is active again; in `edged precheck`, which ends with 5, it is done again by the next run." "see the message for the step; mend what it names and run it again";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
