@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: applying, planning, policy; what to send next, which `relay` decides.
 
+pub mod config;
 pub mod ledger;
 pub mod storage;
 pub mod store;

@@ -45,6 +45,7 @@ macro_rules! codes {
 
 codes! {
     AssuranceReduced "assurance_reduced" 5 "The platform cannot give the durability that the manifest demands: high durability needs cgroup v2 with the memory and cpu controllers (INV-05)." "boot with cgroup v2 (`systemd.unified_cgroup_hierarchy=1`) and its memory and cpu controllers, or demand `durability: standard`";
+    BadConfig "bad_config" 1 "A file that configures the relay daemon cannot be used." "see the message for what would be right; `edgectl relay config get` shows what is in force";
     BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
@@ -88,6 +89,7 @@ codes! {
     DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
     DocumentTooLarge "document_too_large" 3 "A document is larger than its cap. Nothing beyond the cap was read." "a manifest is at most 4 MiB; split the release";
     DuplicateKey "duplicate_key" 3 "A key occurs twice in one mapping." "remove one of the two";
+    EdgedDown "edged_down" 1 "`edged` does not run on this state root, and only it can do this." "start it: `systemctl start edged`, or `edged run --state-root DIR`";
     EvidenceForged "evidence_forged" 11 "Evidence of an operating system that was replaced is not signed by the attest key of this node, or does not follow from the evidence before it." "find out who wrote it; `autonomy fsck --repair` sets it aside, and the boot epoch goes on from the highest that is proven";
     Expired "expired" 3 "The document's `expiresAt` is not later than the clock or the time mark. The running release goes on." "sign a newer manifest or trust root";
     ExtraneousFile "extraneous_file" 3 "The set holds a file that the signed manifest does not name." "remove it, or take the set again";
@@ -103,6 +105,7 @@ codes! {
     Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
     MissingField "missing_field" 3 "A required field is absent." "add it";
     MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
+    NoRetry "no_retry" 64 "A dead letter is terminal by design (INV-12): its attempts are used up, and counting them anew would let a fault repeat for ever." "find the cause in `edgectl relay deadletter inspect`, then sign a new manifest with a higher serial: it is a new delivery";
     NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
     NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
     NotInitialized "not_initialized" 1 "The folder is not a state root yet." "run `autonomy init`";

@@ -112,7 +112,7 @@ fn not_made(error: &DatabaseError) -> OpenError {
 fn open(root: &StateRoot, path: &RelPath) -> Result<Database, OpenError> {
     let backend = Backend::new(root, path)?;
     let database = builder().create_with_backend(backend.clone()).map_err(|error| match error {
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+        DatabaseError::Storage(StorageError::Io(error)) if !says_damaged(&error) => {
             OpenError::Disk(Reason::new(Code::IoError, format!("cannot open `{LEDGER}`: {error}")))
         }
         damaged => damaged_because(&damaged.to_string()),
@@ -131,6 +131,11 @@ fn open(root: &StateRoot, path: &RelPath) -> Result<Database, OpenError> {
         migrate(&database).map_err(|error| OpenError::Disk(error.to_reason()))?;
     }
     Ok(database)
+}
+
+/// A file that is none of redb's, or that ends too soon.
+fn says_damaged(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 fn damaged_because(why: &str) -> OpenError {
