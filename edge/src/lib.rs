@@ -5,5 +5,7 @@
 //!
 //! Deliberately absent: applying, planning, policy; what to send next, which `relay` decides.
 
+pub mod ledger;
+pub mod storage;
 pub mod store;
 pub mod wire;
