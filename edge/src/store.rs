@@ -6,7 +6,7 @@ mod error;
 mod progress;
 
 pub use error::StoreError;
-pub use progress::{Artifact, Progress, SetState, SignedReceipt};
+pub use progress::{Artifact, MAX_MISSING, MAX_RECEIPTS, Progress, SetState, SignedReceipt};
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 //! Async, and only sockets: everything that touches disk is a job for the storage thread. What is known of a peer before its
 //! certificate is judged is an address (INV-09).
 
+mod client;
 mod limits;
 mod metrics;
 mod peers;
@@ -12,6 +13,7 @@ mod shed;
 mod tls;
 mod verify;
 
+pub use client::{Client, Connection, Taken, WireError};
 pub use limits::{MAX_PACK_SEGMENTS, Timeouts};
 pub use metrics::Metrics;
 pub use scrape::Scrape;
