@@ -88,6 +88,8 @@ pub struct Filter {
     pub manifest: Option<Blake3>,
     /// Those for this peer.
     pub peer: Option<Name>,
+    /// The set itself, or this segment.
+    pub part: Option<Part>,
     /// Those that stand so; none named is all of them.
     pub states: Vec<RowState>,
 }
@@ -96,8 +98,18 @@ impl Filter {
     fn takes(&self, key: &RowKey, row: &Row) -> bool {
         self.manifest.is_none_or(|manifest| manifest == key.manifest)
             && self.peer.as_ref().is_none_or(|peer| *peer == key.peer)
+            && self.part.is_none_or(|part| part == key.part)
             && (self.states.is_empty() || self.states.contains(&row.state))
     }
+}
+
+/// The part of a set that is called so: `manifest`, or the name of a segment.
+pub fn part(text: &str) -> Result<Part, Reason> {
+    if text == Part::Manifest.to_string() {
+        return Ok(Part::Manifest);
+    }
+    let id = text.parse().map(Part::Segment);
+    id.map_err(|_neither| Reason::new(Code::BadDigest, "a segment is `manifest`, or `blake3:` and 64 digits"))
 }
 
 /// Rows, and how many more there are.
