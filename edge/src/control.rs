@@ -8,7 +8,7 @@ mod serve;
 use autonomy_schema::{Blake3, Name, Reason};
 use serde::{Deserialize, Serialize};
 
-pub use ask::{ask, is_up};
+pub use ask::ask;
 pub use serve::Control;
 
 /// Where the socket lies in a state root.

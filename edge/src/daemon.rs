@@ -59,7 +59,8 @@ pub fn run(start: &Start) -> Result<(), Reasons> {
         eviction_percent: settings.relay.storage.eviction_percent,
     };
     let store = Store::open(root.clone(), limits)?;
-    let (storage, thread) = Storage::start(Stores { store, ledger }).map_err(|error| failed("start a thread", &error))?;
+    let (storage, thread) =
+        Storage::start(Stores { store, ledger }).map_err(|error| failed("start a thread", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(READERS)
@@ -125,11 +126,7 @@ async fn serve(
     let client = Client::new(tls.clone(), Arc::clone(&metrics), Timeouts::default());
     let tools = Tools { root, storage, client, tls: tls.clone(), steer, metrics, face };
     let driver = Driver::new(tools, settings);
-    let others = [
-        tokio::spawn(scrape.run()),
-        tokio::spawn(control.run()),
-        tokio::spawn(tls.follow(IDENTITY_PAUSE)),
-    ];
+    let others = [tokio::spawn(scrape.run()), tokio::spawn(control.run()), tokio::spawn(tls.follow(IDENTITY_PAUSE))];
     let serving = tokio::spawn(server.run());
     let result = driver.run(asked, connected).await;
     if result.is_ok() {

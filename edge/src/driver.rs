@@ -251,7 +251,10 @@ impl Driver {
                 if settings != self.settings {
                     let moved = settings.listen != self.settings.listen || settings.metrics != self.settings.metrics;
                     if moved {
-                        tracing::warn!(event = "edge.config.restart_needed", "another address is used from the next start on");
+                        tracing::warn!(
+                            event = "edge.config.restart_needed",
+                            "another address is used from the next start on"
+                        );
                     }
                     self.settings = settings;
                     self.configure().await?;
@@ -259,7 +262,11 @@ impl Driver {
                 }
             }
             Err(reasons) => {
-                tracing::error!(event = "edge.config.refused", reasons = reasons.one_line(), "the old configuration stays");
+                tracing::error!(
+                    event = "edge.config.refused",
+                    reasons = reasons.one_line(),
+                    "the old configuration stays"
+                );
                 refusals.extend(reasons.into_vec());
             }
         }
@@ -394,15 +401,7 @@ impl Driver {
 
 impl Peer {
     fn at(address: String) -> Self {
-        Self {
-            address,
-            link: None,
-            paused_until: 0,
-            allowed: 0,
-            last_error: None,
-            sent: 0,
-            samples: VecDeque::new(),
-        }
+        Self { address, link: None, paused_until: 0, allowed: 0, last_error: None, sent: 0, samples: VecDeque::new() }
     }
 }
 

@@ -12,11 +12,6 @@ use super::{Answer, MAX_ANSWER, Question, SOCKET};
 /// How long an answer may take: a commit on a slow medium is within it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether a daemon answers there.
-pub fn is_up(state_root: &Path) -> bool {
-    UnixStream::connect(state_root.join(SOCKET)).is_ok()
-}
-
 /// Asks the daemon of a state root.
 pub fn ask(state_root: &Path, question: &Question) -> Result<serde_json::Value, Reasons> {
     let path = state_root.join(SOCKET);
@@ -47,7 +42,9 @@ pub fn ask(state_root: &Path, question: &Question) -> Result<serde_json::Value, 
 
 fn down(error: &io::Error) -> Reason {
     let message = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "`edged` does not run on this state root".to_owned(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "`edged` does not run on this state root".to_owned()
+        }
         _ => format!("`edged` cannot be asked: {error}"),
     };
     Reason::new(Code::EdgedDown, message)

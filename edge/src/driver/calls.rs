@@ -48,9 +48,7 @@ impl Driver {
                     };
                     News::Connected { peer, connection: Arc::new(connection), quota }
                 }
-                Err(error) => {
-                    News::Input { link: None, input: Input::Unreachable { peer, error: error.to_string() } }
-                }
+                Err(error) => News::Input { link: None, input: Input::Unreachable { peer, error: error.to_string() } },
             };
             // Without the driver nobody is interested; so it is with everything below.
             news.send(told).await.ok();
@@ -113,9 +111,8 @@ impl Driver {
 
     pub(super) fn send(&mut self, peer: Name, manifest: Blake3, ids: Vec<Blake3>, bytes: u64) {
         let places = self.places.get(&(manifest, peer.clone())).cloned();
-        let located = places.and_then(|places| {
-            ids.iter().map(|id| Some((*id, places.get(id)?.clone()))).collect::<Option<Vec<_>>>()
-        });
+        let located = places
+            .and_then(|places| ids.iter().map(|id| Some((*id, places.get(id)?.clone()))).collect::<Option<Vec<_>>>());
         let (Some(call), Some(located)) = (self.call(&peer, manifest), located) else {
             self.fail(Input::PackFailed { peer, manifest, ids, error: GONE.to_owned() });
             return;

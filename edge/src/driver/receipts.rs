@@ -75,7 +75,8 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
     match kept.map_err(|error| error.to_reason())? {
         Some(kept) if kept == bytes => return Ok(()),
         Some(_) => {
-            let message = format!("node `{}` signed two receipts with the counter {}", receipt.node_id, receipt.counter);
+            let message =
+                format!("node `{}` signed two receipts with the counter {}", receipt.node_id, receipt.counter);
             return Err(Reason::new(Code::ReceiptReplayed, message).into());
         }
         None => {}
@@ -90,7 +91,6 @@ fn known(root: &StateRoot, node: &Name) -> Result<BTreeMap<Name, PublicKey>, Rea
     let bytes = read_capped(root.disk(), &path, MAX_KEY_BYTES).map_err(|error| error.to_reason())?;
     let Some(bytes) = bytes else { return Ok(BTreeMap::new()) };
     let text = String::from_utf8_lossy(&bytes);
-    let key = PublicKey::parse_pem(&text)
-        .map_err(|error| Reason::new(Code::WrongKey, format!("`{path}`: {error}")))?;
+    let key = PublicKey::parse_pem(&text).map_err(|error| Reason::new(Code::WrongKey, format!("`{path}`: {error}")))?;
     Ok(BTreeMap::from([(node.clone(), key)]))
 }

@@ -114,7 +114,8 @@ impl Source {
             let file = match &mut open {
                 Some((path, at, file)) if **path == *place.file && *at == place.offset => file,
                 _ => {
-                    let file = self.set.open_at(&place.file, place.offset).map_err(|error| other(&error.to_reason()))?;
+                    let file =
+                        self.set.open_at(&place.file, place.offset).map_err(|error| other(&error.to_reason()))?;
                     &mut open.insert((Arc::clone(&place.file), place.offset, file)).2
                 }
             };

@@ -54,9 +54,11 @@ impl Driver {
             done: known.done,
             delivered: known.delivered.iter().cloned().collect(),
         });
-        let waiting = self.machine.scheduled().into_iter().map(|key| {
-            RowStatus::from((key, Row { state: RowState::Scheduled, attempts: 0, last_error: None }))
-        });
+        let waiting = self
+            .machine
+            .scheduled()
+            .into_iter()
+            .map(|key| RowStatus::from((key, Row { state: RowState::Scheduled, attempts: 0, last_error: None })));
         let mut rows: Vec<RowStatus> = waiting.chain(overview.rows.into_iter().map(RowStatus::from)).collect();
         let left_out = rows.len().saturating_sub(MAX_ROWS);
         rows.truncate(MAX_ROWS);
@@ -84,7 +86,11 @@ impl Driver {
         let status = self.status().await?;
         let root = self.tools.root.clone();
         if let Err(error) = self.tools.storage.call(move |_| status::publish(&root, &status)).await? {
-            tracing::error!(event = "edge.status.failed", error = error.to_reason().message, "the status is not published");
+            tracing::error!(
+                event = "edge.status.failed",
+                error = error.to_reason().message,
+                "the status is not published"
+            );
         }
         Ok(())
     }

@@ -32,14 +32,18 @@ impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), DriverError> {
         let root = self.tools.root.clone();
         let found = self.tools.storage.call(move |stores| {
-            let transit = stores.store.transit();
+            let transit: Vec<Blake3> = stores.store.transit().map(|(manifest, _)| manifest).collect();
             let (pinned, used_bytes) = (stores.store.pins(), stores.store.used_bytes());
             Ok::<_, Reasons>(Look { sets: sets(&root, transit)?, active: root.current()?, pinned, used_bytes })
         });
         let look = match found.await? {
             Ok(look) => look,
             Err(reasons) => {
-                tracing::error!(event = "edge.look.failed", reasons = reasons.one_line(), "outbox or generation cannot be read");
+                tracing::error!(
+                    event = "edge.look.failed",
+                    reasons = reasons.one_line(),
+                    "outbox or generation cannot be read"
+                );
                 return Ok(());
             }
         };
@@ -218,7 +222,11 @@ impl Driver {
         match self.tools.storage.call(move |_| write_pins(&root, &written)).await? {
             Ok(()) => self.pins = Some(pins),
             Err(error) => {
-                tracing::error!(event = "edge.pins.failed", error = error.to_reason().message, "gc will collect nothing");
+                tracing::error!(
+                    event = "edge.pins.failed",
+                    error = error.to_reason().message,
+                    "gc will collect nothing"
+                );
             }
         }
         Ok(())
@@ -227,7 +235,8 @@ impl Driver {
 
 fn write_pins(root: &StateRoot, pins: &RelayPins) -> Result<(), DiskError> {
     let path = layout::edge_pins();
-    let bytes = canonical::to_bytes(pins).map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
+    let bytes =
+        canonical::to_bytes(pins).map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
     durable::replace(root.disk(), &path, &bytes, Mode::PRIVATE)
 }
 

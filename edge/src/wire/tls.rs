@@ -51,10 +51,10 @@ impl Credentials {
         let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text(&found.crl))
             .collect::<Result<_, _>>()
             .map_err(unreadable(Code::CrlUnreadable))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&text(&found.key)).map_err(|_secret| Reason::new(Code::KeyUnreadable, "`node.key` is not a private key in PEM"))?;
-        let authorities = Authorities::new(&anchors, &lists)
-            .map_err(|what| Reason::new(Code::CertificateUnsupported, what))?;
+        let key = PrivateKeyDer::from_pem_slice(&text(&found.key))
+            .map_err(|_secret| Reason::new(Code::KeyUnreadable, "`node.key` is not a private key in PEM"))?;
+        let authorities =
+            Authorities::new(&anchors, &lists).map_err(|what| Reason::new(Code::CertificateUnsupported, what))?;
         let authorities = Arc::new(authorities);
         let provider =
             Arc::new(CryptoProvider { signature_verification_algorithms: ALGORITHMS, ..aws_lc_rs::default_provider() });
@@ -133,12 +133,8 @@ fn judge(found: &Certificates, node: &Node, now: Time) -> Result<(), Reasons> {
         crl: found.crl.as_deref(),
         attest: found.attest.as_deref(),
     };
-    let demand = Demand {
-        node: &node.node_id,
-        fleet: &node.fleet,
-        now,
-        window: autonomy_schema::Duration::from_millis(0),
-    };
+    let demand =
+        Demand { node: &node.node_id, fleet: &node.fleet, now, window: autonomy_schema::Duration::from_millis(0) };
     let (_, findings) = judge_identity(&files, &demand);
     let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
     let mut reasons: Vec<Reason> = errors.map(|finding| finding.reason).collect();

@@ -79,10 +79,7 @@ fn relay(doc: &DocumentMut) -> Option<Relay> {
 }
 
 fn peer(entry: &Table) -> Option<Peer> {
-    Some(Peer {
-        id: entry.get("id")?.as_str()?.parse().ok()?,
-        address: entry.get("address")?.as_str()?.to_owned(),
-    })
+    Some(Peer { id: entry.get("id")?.as_str()?.parse().ok()?, address: entry.get("address")?.as_str()?.to_owned() })
 }
 
 /// A whole number that is not negative.

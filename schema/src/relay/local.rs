@@ -42,7 +42,10 @@ impl Local {
         let Some(bandwidth) = doc.get("bandwidth") else { return Ok(local) };
         let table = bandwidth.as_table_like().ok_or("`bandwidth` is no section")?;
         if table.iter().any(|(key, _)| !BANDWIDTH_KEYS.contains(&key)) {
-            return Err(format!("`bandwidth` has keys that it does not know; allowed are {}", BANDWIDTH_KEYS.join(", ")));
+            return Err(format!(
+                "`bandwidth` has keys that it does not know; allowed are {}",
+                BANDWIDTH_KEYS.join(", ")
+            ));
         }
         let limit = |key: &str| -> Result<Option<u64>, String> {
             if table.get(key).is_none() {
@@ -113,7 +116,10 @@ mod tests {
         assert_eq!((local.bytes_per_second, local.daily_quota_bytes), (Some(5), None));
         for (before, after) in [
             ("", "[bandwidth]\nbytes_per_second = 0\n"),
-            ("bandwidth = { daily_quota_bytes = 7 }\n", "bandwidth = { daily_quota_bytes = 7 , bytes_per_second = 0 }\n"),
+            (
+                "bandwidth = { daily_quota_bytes = 7 }\n",
+                "bandwidth = { daily_quota_bytes = 7 , bytes_per_second = 0 }\n",
+            ),
             ("metrics = \"127.0.0.1:1\"\n", "metrics = \"127.0.0.1:1\"\n\n[bandwidth]\nbytes_per_second = 0\n"),
         ] {
             assert_eq!(with_bandwidth(before, 0).expect("is taken"), after);
@@ -151,7 +157,9 @@ mod tests {
         for relay in [Relay::default(), relay] {
             let text = relay.edge_toml();
             assert_eq!(Relay::from_edge_toml(&text), Ok(relay));
-            for foreign in [format!("{text}# mine\n"), text.replace("max_retry_count = 5", "max_retry_count = 6_0"), String::new()] {
+            for foreign in
+                [format!("{text}# mine\n"), text.replace("max_retry_count = 5", "max_retry_count = 6_0"), String::new()]
+            {
                 assert!(Relay::from_edge_toml(&foreign).is_err(), "{foreign}");
             }
         }
