@@ -5,11 +5,25 @@
 mod ask;
 mod serve;
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
 use autonomy_schema::{Blake3, Name, Reason};
 use serde::{Deserialize, Serialize};
 
 pub use ask::ask;
 pub use serve::Control;
+
+/// A path to the socket that is short enough for one (108 bytes), however long that of the state root is. It leads through
+/// the open folder, and as far as that is open.
+fn short_path(state_root: &Path) -> io::Result<(File, PathBuf)> {
+    let socket = Path::new(SOCKET);
+    let folder = File::open(state_root.join(socket.parent().unwrap_or(socket)))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    Ok((folder, path.join(socket.file_name().unwrap_or_default())))
+}
 
 /// Where the socket lies in a state root.
 pub const SOCKET: &str = "edge/edged.sock";

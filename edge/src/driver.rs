@@ -32,6 +32,10 @@ use source::{At, Place, Source, Wants};
 
 /// How often outbox, transit and the active generation are looked at, and the status is published.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long calls may go on when the daemon ends.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Ticks that no daemon lives to see.
+const FOR_EVER: u64 = 1 << 52;
 /// News that may wait. Tasks that have some then wait too.
 const WAITING: usize = 64;
 
@@ -148,10 +152,15 @@ pub struct Driver {
     places: BTreeMap<(Blake3, Name), Arc<BTreeMap<Blake3, Place>>>,
     links: u64,
     day: u64,
+    /// Whose configuration was read last, whether or not it was taken.
+    looked_at: Option<Name>,
     pins: Option<RelayPins>,
     unrelayed: BTreeSet<Blake3>,
     has_changed: bool,
-    is_draining: bool,
+    /// No new work; and when what is under way is given up.
+    draining: Option<Instant>,
+    /// Every call to a peer holds one.
+    calls: Arc<()>,
     news: mpsc::Sender<News>,
     told: mpsc::Receiver<News>,
 }
@@ -160,6 +169,7 @@ impl Driver {
     /// With the configuration in force.
     pub fn new(tools: Tools, settings: Settings) -> Self {
         let (news, told) = mpsc::channel(WAITING);
+        let settings_generation = settings.generation.clone();
         Self {
             tools,
             settings,
@@ -171,10 +181,12 @@ impl Driver {
             places: BTreeMap::new(),
             links: 0,
             day: 0,
+            looked_at: settings_generation,
             pins: None,
             unrelayed: BTreeSet::new(),
             has_changed: true,
-            is_draining: false,
+            draining: None,
+            calls: Arc::new(()),
             news,
             told,
         }
@@ -201,14 +213,15 @@ impl Driver {
             tokio::select! {
                 Some(news) = self.told.recv() => self.take_news(news).await?,
                 Some(peer) = seen.recv() => self.take(vec![Input::Seen { peer }]).await?,
-                Some(command) = commands.recv() => {
-                    if self.command(command).await? {
-                        self.publish().await?;
-                        return Ok(());
-                    }
-                }
+                Some(command) = commands.recv() => self.command(command).await?,
                 _ = look.tick() => self.look().await?,
                 () = wake => self.take(vec![Input::Tick]).await?,
+            }
+            if self.draining.is_some_and(|until| until <= Instant::now() || Arc::strong_count(&self.calls) == 1) {
+                while let Ok(news) = self.told.try_recv() {
+                    self.take_news(news).await?;
+                }
+                return self.publish().await;
             }
         }
     }
@@ -218,8 +231,7 @@ impl Driver {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Does what was asked for; true when the daemon shall end.
-    async fn command(&mut self, command: Command) -> Result<bool, DriverError> {
+    async fn command(&mut self, command: Command) -> Result<(), DriverError> {
         match command {
             Command::Reload(answer) => {
                 let result = self.reload().await?;
@@ -230,15 +242,17 @@ impl Driver {
                 let status = self.status().await?;
                 answer.send(status).ok();
             }
+            Command::Drain if self.draining.is_some() => {}
             Command::Drain => {
                 tracing::info!(event = "edge.draining", "no new work; what is under way ends");
-                self.is_draining = true;
-                self.has_changed = true;
+                self.draining = Some(Instant::now() + DRAIN);
                 self.tools.steer.drain();
-                return Ok(true);
+                // What is under way is recorded when it ends, and nothing follows it.
+                let pause = |peer: &Name| Input::Throttled { peer: peer.clone(), ticks: FOR_EVER };
+                self.take(self.peers.keys().map(pause).collect()).await?;
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Reads certificates and configuration again. What is wrong with either changes nothing, and is told.

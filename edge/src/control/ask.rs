@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use autonomy_schema::{Code, Reason, Reasons};
 
-use super::{Answer, MAX_ANSWER, Question, SOCKET};
+use super::{Answer, MAX_ANSWER, Question, short_path};
 
 /// How long an answer may take: a commit on a slow medium is within it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the daemon of a state root.
 pub fn ask(state_root: &Path, question: &Question) -> Result<serde_json::Value, Reasons> {
-    let path = state_root.join(SOCKET);
-    let stream = UnixStream::connect(&path).map_err(|error| down(&error))?;
+    let connected = short_path(state_root).and_then(|(_folder, path)| UnixStream::connect(path));
+    let stream = connected.map_err(|error| down(&error))?;
     let failed = |error: io::Error| Reason::new(Code::IoError, format!("cannot speak to `edged`: {error}"));
     let exchange = || -> io::Result<Vec<u8>> {
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Answer, MAX_QUESTION, Question, SOCKET, Which};
+use super::{Answer, MAX_QUESTION, Question, Which, short_path};
 use crate::driver::Command;
 use crate::ledger::{Filter, MAX_ROWS};
 use crate::status::RowStatus;
@@ -37,7 +37,7 @@ pub struct Control {
 impl Control {
     /// Takes the place in the state root. What an earlier daemon left there is removed: the ledger has one owner, so none runs.
     pub fn bind(state_root: &Path, storage: Storage, commands: mpsc::Sender<Command>) -> io::Result<Self> {
-        let path = state_root.join(SOCKET);
+        let (_folder, path) = short_path(state_root)?;
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

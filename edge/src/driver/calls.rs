@@ -28,11 +28,12 @@ struct Call {
     source: Arc<Source>,
     news: mpsc::Sender<News>,
     keep: receipts::Keep,
+    _under_way: Arc<()>,
 }
 
 impl Driver {
     pub(super) fn dial(&mut self, peer: Name) {
-        let Some(known) = self.peers.get(&peer) else { return };
+        let Some(known) = self.peers.get(&peer).filter(|_| self.draining.is_none()) else { return };
         let (client, address, news) = (self.tools.client.clone(), known.address.clone(), self.news.clone());
         tokio::spawn(async move {
             let reached = async {
@@ -66,6 +67,7 @@ impl Driver {
             source,
             news: self.news.clone(),
             keep: receipts::Keep::new(&self.tools.root, &self.tools.storage),
+            _under_way: Arc::clone(&self.calls),
         })
     }
 

@@ -68,7 +68,7 @@ impl Driver {
             pid: std::process::id(),
             started: face.started,
             written: clock(),
-            draining: self.is_draining,
+            draining: self.draining.is_some(),
             listen: face.listen.clone(),
             metrics: face.metrics.clone(),
             generation: self.settings.generation.clone(),

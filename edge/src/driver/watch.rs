@@ -48,8 +48,9 @@ impl Driver {
             }
         };
         self.tools.metrics.used_bytes.set(i64::try_from(look.used_bytes).unwrap_or(i64::MAX));
-        if look.active != self.settings.generation {
-            // What is refused stays as it was, and is told by the reload.
+        if look.active != self.looked_at {
+            self.looked_at = look.active;
+            // What is refused is told by the reload; it is not read again until there is another one.
             drop(self.reload().await?);
         }
         self.turn_day().await?;
@@ -65,14 +66,13 @@ impl Driver {
     /// A new day begins with a quota of its own.
     async fn turn_day(&mut self) -> Result<(), DriverError> {
         let day = u64::try_from(clock().unix() / DAY).unwrap_or_default();
-        if day == self.day {
+        // A clock that was set back does not give the quota a second time.
+        if day <= self.day {
             return Ok(());
         }
-        self.day = day;
         let sent = self.tools.storage.call(|stores| stores.ledger.sent()).await??;
-        // A clock that was set back does not give the quota a second time.
-        let counted = if sent.day >= day { sent.bytes } else { 0 };
-        self.day = self.day.max(sent.day);
+        self.day = day.max(sent.day);
+        let counted = if sent.day == self.day { sent.bytes } else { 0 };
         self.take(vec![Input::SentToday(counted)]).await
     }
 
