@@ -56,6 +56,9 @@ pub struct Receipt {
     pub counter: u64,
     /// The node's clock, which may be wrong.
     pub time: Time,
+    /// The peer that brought the last of it; absent where it came otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Name>,
 }
 
 impl Document for Receipt {

@@ -1,5 +1,6 @@
 //! Where everything lies in a state root. `docs/formats/state-root.md` draws it.
 
+use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::receipt::ReceiptName;
 use autonomy_schema::{Blake3, Mode, Name, RelPath, set};
 
@@ -88,6 +89,14 @@ places! {
     receipts "receipts";
     /// The highest counter of this node's receipts.
     receipt_counter "receipts/counter";
+    /// Guards the counter and the node's own receipts; so whoever signs needs no `LOCK`.
+    receipts_lock "receipts/LOCK";
+    /// Payloads that are being received.
+    segments "segments";
+    /// What belongs to the relay daemon.
+    edge "edge";
+    /// Documents of sets that are being received, and sets in transit.
+    edge_sets "edge/sets";
     /// The newest revocation list that came by itself.
     revocation "trust/revocation.json";
     /// Its signatures.
@@ -224,8 +233,22 @@ pub fn object(blake3: Blake3, mode: Mode) -> RelPath {
 }
 
 /// An object while it is being written.
-pub(crate) fn object_tmp(blake3: Blake3, mode: Mode) -> RelPath {
-    object_named(&format!(".tmp-{}-{mode}", blake3.hex()))
+pub(crate) fn object_tmp(blake3: Blake3, mode: Mode, writer: Writer) -> RelPath {
+    let before = match writer {
+        Writer::Mission => ".tmp-",
+        Writer::Relay => ".tmp-relay-",
+    };
+    object_named(&format!("{before}{}-{mode}", blake3.hex()))
+}
+
+/// Who writes objects and entries of the inbox. The mission layer has one writer at a time (`LOCK`), the relay has its own;
+/// both may write the same at once, under names that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// An apply, an import, a restore.
+    Mission,
+    /// The relay daemon.
+    Relay,
 }
 
 /// The digest that an object's name says; `None` when it is no object's name.
@@ -260,9 +283,37 @@ pub fn inbox_entry(manifest: Blake3) -> RelPath {
     manifest.hex().parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
 }
 
+/// How the name of what the relay is putting into the inbox begins.
+pub const RECEIVING: &str = ".relay-";
+
 /// A set that is being put there.
-pub fn inbox_part(manifest: Blake3) -> RelPath {
-    format!(".import-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+pub fn inbox_part(manifest: Blake3, writer: Writer) -> RelPath {
+    let before = match writer {
+        Writer::Mission => ".import-",
+        Writer::Relay => RECEIVING,
+    };
+    format!("{before}{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+}
+
+/// The documents of a set that a peer sent.
+pub fn edge_set(manifest: Blake3) -> RelPath {
+    manifest.hex().parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
+}
+
+/// The same while they are written.
+pub fn edge_set_part(manifest: Blake3) -> RelPath {
+    format!(".new-{}", manifest.hex()).parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
+}
+
+/// A payload that is being received. Its segment index is part of the name, as two manifests may cut the same bytes in two
+/// ways, and so is its kind: a file becomes an object as it is, the payload of a tree is taken apart.
+pub fn partial(payload: Blake3, index: Blake3, kind: ArtifactType) -> RelPath {
+    let end = match kind {
+        ArtifactType::File => "part",
+        ArtifactType::Tree => "tree.part",
+    };
+    let name = format!("{}-{}.{end}", payload.hex(), &index.hex()[..12]);
+    name.parse().map_or_else(|_never| segments(), |name| segments().join(&name))
 }
 
 /// A receipt.
