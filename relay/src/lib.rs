@@ -8,11 +8,15 @@
 //!
 //! Start with [`Input`] and [`Output`] in `words.rs`.
 
+mod book;
 pub mod bucket;
+mod delivery;
 pub mod evict;
 pub mod machine;
 pub mod pack;
+mod peer;
 pub mod row;
+mod schedule;
 pub mod words;
 
 pub use autonomy_schema::relay::SuccessCondition;
