@@ -34,7 +34,9 @@ pub enum LedgerError {
     #[error("cannot write the ledger: {0}")]
     Disk(String),
     /// A change would take attempts back, or bring a dead letter to life.
-    #[error("the row of {part} of {manifest} for `{peer}` has {known} attempts and is {state:?}; it cannot become {wanted}")]
+    #[error(
+        "the row of {part} of {manifest} for `{peer}` has {known} attempts and is {state:?}; it cannot become {wanted}"
+    )]
     TakesBack {
         /// The set.
         manifest: Blake3,

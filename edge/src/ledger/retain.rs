@@ -56,7 +56,8 @@ impl Ledger {
             withdrawn.insert(next, manifest.as_bytes().as_slice())?;
             while withdrawn.len()? > MAX_WITHDRAWN {
                 let Some(oldest) = withdrawn.pop_first()?.and_then(|(_, id)| id.value().try_into().ok()) else { break };
-                let gone = remove(&mut rows, Blake3::from_bytes(oldest), |kept| kept.row.state != RowState::Deadletter)?;
+                let gone =
+                    remove(&mut rows, Blake3::from_bytes(oldest), |kept| kept.row.state != RowState::Deadletter)?;
                 let dropped = number(&meta, "dropped")? + gone;
                 meta.insert("dropped", dropped)?;
             }

@@ -68,8 +68,13 @@ fn a_purged_dead_letter_is_shown_no_more_and_its_count_stands() {
     let root = root(folder.path());
     let mut ledger = Ledger::open(&root).expect("opens");
     let (dead, waits) = (key("m", Some("1"), "node-b"), key("m", Some("2"), "node-c"));
-    ledger.record(&[change(&dead, RowState::Deadletter, 5), change(&waits, RowState::Failed, 1)], None).expect("records");
-    assert_eq!(ledger.purge(&Filter { peer: Some("node-c".parse().expect("name")), ..Filter::default() }).expect("purges"), 0);
+    ledger
+        .record(&[change(&dead, RowState::Deadletter, 5), change(&waits, RowState::Failed, 1)], None)
+        .expect("records");
+    assert_eq!(
+        ledger.purge(&Filter { peer: Some("node-c".parse().expect("name")), ..Filter::default() }).expect("purges"),
+        0
+    );
     assert_eq!(ledger.purge(&Filter::default()).expect("purges"), 1);
     drop(ledger);
     let mut ledger = Ledger::open(&root).expect("opens again");

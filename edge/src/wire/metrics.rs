@@ -80,13 +80,14 @@ impl Default for Metrics {
             }};
         }
         let connections = register!(Level, "connections", "Connections of peers that stand");
-        let rejected = register!(Family<Reason, Total>, "rejected_connections", "Connections that were refused, by why");
+        let rejected =
+            register!(Family<Reason, Total>, "rejected_connections", "Connections that were refused, by why");
         let requests = register!(Family<Answer, Total>, "requests", "Requests, by the code of the answer");
-        let bytes_in =
-            register!(Family<Peer, Total>, "received", "Bodies that were received, by peer", Unit::Bytes);
+        let bytes_in = register!(Family<Peer, Total>, "received", "Bodies that were received, by peer", Unit::Bytes);
         let bytes_out = register!(Family<Peer, Total>, "sent", "Bodies that were sent, by peer", Unit::Bytes);
         let packs = register!(Total, "packs", "Packs that were received and made durable");
-        let segments = register!(Family<Status, Total>, "segments", "Segments that were received, by what became of them");
+        let segments =
+            register!(Family<Status, Total>, "segments", "Segments that were received, by what became of them");
         let throttled = register!(Family<Peer, Total>, "throttled", "Requests over the ingest quota, by peer");
         let shed = register!(Total, "shed", "Requests refused because memory was short");
         let attempts = register!(Total, "attempts", "Attempts to send that were counted");

@@ -22,9 +22,7 @@ use tokio::task::JoinSet;
 
 pub use health::{Health, Quota};
 
-use super::limits::{
-    ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS, POOL_BYTES, Timeouts,
-};
+use super::limits::{ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ADDRESS, POOL_BYTES, Timeouts};
 use super::metrics::Metrics;
 use super::peers::Peers;
 use super::shed::Shed;

@@ -33,9 +33,10 @@ pub fn peer_of_certificate(der: &[u8]) -> Option<(Option<Name>, Name)> {
         _ => return None,
     }
     let names = certificate.subject_alternative_name().ok().flatten();
-    let mut dns = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| {
-        if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None }
-    });
+    let mut dns = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
     let name = match dns.next() {
         Some(dns) => dns,
         None => certificate.subject().iter_common_name().next()?.as_str().ok()?,

@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{self, WireError};
 use super::Taken;
+use super::error::{self, WireError};
 use crate::store::{MAX_MISSING, MAX_RECEIPTS, Progress};
 use crate::wire::limits::{MAX_RETRY_AFTER, SHED_SECONDS};
 

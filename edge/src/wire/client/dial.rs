@@ -29,8 +29,7 @@ pub(super) async fn connect(tls: &Tls, timeouts: &Timeouts, peer: &Name, address
     let stream = tcp(timeouts, address).await?;
     // A reload from here on is seen by the driver.
     let mut credentials = tls.subscribe();
-    let config =
-        credentials.borrow_and_update().client(peer).map_err(|error| WireError::Tls(error.to_string()))?;
+    let config = credentials.borrow_and_update().client(peer).map_err(|error| WireError::Tls(error.to_string()))?;
     let name = stream.peer_addr().map_err(|error| WireError::Unreachable(error.to_string()))?.ip();
     let handshake = TlsConnector::from(Arc::new(config)).connect(ServerName::IpAddress(name.into()), stream);
     let stream = match timeout(timeouts.handshake, handshake).await {

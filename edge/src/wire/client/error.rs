@@ -55,11 +55,8 @@ pub(super) fn shown(text: &str) -> String {
 
 /// A peer's reasons, fit for the same.
 pub(super) fn reasons(reasons: Vec<Reason>) -> Option<Reasons> {
-    let fit = |reason: Reason| Reason {
-        code: reason.code,
-        message: shown(&reason.message),
-        remedy: shown(&reason.remedy),
-    };
+    let fit =
+        |reason: Reason| Reason { code: reason.code, message: shown(&reason.message), remedy: shown(&reason.remedy) };
     Reasons::new(reasons.into_iter().take(MAX_REASONS).map(fit).collect())
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use autonomy_schema::{Code, Reason};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use hyper::body::Body as _;
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -83,9 +83,7 @@ impl Body {
         }
         let started = Instant::now();
         match tokio::time::timeout(self.patience, self.frame()).await {
-            Err(_elapsed) => {
-                Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, bad_request("the body makes no progress")))
-            }
+            Err(_elapsed) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, bad_request("the body makes no progress"))),
             Ok(read) => {
                 self.patience = self.patience.saturating_sub(started.elapsed());
                 self.note(read)
@@ -199,9 +197,8 @@ async fn over_quota(shared: &Shared, visit: &Visit, ticks: u64) -> Refusal {
 /// The media type must be the one that the path takes.
 pub(super) fn media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Refusal> {
     let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_wanted = found.is_some_and(|found| {
-        found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
-    });
+    let is_wanted =
+        found.is_some_and(|found| found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted));
     if is_wanted {
         return Ok(());
     }

@@ -73,7 +73,8 @@ async fn handle(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Incom
 fn route(path: &str) -> Result<Route, Refusal> {
     let id = |text: &str| {
         text.parse::<Blake3>().map_err(|_no_digest| {
-            let reason = Reason::new(Code::BadDigest, "the path does not end with `blake3:` and 64 lower-case hex digits");
+            let reason =
+                Reason::new(Code::BadDigest, "the path does not end with `blake3:` and 64 lower-case hex digits");
             Refusal::new(StatusCode::BAD_REQUEST, reason)
         })
     };

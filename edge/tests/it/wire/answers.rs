@@ -9,9 +9,7 @@ use autonomy_schema::{Blake3, Code};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
-use super::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, accept, fields, frame, read_frame, say,
-};
+use super::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, accept, fields, frame, read_frame, say};
 use super::{quick, send};
 use crate::world::{World, name};
 

@@ -160,7 +160,10 @@ async fn ten_thousand_tiny_streams_and_rapid_resets_end_only_their_connection() 
         let told = tokio::time::timeout(PATIENCE, reading).await;
         station.still_serves(&a).await;
         if is_reset {
-            assert!(!is_open || told.is_ok_and(|told| told.is_ok_and(|ended| ended)), "rapid reset ends the connection");
+            assert!(
+                !is_open || told.is_ok_and(|told| told.is_ok_and(|ended| ended)),
+                "rapid reset ends the connection"
+            );
         }
     }
     station.still_serves(&a).await;

@@ -40,7 +40,8 @@ async fn a_reload_ends_our_own_connections_to_a_revoked_peer() {
     world.renew_list(&c);
     assert!(tls.reload().expect("reloads"));
     connection.health().await.expect("node-b is not the one that was revoked");
-    let b = autonomy_trust::describe_certificates(&std::fs::read(world.path("node-b/identity/node.crt")).expect("file"));
+    let b =
+        autonomy_trust::describe_certificates(&std::fs::read(world.path("node-b/identity/node.crt")).expect("file"));
     world.revoke(&b.expect("certificate")[0].serial);
     world.renew_list(&c);
     assert!(tls.reload().expect("reloads"));
