@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use autonomy_schema::node::Node;
 use autonomy_schema::{Code, Mode, Name, Reason, Reasons, Time};
 use autonomy_stateroot::{Certificates, StateRoot};
-use autonomy_trust::{Demand, IdentityFiles, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity, judge_identity};
+use autonomy_trust::{
+    Demand, IdentityFiles, MAX_CRL_BYTES, MAX_IDENTITY_BYTES, Severity, describe_crls, judge_identity,
+};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
@@ -48,9 +50,7 @@ impl Credentials {
         let unreadable = |code| move |error: rustls::pki_types::pem::Error| Reason::new(code, error.to_string());
         let chain = certificates(&text(&found.certificate)).map_err(unreadable(Code::CertificateUnreadable))?;
         let anchors = certificates(&text(&found.ca)).map_err(unreadable(Code::CaUnreadable))?;
-        let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&text(&found.crl))
-            .collect::<Result<_, _>>()
-            .map_err(unreadable(Code::CrlUnreadable))?;
+        let lists = newest_first(&text(&found.crl)).map_err(unreadable(Code::CrlUnreadable))?;
         let key = PrivateKeyDer::from_pem_slice(&text(&found.key))
             .map_err(|_secret| Reason::new(Code::KeyUnreadable, "`node.key` is not a private key in PEM"))?;
         let authorities =
@@ -99,6 +99,16 @@ impl Credentials {
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
+}
+
+/// The revocation lists, the newest of each issuer before its older ones.
+fn newest_first(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, rustls::pki_types::pem::Error> {
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
+    // In the order of the file, as the lists are; they were judged, so they can be read.
+    let cards = describe_crls(pem).unwrap_or_default();
+    let mut dated: Vec<_> = lists.into_iter().enumerate().collect();
+    dated.sort_by_key(|(at, _)| std::cmp::Reverse(cards.get(*at).map(|card| (card.this_update, card.number))));
+    Ok(dated.into_iter().map(|(_, list)| list).collect())
 }
 
 fn unusable(error: &rustls::Error) -> Reason {

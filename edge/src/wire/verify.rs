@@ -61,7 +61,7 @@ impl fmt::Debug for Authorities {
 }
 
 impl Authorities {
-    /// Reads CAs and lists (DER). The error names what cannot be read.
+    /// Reads CAs and lists (DER). Of an issuer's lists the first counts. The error names what cannot be read.
     pub(super) fn new(
         anchors: &[CertificateDer<'_>],
         lists: &[CertificateRevocationListDer<'_>],
@@ -78,7 +78,8 @@ impl Authorities {
         Ok(Self { anchors, subjects, lists })
     }
 
-    /// Judges a chain, the peer's own certificate first. Without a list of the issuer nothing is good.
+    /// Judges a chain, the peer's own certificate first. As `trust` demands it: a fresh list of the certificate's issuer must be
+    /// there, those of the other issuers count where they are.
     pub(super) fn judge(
         &self,
         certificate: &CertificateDer<'_>,
@@ -87,21 +88,25 @@ impl Authorities {
         now: UnixTime,
     ) -> Result<(), CertificateError> {
         let lists: Vec<&CertRevocationList<'_>> = self.lists.iter().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists)
-            .map_err(|_no_list| CertificateError::UnknownRevocationStatus)?
-            .with_depth(RevocationCheckDepth::Chain)
-            .with_status_policy(UnknownStatusPolicy::Deny)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
-            .build();
-        let usage = match end {
-            End::Client => KeyUsage::client_auth(),
-            End::Server => KeyUsage::server_auth(),
-        };
         let certificate = EndEntityCert::try_from(certificate).map_err(told)?;
-        certificate
-            .verify_for_usage(ALL, &self.anchors, intermediates, now, usage, Some(revocation), None)
-            .map(drop)
-            .map_err(told)
+        let own = (RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny, ExpirationPolicy::Enforce);
+        let others = (RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore);
+        for (depth, unknown, expiration) in [own, others] {
+            let revocation = RevocationOptionsBuilder::new(&lists)
+                .map_err(|_no_list| CertificateError::UnknownRevocationStatus)?
+                .with_depth(depth)
+                .with_status_policy(unknown)
+                .with_expiration_policy(expiration)
+                .build();
+            let usage = match end {
+                End::Client => KeyUsage::client_auth(),
+                End::Server => KeyUsage::server_auth(),
+            };
+            certificate
+                .verify_for_usage(ALL, &self.anchors, intermediates, now, usage, Some(revocation), None)
+                .map_err(told)?;
+        }
+        Ok(())
     }
 }
 

@@ -129,6 +129,12 @@ async fn names_of_other_authorities_count_when_there_is_no_uri() {
     assert_eq!(status, 200, "{said}");
     let text = station.metrics.text().expect("text");
     assert!(text.contains("autonomy_edge_sent_bytes_total{peer=\"node-d\"}"), "{text}");
+    let common = world.path("common");
+    openssl_leaf(&world, &common, EC, "");
+    let (status, said) = super::curl::ask(&station, &world, &common, &[], "/v1/health");
+    assert_eq!(status, 200, "{said}");
+    let text = station.metrics.text().expect("text");
+    assert!(text.contains("autonomy_edge_sent_bytes_total{peer=\"node-o\"}"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +165,10 @@ fn openssl_leaf(world: &World, place: &Path, key: &[&str], names: &str) {
     pair(&ca, &world.pair.certificate_pem, &world.pair.private_pem);
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=node-o"]).args(key);
-    command.args(["-addext", &format!("subjectAltName={names}"), "-addext", "basicConstraints=critical,CA:FALSE"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    if !names.is_empty() {
+        command.args(["-addext", &format!("subjectAltName={names}")]);
+    }
     command.args(["-addext", "extendedKeyUsage=clientAuth,serverAuth"]);
     command.arg("-CA").arg(ca.with_extension("crt")).arg("-CAkey").arg(ca.with_extension("key"));
     command.arg("-out").arg(place.with_extension("crt")).arg("-keyout").arg(place.with_extension("key"));
