@@ -7,7 +7,7 @@ use autonomy_schema::{Blake3, Name};
 
 use super::{Machine, Turn};
 use crate::book::{Book, State, shortened};
-use crate::delivery::{Journey, Task};
+use crate::delivery::{Journey, Place, Task};
 use crate::pack;
 use crate::peer::{Link, Parcel, Peer, Question};
 use crate::row::Part;
@@ -39,43 +39,60 @@ impl Machine {
         let mut daily = Daily { limit: self.daily_bytes, sent: self.sent_today };
         let mut busy: BTreeSet<Name> = BTreeSet::new();
         let mut needs = Needs::new();
-        for ((_, _, manifest), journey) in self.journeys.iter_mut().filter(|(_, journey)| !journey.done) {
-            let names = match self.success {
-                SuccessCondition::AllPeers => self.peers.keys().cloned().collect(),
-                SuccessCondition::OnePeer => {
-                    let over = |name: &Name, task: Option<&Task>| match self.books.get(&(*manifest, name.clone())) {
-                        Some(book) => task.is_some_and(|task| task.is_over(book)) || book.manifest.state == State::Dead,
-                        None => false,
-                    };
-                    choose(journey, &self.peers, over)
-                }
-            };
-            let mut rounds: BTreeMap<&Name, Need> = BTreeMap::new();
-            // In rounds, so that with packs too the place in the set comes before the peer.
-            for _ in 0..MAX_PACKS {
-                for name in names.iter().filter(|name| !busy.contains(*name)) {
-                    let Some(peer) = self.peers.get_mut(name) else { continue };
-                    let task = journey.tasks.entry(name.clone()).or_default();
-                    let book = self.books.entry((*manifest, name.clone())).or_default();
-                    let mut at = At { turn, manifest: *manifest, name, peer, task, book, schedule: &self.schedule };
-                    rounds.insert(name, at.advance(&mut daily));
-                }
-            }
-            for (name, need) in rounds {
-                match need {
-                    Need::Nothing => {}
-                    Need::Busy => {
-                        busy.insert(name.clone());
-                    }
-                    Need::From(tick) => {
-                        let of = needs.entry(name.clone()).or_insert((tick, journey.since));
-                        of.0 = of.0.min(tick);
-                    }
-                }
-            }
+        let open: Vec<Place> =
+            self.journeys.iter().filter(|(_, journey)| !journey.done).map(|(place, _)| place.clone()).collect();
+        for place in open {
+            // With one peer to serve, the next one has its turn in the same step as the last has no more to give.
+            while self.serve(turn, &place, &mut daily, &mut busy, &mut needs) {}
         }
         self.sent_today = daily.sent;
         self.connect(turn, &busy, &needs);
+    }
+
+    /// Does what is due for one set. Whether the peer whose turn it was is of no use any more.
+    fn serve(
+        &mut self,
+        turn: &mut Turn,
+        place: &Place,
+        daily: &mut Daily,
+        busy: &mut BTreeSet<Name>,
+        needs: &mut Needs,
+    ) -> bool {
+        let manifest = place.2;
+        let Some(journey) = self.journeys.get_mut(place) else { return false };
+        let names = match self.success {
+            SuccessCondition::AllPeers => self.peers.keys().cloned().collect(),
+            SuccessCondition::OnePeer => choose(journey, &self.peers, |name, task| {
+                self.books.get(&(manifest, name.clone())).is_some_and(|book| {
+                    book.manifest.state == State::Dead || task.is_some_and(|task| task.is_over(book))
+                })
+            }),
+        };
+        let mut found: BTreeMap<&Name, Need> = BTreeMap::new();
+        // In rounds, so that with packs too the place in the set comes before the peer.
+        for _ in 0..MAX_PACKS {
+            for name in names.iter().filter(|name| !busy.contains(*name)) {
+                let Some(peer) = self.peers.get_mut(name) else { continue };
+                let task = journey.tasks.entry(name.clone()).or_default();
+                let book = self.books.entry((manifest, name.clone())).or_default();
+                let mut at = At { turn, manifest, name, peer, task, book, schedule: &self.schedule };
+                found.insert(name, at.advance(daily));
+            }
+        }
+        let over = found.values().any(|need| *need == Need::Nothing);
+        for (name, need) in found {
+            match need {
+                Need::Nothing => {}
+                Need::Busy => {
+                    busy.insert(name.clone());
+                }
+                Need::From(tick) => {
+                    let of = needs.entry(name.clone()).or_insert((tick, journey.since));
+                    of.0 = of.0.min(tick);
+                }
+            }
+        }
+        over && self.success == SuccessCondition::OnePeer
     }
 
     /// Dials whom somebody needs, and hangs up where nobody does.
