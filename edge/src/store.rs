@@ -238,6 +238,7 @@ impl Store {
     }
 
     /// Writes segments, whose hashes the caller checked; durable with the next [`Store::commit`].
+    #[expect(clippy::needless_pass_by_value, reason = "the bytes are given up, and go with the call")]
     pub fn put(&mut self, batch: Vec<Segment>) -> Result<Vec<Put>, StoreError> {
         let mut results = Vec::with_capacity(batch.len());
         let mut writes: BTreeMap<(u16, u64), (u32, usize)> = BTreeMap::new();

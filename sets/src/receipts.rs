@@ -61,7 +61,7 @@ pub fn sign_receipts(
         let last = first.saturating_add(made as u64 - 1);
         root.raise_receipt_counter(&held, last).map_err(|error| error.to_reason())?;
         for (counter, it) in (first..).zip(new) {
-            given.push((counter, sign(root, &held, signer, receipt(&node, signer, it, counter, clock))?));
+            given.push((counter, sign(root, &held, signer, &receipt(&node, signer, it, counter, clock))?));
         }
         for (_, old) in own.iter().take((own.len() + made).saturating_sub(MAX_OWN)) {
             root.forget_receipt(&held, &old.file).map_err(|error| error.to_reason())?;
@@ -89,7 +89,7 @@ fn sign(
     root: &StateRoot,
     held: &ReceiptsLock,
     signer: &ReceiptSigner,
-    receipt: Receipt,
+    receipt: &Receipt,
 ) -> Result<KeptReceipt, Reasons> {
     Reasons::check(receipt.validate())?;
     let bytes = receipt.to_canonical().map_err(|error| Reason::new(Code::BadValue, error.to_string()))?;

@@ -203,10 +203,17 @@ impl Store {
         self.name_all()
     }
 
-    /// Removes the documents of a set. Not durable: the next start looks at what is there.
+    /// Removes the documents of a set, and its artifacts when it is in transit: in one rename, so none is ever half there.
+    /// Not durable: the next start looks at what is there.
     pub(super) fn drop_set(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
+        let disk = self.root.disk();
+        let (place, doomed) = (layout::edge_set(fingerprint), layout::edge_set_part(fingerprint));
+        durable::remove_tree(disk, &doomed)?;
+        if durable::exists(disk, &place)? {
+            disk.rename(&place, &doomed)?;
+        }
         self.sets.remove(&fingerprint);
-        Ok(durable::remove_tree(self.root.disk(), &layout::edge_set(fingerprint))?)
+        Ok(durable::remove_tree(disk, &doomed)?)
     }
 
     /// Removes payloads that no set needs.

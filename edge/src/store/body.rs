@@ -93,14 +93,14 @@ fn entry(block: &[u8; BLOCK]) -> Result<(RelPath, u64, bool), Reasons> {
     if header.cksum().ok() != Some(expected) || header.as_ustar().is_none() {
         return Err(bad("a header"));
     }
-    let is_file = match header.entry_type() {
-        EntryType::Regular => true,
-        EntryType::Directory => false,
-        EntryType::Link | EntryType::Symlink => {
-            return Err(refused(Code::SymlinkRefused, "the archive holds a link"));
-        }
-        _special => return Err(bad("an entry")),
-    };
+    let kind = header.entry_type();
+    if kind.is_hard_link() || kind.is_symlink() {
+        return Err(refused(Code::SymlinkRefused, "the archive holds a link"));
+    }
+    let is_file = kind == EntryType::Regular;
+    if !is_file && !kind.is_dir() {
+        return Err(bad("an entry"));
+    }
     let name = String::from_utf8(header.path_bytes().into_owned()).map_err(|_bytes| bad("a name"))?;
     let name = name.strip_suffix('/').filter(|_| !is_file).unwrap_or(&name);
     let path = name.parse::<RelPath>().map_err(|error| Reasons::from(error.to_reason()))?;

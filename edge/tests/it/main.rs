@@ -5,6 +5,9 @@
 
 mod wire;
 mod world;
+#![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be made fails its test")]
+
+mod store;
 
 use std::process::{Command, Output};
 
