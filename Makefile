@@ -23,6 +23,7 @@ tool:
 	$(CARGO) build --workspace --bins
 	@ci/put $(TARGET)/debug/autonomy build/autonomy
 	@ci/put $(TARGET)/debug/edged build/edged
+	@ci/put $(TARGET)/debug/edgectl build/edgectl
 
 # Two binaries of one source, told apart by the release that is compiled in.
 build/agent-1 build/agent-2: build/agent-%: examples/agent/src/main.rs examples/agent/Cargo.toml Cargo.toml
