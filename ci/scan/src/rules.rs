@@ -117,7 +117,18 @@ pub(crate) const NAMES: &[NameRule] = &[
     NameRule {
         name: "INV-03",
         crates: EDGE_WING,
-        words: &["raft", "paxos", "leader", "leadership", "quorum", "election", "electleader", "ballot"],
+        words: &[
+            "raft",
+            "openraft",
+            "paxos",
+            "omnipaxos",
+            "leader",
+            "leadership",
+            "quorum",
+            "election",
+            "electleader",
+            "ballot",
+        ],
     },
     // Beside the clippy.toml of the crate, which a lint attribute could lift.
     NameRule {

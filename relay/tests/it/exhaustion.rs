@@ -1,6 +1,6 @@
 //! FI-C4: attempts are counted before they are made, never go down, end at the limit, and nothing comes after the end.
 
-use autonomy_relay::{Config, Input, Output, Part, PeerQuota, RowKey, RowState};
+use autonomy_relay::{Config, Input, Machine, Output, Part, PeerQuota, Row, RowKey, RowState};
 use autonomy_schema::{Blake3, Name};
 
 use crate::law::Judged;
@@ -103,6 +103,25 @@ fn fi_retry_count_monotonic() {
     assert_eq!(states(&judged), [(RowState::Deadletter, 5); 2]);
     let error = judged.ledger.values().find(|row| row.state == RowState::Deadletter).unwrap().last_error.clone();
     assert_eq!(error.as_deref(), Some("interrupted"));
+}
+
+#[test]
+fn rows_that_come_before_the_configuration_are_judged_by_it() {
+    let set = Set::new("harbor", 1, 2);
+    let (peer, manifest) = (name("b"), set.manifest());
+    let row = |at: usize, state, attempts| {
+        let key = RowKey { manifest, part: Part::Segment(set.segments[at].id), peer: peer.clone() };
+        (key, Row { state, attempts, last_error: None })
+    };
+    let rows = vec![row(0, RowState::Failed, 4), row(1, RowState::Inflight, 5)];
+    let mut machine = Machine::new();
+    let first = machine.step(0, Input::Restore(rows));
+    let [Output::Record(changes)] = first.as_slice() else { panic!("{first:?}") };
+    assert_eq!((changes.len(), changes[0].row.state, changes[0].row.attempts), (1, RowState::Failed, 5));
+    let second = machine.step(0, Input::Configure(config(&["b"])));
+    let [Output::Record(changes), Output::DeadLetter(_)] = second.as_slice() else { panic!("{second:?}") };
+    assert_eq!((changes.len(), changes[0].row.state), (1, RowState::Deadletter));
+    assert_eq!(changes[0].row.last_error.as_deref(), Some("interrupted"));
 }
 
 #[test]

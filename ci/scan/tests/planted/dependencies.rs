@@ -71,7 +71,13 @@ fn an_arrow_that_the_table_lacks_is_caught_also_as_build_target_or_optional_depe
 fn the_edge_wing_may_not_import_the_mission_layer() {
     let edge = "[dependencies]\nautonomy-policy = { path = \"../policy\" }";
     let lines = findings(&[("policy", "autonomy-policy", ""), ("edge", "autonomy-edge", edge)], &[]);
-    assert_eq!(lines, ["edge/Cargo.toml: arrow: imports `policy`, which is not allowed"]);
+    assert_eq!(
+        lines,
+        [
+            "edge: closure: `autonomy-policy` is among its dependencies",
+            "edge/Cargo.toml: arrow: imports `policy`, which is not allowed",
+        ]
+    );
 }
 
 /// However deep: here by way of a crate that the edge wing may import.
