@@ -47,6 +47,7 @@ mod segments;
 mod set;
 mod source;
 mod status;
+mod trace;
 mod trust;
 
 pub use autonomy_oci::{MIN_VOLUME_BYTES, Split};
@@ -73,4 +74,5 @@ pub use segments::{SegmentStat, segment_stat};
 pub use set::{SetCheck, VerifiedSet, verify_set};
 pub use source::{Reach, Source};
 pub use status::{Intent, Next, Running, Status, status};
+pub use trace::{Chain, Hop, Stop, Told, Traced, Witness, trace};
 pub use trust::{Imported, Offer, OfferedRoot, REVOCATION, import_trust, judge_trust, offer};

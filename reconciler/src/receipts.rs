@@ -90,6 +90,7 @@ impl Signer {
             node_id: self.node.clone(),
             manifest: became.manifest,
             result: became.result,
+            from: None,
             boot_epoch: self.boot_epoch,
             counter,
             time,

@@ -50,6 +50,9 @@ pub struct Receipt {
     pub manifest: Blake3,
     /// What became of it.
     pub result: ReceiptResult,
+    /// The peer that the node has it from; absent where no peer gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Name>,
     /// The boot epoch of the node; 0 where none is kept.
     pub boot_epoch: u64,
     /// One more than in the receipt before it, or higher: no two receipts of a node have the same.

@@ -42,6 +42,7 @@ mod selftest;
 mod sigstore_js;
 mod sockets;
 mod status;
+mod trace;
 mod trees;
 mod trust;
 mod units;
