@@ -27,7 +27,7 @@ mod steps;
 mod why;
 
 pub use binding::check_binding;
-pub use planner::{Desired, Plan, PlanError, Rotation, is_its_own, plan, refresh};
+pub use planner::{Desired, Plan, PlanError, is_its_own, plan, refresh};
 pub use precheck::prechecks;
 pub use report::{Origin, PolicyProof, report, verdict_reasons};
 pub use why::Why;

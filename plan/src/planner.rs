@@ -9,6 +9,7 @@ use autonomy_schema::plan_doc::{
     Action, FORMAT_VERSION, Forecast, PlanDoc, PlannedDrift, PlannedManifest, Step, Summary, Verdicts,
 };
 use autonomy_schema::reason::Reason;
+use autonomy_schema::root::Rotation;
 use autonomy_schema::version::{ApiVersion, Kind, TOOL_VERSION};
 use serde::Serialize;
 
@@ -36,15 +37,6 @@ impl<'a> Desired<'a> {
     pub fn new(manifest: &'a StateManifest, fingerprint: Blake3) -> Self {
         Self { manifest, fingerprint, policy_semver: None, returns_to: None, offline: false, rotates_to: None }
     }
-}
-
-/// A newer trust root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// Its version.
-    pub version: u64,
-    /// BLAKE3 of its bytes.
-    pub root: Blake3,
 }
 
 /// Why no plan could be made.

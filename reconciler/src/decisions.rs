@@ -8,7 +8,7 @@ use autonomy_schema::{Mode, RelPath, canonical};
 use autonomy_stateroot::{DiskError, StateRoot, durable, layout, read_capped};
 use serde_json::Value;
 
-use crate::set::VerifiedSet;
+use autonomy_sets::VerifiedSet;
 
 /// How many questions are kept. Both bundles are asked about each, within the budget of an update decision.
 const MAX_KEPT: usize = 16;

@@ -10,12 +10,13 @@ use autonomy_stateroot::{SetSource, StatCache, StateRoot};
 use autonomy_trust::{Signed, Verified, verify_lock, verify_manifest, verify_override};
 use serde_json::{Value, json};
 
-use crate::judge::{Judged, Options, Prepared, is_held, judge, known, load, look, purpose};
+use crate::judge::{Judged, Options, Prepared, is_held, judge, known, look, purpose};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
-use crate::roots::{forks, steps};
-use crate::set::{Learned, VerifiedSet, learn};
 use crate::{decisions, import, quarantine};
+use autonomy_sets::load;
+use autonomy_sets::roots::{forks, steps};
+use autonomy_sets::{Learned, VerifiedSet, learn};
 
 /// What was approved, and by whom it is carried out.
 pub struct Approval<'a> {

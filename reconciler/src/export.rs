@@ -10,10 +10,10 @@ use autonomy_oci::{
 use autonomy_schema::{Blake3, Code, Reason, Reasons, Sha256, StateManifest, set};
 use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, unverified};
 
-use crate::kept::kept;
 use crate::parts::{Base, Receiver, parts};
-use crate::set::{Draft, read_draft};
 use crate::trust;
+use autonomy_sets::kept;
+use autonomy_sets::{Draft, read_draft};
 
 /// What an export wrote.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ use autonomy_schema::{Code, Reason, Reasons, Sha256, StateManifest, Time};
 use autonomy_stateroot::{SetSource, StatCache};
 use autonomy_trust::{PinnedRoot, Purpose, draft_reasons};
 
-use crate::judge::Loaded;
-use crate::set::{SetCheck, learn, read_draft, verify_set};
+use autonomy_sets::Loaded;
+use autonomy_sets::{SetCheck, learn, read_draft, verify_set};
 
 /// What is at hand beside the set.
 pub struct Foresight<'a> {

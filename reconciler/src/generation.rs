@@ -7,7 +7,8 @@ use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, Sha256, StateManifes
 use autonomy_stateroot::{StatCache, StateRoot, drift_of, layout, read_capped};
 use autonomy_trust::{Context, Purpose, Signed, Verified, verify_lock, verify_manifest};
 
-use crate::judge::{Loaded, Options};
+use crate::judge::Options;
+use autonomy_sets::Loaded;
 
 /// A generation whose documents hold. Its files may still differ.
 pub(crate) struct Examined {

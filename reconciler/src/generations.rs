@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use autonomy_schema::journal::Journal;
-use autonomy_schema::{Blake3, Name, Reasons, StateManifest, document};
-use autonomy_stateroot::{StateRoot, layout, read_capped};
+use autonomy_schema::{Blake3, Name, Reasons};
+use autonomy_sets::manifest_of;
+use autonomy_stateroot::StateRoot;
 use serde::Serialize;
 
 /// One generation.
@@ -58,11 +59,4 @@ fn roles(root: &StateRoot) -> Result<BTreeMap<Name, Vec<&'static str>>, Reasons>
     put(journal.as_ref().and_then(Journal::waiting).map(|waits| waits.generation.clone()), "waits to be confirmed");
     put(journal.filter(|journal| journal.phase.is_before_switch()).map(|journal| journal.generation), "staged");
     Ok(roles)
-}
-
-/// The manifest of a generation as it lies there, when it can be read.
-pub(crate) fn manifest_of(root: &StateRoot, generation: &Name) -> Option<(StateManifest, Blake3)> {
-    let path = layout::generation_manifest(generation);
-    let bytes = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64).ok()??;
-    Some((document::parse(&bytes).ok()?, document::fingerprint(&bytes)))
 }

@@ -8,18 +8,19 @@ use autonomy_oci::Layout;
 use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{
     ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
-    Unfolded, durable, fill, layout, read_capped, read_file,
+    Unfolded, durable, fill, layout, read_file,
 };
 use autonomy_trust::Purpose;
 use serde_json::json;
 
 use crate::delta::complete;
-use crate::generations::manifest_of;
-use crate::judge::{Options, load};
+use crate::judge::Options;
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
-use crate::set::{SetCheck, VerifiedSet, verify_set};
 use crate::trust::{Offer, OlderList, offer_of, take_offered};
+use autonomy_sets::manifest_of;
+use autonomy_sets::{SetCheck, VerifiedSet, verify_set};
+use autonomy_sets::{inbox_entries, load};
 
 mod custody;
 
@@ -369,7 +370,7 @@ fn write(
 /// Removes from the inbox what the node has left behind: sets of its stream that are not newer than what it runs.
 pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reasons> {
     let Some((active, _)) = active(root)? else { return Ok(()) };
-    for (fingerprint, manifest) in entries(root)? {
+    for (fingerprint, manifest) in inbox_entries(root)? {
         let metadata = &manifest.metadata;
         if metadata.name == active.metadata.name && metadata.serial <= active.metadata.serial {
             durable::remove_tree(root.disk(), &layout::inbox_entry(fingerprint)).map_err(failed)?;
@@ -378,27 +379,10 @@ pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reas
     Ok(())
 }
 
-/// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
-pub(crate) fn entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
-    let listed = match root.disk().list(Some(&layout::inbox())) {
-        Ok(listed) => listed,
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
-    for entry in listed {
-        let Ok(fingerprint) = format!("blake3:{}", entry.name).parse::<Blake3>() else { continue };
-        let path = layout::inbox_entry(fingerprint).join(&RelPath::fixed(set::MANIFEST));
-        let Ok(Some(bytes)) = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64) else { continue };
-        found.extend(document::parse(&bytes).ok().map(|manifest| (fingerprint, manifest)));
-    }
-    Ok(found)
-}
-
 /// The set in the inbox with the highest serial; its signatures decide when it is used.
 pub(crate) fn newest(root: &StateRoot) -> Result<Option<Blake3>, Reasons> {
     let newest =
-        entries(root)?.into_iter().max_by_key(|(fingerprint, manifest)| (manifest.metadata.serial, *fingerprint));
+        inbox_entries(root)?.into_iter().max_by_key(|(fingerprint, manifest)| (manifest.metadata.serial, *fingerprint));
     Ok(newest.map(|(fingerprint, _)| fingerprint))
 }
 

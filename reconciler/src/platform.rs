@@ -8,8 +8,8 @@ use autonomy_schema::manifest::Precheck;
 use autonomy_schema::{Code, Reason};
 use autonomy_stateroot::StateRoot;
 
-use crate::generations::manifest_of;
 use crate::judge::Options;
+use autonomy_sets::manifest_of;
 
 /// Adds them to the facts. What cannot be looked at is a finding, and stops nobody here.
 pub(crate) fn look(root: &StateRoot, facts: &mut Facts, options: &Options<'_>) {

@@ -8,7 +8,7 @@ use autonomy_schema::manifest::Payload;
 use autonomy_schema::{Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{Content, Known, Pins, pinned_contents};
 
-use crate::set::{Files, compare};
+use autonomy_sets::{Files, compare};
 
 /// Pulls a set. Who signed it is for [`crate::verify_set`] to say.
 pub fn pull(remote: &RemoteSet, to: &Path, strays: Strays, progress: &dyn Fn(u64, u64)) -> Result<PulledSet, Reasons> {

@@ -12,7 +12,7 @@ use autonomy_stateroot::{Folded, SetSource, read_file};
 
 use crate::export::signed;
 use crate::parts::parts;
-use crate::set::{Draft, read_draft};
+use autonomy_sets::{Draft, read_draft};
 
 /// The artifact that `artifactRef` means.
 const AGENT: &str = "agent";

@@ -35,7 +35,7 @@ pub(crate) fn recover_held(
     runner: &dyn ServiceRunner,
     recorder: &mut Recorder<'_>,
 ) -> Result<Recovery, Reasons> {
-    crate::roots::settle(root, held)?;
+    autonomy_sets::roots::settle(root, held)?;
     let unfinished = root.journal()?.filter(|journal| !journal.phase.is_final()).map(|journal| journal.manifest);
     let own = recorder.about(unfinished);
     let recovery = recover_recorded(root, held, runner, recorder);

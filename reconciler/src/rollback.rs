@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use crate::execute::{ApplyFailure, Outcome, ended, failed, outcome, refresh_cache, split, with_return};
 use crate::generation::{differs, examine};
-use crate::generations::manifest_of;
 use crate::history::history;
-use crate::judge::{Options, against, known, load, look};
+use crate::judge::{Options, against, known, look};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
+use autonomy_sets::load;
+use autonomy_sets::manifest_of;
 
 /// Most differences that a refusal names one by one.
 const MAX_NAMED: usize = 10;

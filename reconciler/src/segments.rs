@@ -8,7 +8,7 @@ use autonomy_schema::{Blake3, Reasons, RelPath, set};
 use autonomy_stateroot::{SetSource as _, StateRoot, read_failed};
 use serde::Serialize;
 
-use crate::kept::kept;
+use autonomy_sets::kept;
 
 /// What the sets of a state root come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -11,10 +11,10 @@ use autonomy_schema::{Blake3, Code, Duration, Name, Reason, Reasons, Time};
 use autonomy_stateroot::hold::Suspension;
 use autonomy_stateroot::{Holder, StateRoot};
 
-use crate::generations::manifest_of;
 use crate::history::{Act, history};
 use crate::judge::revoked;
 use crate::recovery::{Awaiting, awaiting};
+use autonomy_sets::manifest_of;
 
 /// The active generation, as its manifest says it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use autonomy_stateroot::{ActivationLock, SetSource, SourceKind, StateRoot, read_
 use autonomy_trust::{Context, PinnedRoot, Purpose, Signed, Verified, verify_revocation};
 use serde_json::{Value, json};
 
-use crate::judge::{Loaded, load};
 use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
-use crate::roots::{self, Walk};
+use autonomy_sets::roots::{self, Walk};
+use autonomy_sets::{Loaded, load};
 
 /// The file of a revocation list beside roots.
 pub const REVOCATION: &str = "revocation.json";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Sha256;
+use crate::digest::{Blake3, Sha256};
 use crate::document::Document;
 use crate::manifest::is_default;
 use crate::reason::{Code, Reason};
@@ -20,6 +20,15 @@ pub const MAX_KEY_PEM: usize = 1024;
 pub const DEFAULT_SERIAL_STEP: u64 = 1000;
 /// The time step of a root that does not say one: a year.
 pub const DEFAULT_TIME_STEP: Duration = Duration::from_millis(365 * 86_400_000);
+
+/// A newer trust root than the pinned one, to which that leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// Its version.
+    pub version: u64,
+    /// BLAKE3 of its bytes.
+    pub root: Blake3,
+}
 
 /// What a key may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

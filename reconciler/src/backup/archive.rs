@@ -19,7 +19,7 @@ use super::check::{self, Generations};
 use super::medium::{Body, Medium, Node};
 use super::places;
 use super::tarball::{Found, Headers, Kind};
-use crate::roots::pinned_root;
+use autonomy_sets::roots::pinned_root;
 
 /// The last entry.
 pub(super) const LIST: &str = "backup.json";

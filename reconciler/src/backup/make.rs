@@ -17,7 +17,7 @@ use super::check;
 use super::medium::{Body, Node};
 use super::places;
 use super::tarball::{Kind, Member, header, padding};
-use crate::roots::pinned_root;
+use autonomy_sets::roots::pinned_root;
 
 /// Bytes read and written at once.
 const BUFFER: usize = 1 << 20;

@@ -13,7 +13,7 @@ use super::MAX_KEY_BYTES;
 use super::archive::{Archive, Links};
 use super::check::{self, Generations};
 use super::plan::Plan;
-use crate::roots::{earliest_reset, extend, floors_under, pinned_root};
+use autonomy_sets::roots::{earliest_reset, extend, floors_under, pinned_root};
 
 /// How the attest key pair was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use autonomy_schema::segments::{Entries, Segment};
 use autonomy_schema::{Blake3, Reason, RelPath, StateManifest, set};
 use autonomy_stateroot::{Folded, SetSource, SourceError, StateRoot, unverified};
 
-use crate::kept::kept;
+use autonomy_sets::kept;
 
 /// Not found yet.
 const NOWHERE: u32 = u32::MAX;

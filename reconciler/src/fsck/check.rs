@@ -14,9 +14,10 @@ use autonomy_trust::{PinnedRoot, Purpose, Verified};
 
 use super::{Finding, Mend, Report};
 use crate::generation::{differs, examine};
-use crate::generations::manifest_of;
-use crate::judge::{Loaded, Options};
-use crate::roots::{earliest_reset, lost_pin, pinned_root};
+use crate::judge::Options;
+use autonomy_sets::Loaded;
+use autonomy_sets::manifest_of;
+use autonomy_sets::roots::{earliest_reset, lost_pin, pinned_root};
 
 const RESTORE: &str = "restore it from a backup with `autonomy restore`";
 const GC: &str = "nothing: `autonomy gc` removes it";

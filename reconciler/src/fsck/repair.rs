@@ -160,7 +160,7 @@ impl Hands<'_> {
     }
 
     fn trust_root(&self) -> Result<String, Reasons> {
-        let Some(kept) = crate::roots::lost_pin(self.root) else { return Ok(String::new()) };
+        let Some(kept) = autonomy_sets::roots::lost_pin(self.root) else { return Ok(String::new()) };
         let aside = set_aside(self.root.disk(), &layout::trust_root()).map_err(|error| reasons_of(&error))?;
         self.root.repin_root(self.held, &kept)?;
         Ok(format!("the trust root that is kept is pinned again; what stood there is in {aside}"))
@@ -369,7 +369,7 @@ impl Hands<'_> {
         for good in journal.map(|journal| journal.generation).into_iter().chain(recorded) {
             let same = |name: &&Name| generation::are_same_manifest(name, &good);
             let found = names.iter().rev().filter(same).find(|name| {
-                let manifest = crate::generations::manifest_of(self.root, name).map(|(_, fingerprint)| fingerprint);
+                let manifest = autonomy_sets::manifest_of(self.root, name).map(|(_, fingerprint)| fingerprint);
                 whole(name) && manifest.is_some_and(|manifest| !pinned.contains(&manifest))
             });
             if let Some(found) = found {

@@ -16,8 +16,9 @@ use autonomy_stateroot::{
 use autonomy_trust::{Purpose, Signed, verify_lock, verify_manifest};
 
 use crate::generation::{Documents, documents, policy};
-use crate::generations::manifest_of;
-use crate::judge::{Loaded, Options};
+use crate::judge::Options;
+use autonomy_sets::Loaded;
+use autonomy_sets::manifest_of;
 
 /// Most places that are looked at for one content.
 pub(super) const MAX_PLACES: usize = 16;

@@ -4,18 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::OnceLock;
 
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{
-    FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, durable, known_contents, layout,
-    read_capped,
+    FileKind, SetSource, SourceError, SourceFile, SourceKind, StateRoot, Stored, known_contents, layout, read_capped,
 };
-use autonomy_trust::{Purpose, Signed, verify_revocation};
 
-use crate::generations::manifest_of;
-use crate::import::entries;
-use crate::judge::load;
 use crate::roots;
-use crate::trust::REVOCATION;
 
 /// A set of a state root, read where it lies.
 pub struct KeptSet {
@@ -31,14 +25,17 @@ pub struct KeptSet {
 }
 
 /// A set that is kept, with what its manifest says.
-pub(crate) struct Kept {
-    pub(crate) fingerprint: Blake3,
-    pub(crate) manifest: StateManifest,
-    pub(crate) set: KeptSet,
+pub struct Kept {
+    /// Fingerprint of the manifest.
+    pub fingerprint: Blake3,
+    /// The manifest.
+    pub manifest: StateManifest,
+    /// The set.
+    pub set: KeptSet,
 }
 
 /// Every set that the node keeps, each once: what it runs, its other generations from the newest on, its inbox.
-pub(crate) fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
+pub fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
     let mut names = root.generations().map_err(|error| Reasons::from(error.to_reason()))?;
     names.reverse();
     if let Some(active) = root.current()? {
@@ -54,7 +51,7 @@ pub(crate) fn kept(root: &StateRoot) -> Result<Vec<Kept>, Reasons> {
             found.push(Kept { fingerprint, manifest, set });
         }
     }
-    for (fingerprint, manifest) in entries(root)? {
+    for (fingerprint, manifest) in inbox_entries(root)? {
         if known.insert(fingerprint) {
             let shown = format!("the inbox's {fingerprint}");
             let set = KeptSet::new(root, layout::inbox_entry(fingerprint), shown, manifest.clone());
@@ -75,13 +72,11 @@ pub fn active_set(root: &StateRoot) -> Result<KeptSet, Reasons> {
         let reason = Reason::new(Code::SourceNotFound, "no generation is active on this node");
         return Err(reason.with_remedy("name the set to export: `autonomy export SOURCE --to DIR`").into());
     };
-    let mut active = generation_set(root, &generation)?;
-    active.more.extend(root_files(root)?);
-    Ok(active)
+    generation_set(root, &generation)?.with_roots()
 }
 
 /// Every trust root that the node keeps: names in a set, and where they lie.
-fn root_files(root: &StateRoot) -> Result<Vec<(String, RelPath)>, Reasons> {
+pub fn root_files(root: &StateRoot) -> Result<Vec<(String, RelPath)>, Reasons> {
     let pinned = roots::pinned_root(root)?;
     let newest = pinned.document().version;
     let mut files = Vec::new();
@@ -97,39 +92,8 @@ fn root_files(root: &StateRoot) -> Result<Vec<(String, RelPath)>, Reasons> {
     Ok(files)
 }
 
-/// What a node hands on of whom it trusts: every root that it keeps, and the revocation list that came by itself, unless a
-/// newer one came with a manifest: then that manifest carries it. Gives a warning when the list that is kept is no use.
-pub fn node_trust(root: &StateRoot, clock: Time) -> Result<(KeptSet, Option<String>), Reasons> {
-    let mut files = root_files(root)?;
-    let path = layout::revocation();
-    let has_list = durable::exists(root.disk(), &path).map_err(|error| Reasons::from(error.to_reason()))?;
-    let refusal = if has_list { kept_list(root, clock).err() } else { None };
-    if has_list && refusal.is_none() {
-        files.push((REVOCATION.to_owned(), path.clone()));
-        files.push((format!("{REVOCATION}{}", set::SIGNATURES_SUFFIX), layout::revocation_signatures()));
-    }
-    let warning = refusal.map(|reasons| {
-        let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();
-        format!("`{path}` is not handed on: {}", why.join("; "))
-    });
-    let shown = "the trust of this node".to_owned();
-    Ok((KeptSet { root: root.clone(), shown, of: None, more: files, files: OnceLock::new() }, warning))
-}
-
-/// Whether the list that is kept is what the node goes by.
-fn kept_list(root: &StateRoot, clock: Time) -> Result<(), Reasons> {
-    let read = |path: &RelPath, cap| -> Result<Vec<u8>, Reasons> {
-        let bytes = read_capped(root.disk(), path, cap).map_err(|error| error.to_reason())?;
-        Ok(bytes.unwrap_or_default())
-    };
-    let bytes = read(&layout::revocation(), document::MAX_DOCUMENT_BYTES as u64)?;
-    let signatures = read(&layout::revocation_signatures(), set::MAX_SIGNATURES_BYTES)?;
-    let loaded = load(root)?;
-    let context = loaded.context(clock, Purpose::Change);
-    verify_revocation(Signed { bytes: &bytes, signatures: &signatures }, &context).map(drop)
-}
-
-fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reasons> {
+/// The set of a generation.
+pub fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reasons> {
     let Some((manifest, _)) = manifest_of(root, generation) else {
         let path = layout::generation_manifest(generation);
         return Err(Reason::new(Code::CorruptState, format!("`{path}` cannot be read as a manifest")).into());
@@ -137,9 +101,44 @@ fn generation_set(root: &StateRoot, generation: &Name) -> Result<KeptSet, Reason
     Ok(KeptSet::new(root, layout::generation(generation), format!("generation {generation}"), manifest))
 }
 
+/// The sets in the inbox. What is there and is none is passed over; `verify` judges what is used.
+pub fn inbox_entries(root: &StateRoot) -> Result<Vec<(Blake3, StateManifest)>, Reasons> {
+    let listed = match root.disk().list(Some(&layout::inbox())) {
+        Ok(listed) => listed,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_reason().into()),
+    };
+    let mut found = Vec::new();
+    for entry in listed {
+        let Ok(fingerprint) = format!("blake3:{}", entry.name).parse::<Blake3>() else { continue };
+        let path = layout::inbox_entry(fingerprint).join(&RelPath::fixed(set::MANIFEST));
+        let Ok(Some(bytes)) = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64) else { continue };
+        found.extend(document::parse(&bytes).ok().map(|manifest| (fingerprint, manifest)));
+    }
+    Ok(found)
+}
+
+/// The manifest of a generation as it lies there, when it can be read.
+pub fn manifest_of(root: &StateRoot, generation: &Name) -> Option<(StateManifest, Blake3)> {
+    let path = layout::generation_manifest(generation);
+    let bytes = read_capped(root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64).ok()??;
+    Some((document::parse(&bytes).ok()?, document::fingerprint(&bytes)))
+}
+
 impl KeptSet {
+    /// Files of the state root that belong to no manifest: their names in the set, and where they lie.
+    pub fn of_files(root: &StateRoot, shown: String, files: Vec<(String, RelPath)>) -> Self {
+        Self { root: root.clone(), shown, of: None, more: files, files: OnceLock::new() }
+    }
+
+    /// The same set with every trust root that the node keeps.
+    pub fn with_roots(mut self) -> Result<Self, Reasons> {
+        self.more.extend(root_files(&self.root)?);
+        Ok(self)
+    }
+
     /// The set of a manifest in a folder of the state root.
-    fn new(root: &StateRoot, base: RelPath, shown: String, manifest: StateManifest) -> Self {
+    pub fn new(root: &StateRoot, base: RelPath, shown: String, manifest: StateManifest) -> Self {
         Self { root: root.clone(), shown, of: Some((base, manifest)), more: Vec::new(), files: OnceLock::new() }
     }
 

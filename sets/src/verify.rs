@@ -55,7 +55,7 @@ pub struct Learned {
 }
 
 /// Puts into the cache what was hashed.
-pub(crate) fn learn(cache: &mut StatCache, learned: &[Learned]) {
+pub fn learn(cache: &mut StatCache, learned: &[Learned]) {
     for entry in learned {
         cache.put(entry.identity, entry.size, entry.digests.0, entry.digests.1);
     }
@@ -109,18 +109,18 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
 }
 
 /// A set that is read without asking who signed it: its documents, and its policy bundle as the manifest pins it.
-pub(crate) struct Draft {
+pub struct Draft {
     /// The manifest.
-    pub(crate) manifest: StateManifest,
+    pub manifest: StateManifest,
     /// BLAKE3 of its bytes.
-    pub(crate) fingerprint: Blake3,
+    pub fingerprint: Blake3,
     /// The bytes of the policy bundle.
-    pub(crate) policy: Vec<u8>,
+    pub policy: Vec<u8>,
 }
 
 /// Reads manifest and policy of a set, and compares the list of its files; signatures may be absent. Artifacts are not
 /// read.
-pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
+pub fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
     let (files, mut reasons) = regular_files(source)?;
     let bytes = read(source, &files, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
     let bytes = with(&reasons, bytes.ok_or_else(|| missing(set::MANIFEST)))?;
@@ -131,7 +131,8 @@ pub(crate) fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
     Ok(Draft { fingerprint: document::fingerprint(&bytes), manifest, policy })
 }
 
-pub(crate) type Files = BTreeMap<String, SourceFile>;
+/// What a source lists, by name.
+pub type Files = BTreeMap<String, SourceFile>;
 
 /// Adds what is wrong with the list of files to a failure that ends the verification.
 fn with<T>(reasons: &[Reason], result: Result<T, Reasons>) -> Result<T, Reasons> {
@@ -158,7 +159,7 @@ fn rel(name: &str) -> Result<RelPath, Reasons> {
 }
 
 /// The closed list against what is there.
-pub(crate) fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
+pub fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
     let documents = set::files(manifest);
     let wanted: BTreeSet<&str> =
         documents.keys().map(String::as_str).chain(known.files.iter().map(|content| content.path.as_str())).collect();
