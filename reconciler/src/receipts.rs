@@ -8,6 +8,7 @@ use autonomy_schema::receipt::{Receipt, ReceiptName, ReceiptResult};
 use autonomy_schema::set::SIGNATURES_SUFFIX;
 use autonomy_schema::version::{ApiVersion, Kind};
 use autonomy_schema::{Blake3, Code, Document as _, Name, Reason, Reasons, Time, document};
+use autonomy_sets::manifest_of;
 use autonomy_stateroot::{ActivationLock, KeptReceipt, StateRoot};
 use autonomy_trust::AttestKey;
 
@@ -73,6 +74,21 @@ pub(crate) fn sign(
     }
     given.sort_by_key(|(counter, _)| *counter);
     Ok(given.into_iter().map(|(_, kept)| kept).collect())
+}
+
+/// Signs that the node runs its active manifest, once nothing can take that back by itself: while it waits to be confirmed,
+/// it is not said yet. Gives a warning when no receipt could be made.
+pub(crate) fn sign_active(root: &StateRoot, held: &ActivationLock, clock: Time) -> Option<String> {
+    let runs = || -> Result<Option<Blake3>, Reasons> {
+        let current = root.current()?.filter(|current| root.lkg().is_ok_and(|lkg| lkg.as_ref() == Some(current)));
+        Ok(current.and_then(|current| manifest_of(root, &current)).map(|(_, manifest)| manifest))
+    };
+    let signed = runs().and_then(|runs| {
+        let became: Vec<Became> =
+            runs.into_iter().map(|manifest| Became { manifest, result: ReceiptResult::Active }).collect();
+        sign(root, held, &became, clock)
+    });
+    signed.err().map(|reasons| format!("no receipt was made: {}", reasons.one_line()))
 }
 
 impl Signer {

@@ -96,6 +96,20 @@ places! {
     edge_pins "edge/pins.json";
     /// The operator's own settings of the relay daemon.
     edge_local "edge/local.toml";
+    /// Everything of the relay daemon.
+    edge "edge";
+    /// Its ledger, which it alone reads.
+    edge_ledger "edge/relay.redb";
+    /// What it says of itself, for readers.
+    edge_status "edge/status.json";
+    /// Its control socket.
+    edge_socket "edge/edged.sock";
+    /// Sets that it is receiving, or passes on.
+    edge_sets "edge/sets";
+    /// Artifacts that it is receiving.
+    segments "segments";
+    /// Guards what is written to `receipts/`.
+    receipts_lock "receipts/LOCK";
 }
 
 /// The folders that `init` makes, parents first.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, StateManifest};
+use autonomy_sets::{inbox_entries, manifest_of};
 use autonomy_stateroot::{KeptReceipt, StateRoot};
 use autonomy_trust::PublicKey;
 
 use super::{Chain, Told, Witness};
-use crate::generations::manifest_of;
-use crate::import::{entries, newest};
+use crate::import::newest;
 use crate::receipts::{Custody, look_at_receipts};
 
 /// Fewest hex digits of a fingerprint that are taken for it.
@@ -106,7 +106,7 @@ fn manifests(root: &StateRoot) -> Result<BTreeMap<Blake3, StateManifest>, Reason
     let names = root.generations().map_err(|error| Reasons::from(error.to_reason()))?;
     let generations = names.iter().filter_map(|name| manifest_of(root, name));
     let mut here: BTreeMap<Blake3, StateManifest> = generations.map(|(manifest, of)| (of, manifest)).collect();
-    here.extend(entries(root)?);
+    here.extend(inbox_entries(root)?);
     Ok(here)
 }
 
