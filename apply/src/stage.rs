@@ -5,8 +5,8 @@ use autonomy_schema::canonical::CanonicalError;
 use autonomy_schema::manifest::StateManifest;
 use autonomy_schema::{Code, Name, Reason, Reasons, RelPath, set};
 use autonomy_stateroot::{
-    DiskError, Durability, FillError, Filling, LockError, SetSource, StatCache, StateRoot, SyncTarget, durable, fill,
-    layout,
+    DiskError, Durability, FillError, Filling, LockError, SetSource, StatCache, StateRoot, SyncTarget, Writer, durable,
+    fill, layout,
 };
 use autonomy_trust::Verified;
 
@@ -98,8 +98,15 @@ pub(crate) fn stage(
     let disk = staging.root.disk();
     let base = layout::generation(generation);
     disk.mkdir(&base)?;
-    let mut filling =
-        Filling { root: staging.root, set: staging.set, manifest, base: &base, durability, cache: staging.cache };
+    let mut filling = Filling {
+        root: staging.root,
+        set: staging.set,
+        manifest,
+        base: &base,
+        writer: Writer::Mission,
+        durability,
+        cache: staging.cache,
+    };
     let folders = fill(&mut filling, |done, total| {
         stopped(observer)?;
         observer.event(&Event::Staged { done, total });

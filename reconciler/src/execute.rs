@@ -124,7 +124,7 @@ pub fn apply(
             let lost = recorder.end(outcome(&applied), ended(plan_id, &applied));
             let (kept, refreshed) = (kept(root, question.as_ref()), refresh_cache(root, &learned, cache));
             let cleared = import::clear(root, &held).err().map(|why| format!("the inbox is not cleared: {why}"));
-            let unsigned = receipts::sign_active(root, &held, options.clock);
+            let unsigned = receipts::sign_active(root, options.clock);
             Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed).or(cleared).or(unsigned) })
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),

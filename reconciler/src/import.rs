@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_oci::Layout;
-use autonomy_schema::{Blake3, Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, StateManifest, document, set};
 use autonomy_stateroot::{
-    ActivationLock, DirSet, DiskError, Durability, FillError, Filling, SetSource, StatCache, StateRoot, SyncTarget,
-    Unfolded, durable, fill, layout, read_file,
+    ActivationLock, DirSet, DiskError, FillError, SetSource, StatCache, StateRoot, Unfolded, Writer, durable, layout,
+    read_file,
 };
-use autonomy_trust::Purpose;
+use autonomy_trust::{Purpose, scope_reasons};
 use serde_json::json;
 
 use crate::delta::complete;
@@ -19,7 +19,7 @@ use crate::record::{Actor, Recorder};
 use crate::recovery::{recover_held, told};
 use crate::trust::{Offer, OlderList, offer_of, take_offered};
 use autonomy_sets::manifest_of;
-use autonomy_sets::{SetCheck, VerifiedSet, verify_set};
+use autonomy_sets::{Putting, SetCheck, VerifiedSet, put_in_inbox, verify_set};
 use autonomy_sets::{inbox_entries, load};
 
 mod custody;
@@ -277,7 +277,7 @@ pub fn import(
         }
         clear(root, &held)?;
         let mut warnings = medium.warnings();
-        warnings.extend(sign_for(root, &held, &sets, is_layout.then_some(path), actor.clock));
+        warnings.extend(sign_for(root, &sets, is_layout.then_some(path), actor.clock));
         Ok((sets, trust, warnings))
     });
     let (sets, trust, warnings) = result.inspect_err(|reasons| {
@@ -306,65 +306,11 @@ pub fn import(
 
 /// Stores the set and makes it durable; its entry appears in one rename.
 fn put(root: &StateRoot, set: &dyn SetSource, verified: &VerifiedSet, options: &Options<'_>) -> Result<(), Reasons> {
-    let fingerprint = verified.manifest.fingerprint();
-    let part = layout::inbox_part(fingerprint);
-    let _writer = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
-    durable::remove_tree(root.disk(), &part).map_err(failed)?;
-    let written = write(root, set, verified, &part, options).and_then(|()| {
-        root.disk().sync(SyncTarget::Fs)?;
-        root.disk().rename(&part, &layout::inbox_entry(fingerprint))?;
-        Ok(root.disk().sync(SyncTarget::Dir(Some(&layout::inbox())))?)
-    });
-    if written.is_err() {
-        // If this fails too, the next import begins with it.
-        durable::remove_tree(root.disk(), &part).ok();
-    }
-    written.map_err(FillError::into_reasons)
-}
-
-/// Writes the files of the set below `part`: artifacts as links to objects, the verified bytes of everything else, and the
-/// roots, which are verified whenever they are used.
-fn write(
-    root: &StateRoot,
-    source: &dyn SetSource,
-    verified: &VerifiedSet,
-    part: &RelPath,
-    options: &Options<'_>,
-) -> Result<(), FillError> {
-    durable::make_dirs(root.disk(), part)?;
-    let manifest = &verified.manifest;
+    let store = root.share_store().map_err(|error| Reasons::from(error.to_reason()))?;
     let mut cache = StatCache::load(root);
-    let mut filling = Filling {
-        root,
-        set: source,
-        manifest: manifest.document(),
-        base: part,
-        durability: Durability::Batched,
-        cache: &mut cache,
-    };
-    fill(&mut filling, |done, total| {
-        (options.progress)(done, total);
-        Ok(())
-    })?;
-    let documents: [(&'static str, &[u8]); 5] = [
-        (set::MANIFEST, manifest.bytes()),
-        (set::MANIFEST_SIGNATURES, manifest.signatures()),
-        (set::LOCK, verified.lock.bytes()),
-        (set::LOCK_SIGNATURES, verified.lock.signatures()),
-        (set::POLICY, &verified.policy),
-    ];
-    for (name, bytes) in documents {
-        durable::write_new(root.disk(), &part.join(&RelPath::fixed(name)), bytes, Mode::FILE)?;
-    }
-    let refused = |reason: Reason| FillError::Refused(reason.into());
-    let listed = source.list().map_err(|error| refused(error.to_reason()))?;
-    for file in listed.iter().filter(|file| set::is_root_file(&file.path)) {
-        let bytes = read_file(source, &file.path, document::MAX_DOCUMENT_BYTES as u64).map_err(refused)?;
-        let path = file.path.parse::<RelPath>().map_err(|error| refused(error.to_reason()))?;
-        durable::make_dirs(root.disk(), &part.join(&RelPath::fixed(set::ROOTS)))?;
-        durable::write_new(root.disk(), &part.join(&path), &bytes.unwrap_or_default(), Mode::FILE)?;
-    }
-    Ok(())
+    let mut putting =
+        Putting { writer: Writer::Mission, store: &*store, cache: &mut cache, progress: options.progress };
+    put_in_inbox(root, set, verified.into(), &mut putting).map_err(FillError::into_reasons)
 }
 
 /// Removes from the inbox what the node has left behind: sets of its stream that are not newer than what it runs.
@@ -379,10 +325,16 @@ pub(crate) fn clear(root: &StateRoot, _held: &ActivationLock) -> Result<(), Reas
     Ok(())
 }
 
-/// The set in the inbox with the highest serial; its signatures decide when it is used.
+/// The set in the inbox that is for this node and has the highest serial; its signatures decide when it is used.
 pub(crate) fn newest(root: &StateRoot) -> Result<Option<Blake3>, Reasons> {
-    let newest =
-        inbox_entries(root)?.into_iter().max_by_key(|(fingerprint, manifest)| (manifest.metadata.serial, *fingerprint));
+    let node = root.node()?;
+    let followed = root.floors()?.and_then(|floors| floors.stream);
+    let mine = |manifest: &StateManifest| {
+        scope_reasons(manifest, &node).is_empty()
+            && followed.as_ref().is_none_or(|followed| *followed == manifest.metadata.name)
+    };
+    let entries = inbox_entries(root)?.into_iter().filter(|(_, manifest)| mine(manifest));
+    let newest = entries.max_by_key(|(fingerprint, manifest)| (manifest.metadata.serial, *fingerprint));
     Ok(newest.map(|(fingerprint, _)| fingerprint))
 }
 

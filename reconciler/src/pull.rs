@@ -8,7 +8,7 @@ use autonomy_schema::manifest::Payload;
 use autonomy_schema::{Code, Mode, Reason, Reasons, RelPath, StateManifest, document, set};
 use autonomy_stateroot::{Content, Known, Pins, pinned_contents};
 
-use autonomy_sets::{Files, compare};
+use autonomy_sets::{Extent, Files, compare};
 
 /// Pulls a set. Who signed it is for [`crate::verify_set`] to say.
 pub fn pull(remote: &RemoteSet, to: &Path, strays: Strays, progress: &dyn Fn(u64, u64)) -> Result<PulledSet, Reasons> {
@@ -32,7 +32,7 @@ fn fits(manifest: &[u8], listed: &Files) -> Result<(), Reasons> {
             known.files.push(Content { path, pins });
         }
     }
-    compare(&manifest, &known, listed, &mut reasons);
+    compare(&manifest, &known, Extent::Whole, listed, &mut reasons);
     for name in listed.keys().filter(|name| set::is_root_file(name)) {
         let signatures = name.ends_with(set::SIGNATURES_SUFFIX);
         let cap = if signatures { set::MAX_SIGNATURES_BYTES } else { document::MAX_DOCUMENT_BYTES as u64 };

@@ -66,7 +66,7 @@ fn recover_recorded(
         tracing::warn!(lost, "a record was lost");
     }
     if matches!(recovery, Recovery::Finished(_))
-        && let Some(unsigned) = receipts::sign_active(root, held, recorder.clock())
+        && let Some(unsigned) = receipts::sign_active(root, recorder.clock())
     {
         tracing::warn!(unsigned, "a receipt was not made");
     }
@@ -150,7 +150,7 @@ pub fn confirm(
     match transaction.confirm(manifest) {
         Ok(generation) => {
             let lost = recorder.end("confirmed", json!({ "generation": generation }));
-            let unsigned = receipts::sign_active(root, &held, actor.clock);
+            let unsigned = receipts::sign_active(root, actor.clock);
             Ok(Noted { result: generation, warning: lost.or(unsigned) })
         }
         Err(error) => {

@@ -186,7 +186,7 @@ pub fn roll_back(
             let word = if matches!(applied, Applied::Active(_)) { "returned" } else { outcome(&applied) };
             let lost = recorder.end(word, ended(plan_id, &applied));
             let refreshed = refresh_cache(root, &[], known(root, options));
-            let unsigned = receipts::sign_active(root, &held, options.clock);
+            let unsigned = receipts::sign_active(root, options.clock);
             Ok(Outcome { applied, plan_id, warning: lost.or(refreshed).or(unsigned) })
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),

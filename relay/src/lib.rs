@@ -6,8 +6,21 @@
 //! Deliberately absent: clocks (a tick is an input), randomness (peers are spread by their rank), sockets, disks, `HashMap`,
 //! and the ledger itself, which `edge` keeps: what must be durable before an action comes out before that action.
 //!
-//! Start with [`Input`] and [`Output`] in `machine.rs`.
+//! Start with [`Input`] and [`Output`] in `words.rs`.
 
+mod book;
+pub mod bucket;
+mod delivery;
+pub mod evict;
+pub mod machine;
+pub mod pack;
+mod peer;
 pub mod row;
+mod schedule;
+pub mod words;
 
+pub use autonomy_schema::relay::SuccessCondition;
+pub use bucket::Bucket;
+pub use machine::Machine;
 pub use row::{Change, Part, Row, RowKey, RowState};
+pub use words::{Config, Delivery, Input, MAX_PACKS, MAX_WANTED, Output, PeerQuota, Wanted};

@@ -50,15 +50,15 @@ pub struct Receipt {
     pub manifest: Blake3,
     /// What became of it.
     pub result: ReceiptResult,
-    /// The peer that the node has it from; absent where no peer gave it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Name>,
     /// The boot epoch of the node; 0 where none is kept.
     pub boot_epoch: u64,
     /// One more than in the receipt before it, or higher: no two receipts of a node have the same.
     pub counter: u64,
     /// The node's clock, which may be wrong.
     pub time: Time,
+    /// The peer that brought the last of it; absent where it came otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Name>,
 }
 
 impl Document for Receipt {

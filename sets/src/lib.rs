@@ -8,13 +8,20 @@
 //!
 //! Start with [`load`] (whom the node trusts), then [`verify_set`].
 
+mod inbox;
 mod kept;
 mod loaded;
+mod receipts;
 pub mod roots;
 mod verify;
 
+pub use inbox::{Documents, Putting, put_in_inbox, write_documents};
 pub use kept::{
     Kept, KeptSet, active_set, generation_set, inbox_entries, kept, kept_manifests, manifest_of, root_files,
 };
 pub use loaded::{Loaded, load};
-pub use verify::{Draft, Files, Learned, SetCheck, VerifiedSet, compare, learn, read_draft, verify_set};
+pub use receipts::{Became, ReceiptSigner, sign_receipts};
+pub use verify::{
+    Draft, Extent, Files, Learned, SetCheck, VerifiedDocuments, VerifiedSet, compare, learn, read_draft,
+    verify_documents, verify_set,
+};

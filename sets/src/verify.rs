@@ -61,8 +61,48 @@ pub fn learn(cache: &mut StatCache, learned: &[Learned]) {
     }
 }
 
+/// How much of a set lies there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// All but the artifacts: their bytes come later, by the segment indices.
+    Documents,
+}
+
+/// The documents of a set that was verified; its artifacts are elsewhere.
+#[derive(Debug)]
+pub struct VerifiedDocuments {
+    /// The manifest.
+    pub manifest: Verified<StateManifest>,
+    /// The lock.
+    pub lock: Verified<Lock>,
+    /// The bytes of the policy bundle.
+    pub policy: Vec<u8>,
+}
+
 /// Verifies signatures, the list of files, and every byte. All reasons that can be told at once.
 pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
+    verify(check, Extent::Whole)
+}
+
+/// The same of a set without `artifacts/`: signatures, the list of files, policy, lock, and every index.
+pub fn verify_documents(check: &SetCheck<'_>) -> Result<VerifiedDocuments, Reasons> {
+    let VerifiedSet { manifest, lock, policy, learned: _ } = verify(check, Extent::Documents)?;
+    Ok(VerifiedDocuments { manifest, lock, policy })
+}
+
+impl Extent {
+    /// Whether a file of the set is among what lies there.
+    fn holds(self, name: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Documents => name.strip_prefix(set::ARTIFACTS).is_none_or(|rest| !rest.starts_with('/')),
+        }
+    }
+}
+
+fn verify(check: &SetCheck<'_>, extent: Extent) -> Result<VerifiedSet, Reasons> {
     let (files, mut reasons) = regular_files(check.set)?;
     let signed = |name: &'static str, signatures: &'static str, cap: usize| -> Result<(Vec<u8>, Vec<u8>), Reasons> {
         let bytes = read(check.set, &files, name, cap as u64)?;
@@ -77,8 +117,9 @@ pub fn verify_set(check: &SetCheck<'_>) -> Result<VerifiedSet, Reasons> {
     let versions = files.keys().filter_map(|name| set::root_version(name.strip_prefix("roots/")?));
     reasons.extend(roots::strays(check.set, set::ROOTS, versions, check.context.root));
     let manifest = with(&reasons, verify_manifest(Signed { bytes: &bytes, signatures: &signatures }, check.context))?;
-    let known = known_contents(manifest.document(), check.set);
-    compare(manifest.document(), &known, &files, &mut reasons);
+    let mut known = known_contents(manifest.document(), check.set);
+    known.files.retain(|content| extent.holds(content.path.as_str()));
+    compare(manifest.document(), &known, extent, &files, &mut reasons);
     let lock = signed(set::LOCK, set::LOCK_SIGNATURES, document::MAX_DOCUMENT_BYTES).and_then(|(bytes, signatures)| {
         verify_lock(Signed { bytes: &bytes, signatures: &signatures }, &manifest, check.context)
     });
@@ -125,7 +166,7 @@ pub fn read_draft(source: &dyn SetSource) -> Result<Draft, Reasons> {
     let bytes = read(source, &files, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
     let bytes = with(&reasons, bytes.ok_or_else(|| missing(set::MANIFEST)))?;
     let manifest: StateManifest = with(&reasons, document::parse(&bytes))?;
-    compare(&manifest, &known_contents(&manifest, source), &files, &mut reasons);
+    compare(&manifest, &known_contents(&manifest, source), Extent::Whole, &files, &mut reasons);
     let policy = with(&reasons, policy(source, &files, &manifest))?;
     Reasons::check(reasons)?;
     Ok(Draft { fingerprint: document::fingerprint(&bytes), manifest, policy })
@@ -159,8 +200,9 @@ fn rel(name: &str) -> Result<RelPath, Reasons> {
 }
 
 /// The closed list against what is there.
-pub fn compare(manifest: &StateManifest, known: &Known, files: &Files, reasons: &mut Vec<Reason>) {
-    let documents = set::files(manifest);
+pub fn compare(manifest: &StateManifest, known: &Known, extent: Extent, files: &Files, reasons: &mut Vec<Reason>) {
+    let mut documents = set::files(manifest);
+    documents.retain(|name, _| extent.holds(name));
     let wanted: BTreeSet<&str> =
         documents.keys().map(String::as_str).chain(known.files.iter().map(|content| content.path.as_str())).collect();
     let signatures = [set::MANIFEST_SIGNATURES, set::LOCK_SIGNATURES];

@@ -9,7 +9,7 @@ use autonomy_schema::{Reason, Reasons, RelPath};
 use crate::cache::StatCache;
 use crate::contents::{Content, contents};
 use crate::disk::DiskError;
-use crate::layout;
+use crate::layout::{self, Writer};
 use crate::objects::{Durability, InsertError, ObjectStore, Placed};
 use crate::root::StateRoot;
 use crate::source::SetSource;
@@ -45,6 +45,8 @@ pub struct Filling<'a> {
     pub manifest: &'a StateManifest,
     /// The folder, which exists.
     pub base: &'a RelPath,
+    /// Who writes.
+    pub writer: Writer,
     /// Who syncs.
     pub durability: Durability,
     /// What is known of objects.
@@ -58,7 +60,7 @@ pub fn fill(
     filling: &mut Filling<'_>,
     mut after: impl FnMut(u64, u64) -> Result<(), Reasons>,
 ) -> Result<BTreeSet<RelPath>, FillError> {
-    let store = ObjectStore::new(filling.root);
+    let store = ObjectStore::new(filling.root).for_writer(filling.writer);
     let contents = contents(filling.manifest, filling.set).map_err(|reason| FillError::Refused(reason.into()))?;
     let total = contents.iter().map(|content| content.pins.size).sum();
     let mut folders = BTreeSet::from([filling.base.clone()]);

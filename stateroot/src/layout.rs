@@ -88,6 +88,14 @@ places! {
     receipts "receipts";
     /// The highest counter of this node's receipts.
     receipt_counter "receipts/counter";
+    /// Guards the counter and the node's own receipts; so whoever signs needs no `LOCK`.
+    receipts_lock "receipts/LOCK";
+    /// Payloads that are being received.
+    segments "segments";
+    /// What belongs to the relay daemon.
+    edge "edge";
+    /// Documents of sets that are being received, and sets in transit.
+    edge_sets "edge/sets";
     /// The newest revocation list that came by itself.
     revocation "trust/revocation.json";
     /// Its signatures.
@@ -96,20 +104,12 @@ places! {
     edge_pins "edge/pins.json";
     /// The operator's own settings of the relay daemon.
     edge_local "edge/local.toml";
-    /// Everything of the relay daemon.
-    edge "edge";
     /// Its ledger, which it alone reads.
     edge_ledger "edge/relay.redb";
     /// What it says of itself, for readers.
     edge_status "edge/status.json";
     /// Its control socket.
     edge_socket "edge/edged.sock";
-    /// Sets that it is receiving, or passes on.
-    edge_sets "edge/sets";
-    /// Artifacts that it is receiving.
-    segments "segments";
-    /// Guards what is written to `receipts/`.
-    receipts_lock "receipts/LOCK";
 }
 
 /// The folders that `init` makes, parents first.
@@ -238,8 +238,22 @@ pub fn object(blake3: Blake3, mode: Mode) -> RelPath {
 }
 
 /// An object while it is being written.
-pub(crate) fn object_tmp(blake3: Blake3, mode: Mode) -> RelPath {
-    object_named(&format!(".tmp-{}-{mode}", blake3.hex()))
+pub(crate) fn object_tmp(blake3: Blake3, mode: Mode, writer: Writer) -> RelPath {
+    let before = match writer {
+        Writer::Mission => ".tmp-",
+        Writer::Relay => ".tmp-relay-",
+    };
+    object_named(&format!("{before}{}-{mode}", blake3.hex()))
+}
+
+/// Who writes objects and entries of the inbox. The mission layer has one writer at a time (`LOCK`), the relay has its own;
+/// both may write the same at once, under names that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// An apply, an import, a restore.
+    Mission,
+    /// The relay daemon.
+    Relay,
 }
 
 /// The digest that an object's name says; `None` when it is no object's name.
@@ -275,8 +289,28 @@ pub fn inbox_entry(manifest: Blake3) -> RelPath {
 }
 
 /// A set that is being put there.
-pub fn inbox_part(manifest: Blake3) -> RelPath {
-    format!(".import-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+pub fn inbox_part(manifest: Blake3, writer: Writer) -> RelPath {
+    let before = match writer {
+        Writer::Mission => "import",
+        Writer::Relay => "relay",
+    };
+    format!(".{before}-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+}
+
+/// The documents of a set that a peer sent.
+pub fn edge_set(manifest: Blake3) -> RelPath {
+    manifest.hex().parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
+}
+
+/// The same while they are written.
+pub fn edge_set_part(manifest: Blake3) -> RelPath {
+    format!(".new-{}", manifest.hex()).parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
+}
+
+/// A payload that is being received. Its segment index is part of the name: two manifests may cut the same bytes in two ways.
+pub fn partial(payload: Blake3, index: Blake3) -> RelPath {
+    let name = format!("{}-{}.part", payload.hex(), &index.hex()[..12]);
+    name.parse().map_or_else(|_never| segments(), |name| segments().join(&name))
 }
 
 /// A receipt.

@@ -1,4 +1,4 @@
-//! The two locks of a state root. The kernel releases them with the process that holds them.
+//! The locks of a state root. The kernel releases them with the process that holds them.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use autonomy_schema::{Code, Reason, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{DiskError, LockGuard, LockMode, ReadError, read_capped};
-use crate::layout;
 use crate::root::StateRoot;
+use crate::{durable, layout};
 
 /// Largest content of `LOCK` that is read.
 const MAX_HOLDER_BYTES: u64 = 64 << 10;
@@ -31,6 +31,12 @@ pub struct Holder {
 /// `LOCK` is held until this is dropped.
 #[derive(Debug)]
 pub struct ActivationLock {
+    _guard: Box<dyn LockGuard>,
+}
+
+/// `receipts/LOCK` is held until this is dropped.
+#[derive(Debug)]
+pub struct ReceiptsLock {
     _guard: Box<dyn LockGuard>,
 }
 
@@ -80,6 +86,20 @@ impl StateRoot {
             None => "another process holds the lock of the state root; it has not said yet which".to_owned(),
         };
         Err(LockError::Held(Reason::new(Code::Locked, message)))
+    }
+
+    /// Takes `receipts/LOCK`, which is held for as long as some receipts are signed.
+    pub fn lock_receipts(&self) -> Result<ReceiptsLock, LockError> {
+        durable::ensure_dir(self.disk(), &layout::receipts())?;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            if let Some(guard) = self.disk().try_lock(&layout::receipts_lock(), LockMode::Exclusive)? {
+                return Ok(ReceiptsLock { _guard: guard });
+            }
+        }
+        Err(LockError::Held(Reason::new(Code::Locked, "another process holds the lock of the receipts")))
     }
 
     /// Who holds `LOCK` now; `None` when nobody does, or when the holder has not written its name yet.

@@ -7,7 +7,7 @@ use autonomy_schema::{Blake3, Code, Mode, Reason, RelPath, Sha256};
 use crate::cache::StatCache;
 use crate::disk::{DiskError, FileKind, Identity, Link, Stat, SyncTarget};
 use crate::hash::{self, Hashes};
-use crate::layout;
+use crate::layout::{self, Writer};
 use crate::root::StateRoot;
 use crate::source::read_failed;
 
@@ -77,19 +77,26 @@ impl InsertError {
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectStore<'a> {
     root: &'a StateRoot,
+    writer: Writer,
 }
 
 impl<'a> ObjectStore<'a> {
     /// The object store of `root`.
     pub fn new(root: &'a StateRoot) -> Self {
-        Self { root }
+        Self { root, writer: Writer::Mission }
+    }
+
+    /// The same, written to by somebody else.
+    #[must_use]
+    pub fn for_writer(self, writer: Writer) -> Self {
+        Self { writer, ..self }
     }
 
     /// Copies `source` into the store, over what is there, hashing what is copied. What is not as pinned is not stored. At
-    /// most one byte beyond the pinned size is read. Two writers of the same object must not run at once.
+    /// most one byte beyond the pinned size is read. Two of the same [`Writer`] must not write the same object at once.
     fn write(self, source: impl Read, pins: &Pins, durability: Durability) -> Result<(), InsertError> {
         let disk = self.root.disk();
-        let tmp = layout::object_tmp(pins.blake3, pins.mode);
+        let tmp = layout::object_tmp(pins.blake3, pins.mode, self.writer);
         let stored = self.copy(source, pins, &tmp).and_then(|()| {
             disk.set_meta(&tmp, pins.mode)?;
             if durability == Durability::PerFile {

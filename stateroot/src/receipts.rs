@@ -6,7 +6,7 @@ use autonomy_schema::{Mode, Reasons, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{DiskError, FileKind, read_capped};
-use crate::lock::ActivationLock;
+use crate::lock::ReceiptsLock;
 use crate::root::{StateRoot, corrupt};
 use crate::{durable, layout};
 
@@ -44,7 +44,7 @@ impl StateRoot {
     }
 
     /// Raises the counter, durably. Until then no receipt may have it.
-    pub fn raise_receipt_counter(&self, _held: &ActivationLock, counter: u64) -> Result<(), DiskError> {
+    pub fn raise_receipt_counter(&self, _held: &ReceiptsLock, counter: u64) -> Result<(), DiskError> {
         let path = layout::receipt_counter();
         let bytes = canonical::to_bytes(&Counter { counter });
         let bytes = bytes.map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
@@ -55,7 +55,7 @@ impl StateRoot {
     /// Keeps a receipt, durably; its signature comes first, so that none lies there unsigned.
     pub fn keep_receipt(
         &self,
-        _held: &ActivationLock,
+        _held: &ReceiptsLock,
         name: &ReceiptName,
         bytes: &[u8],
         signatures: &[u8],
@@ -66,7 +66,7 @@ impl StateRoot {
     }
 
     /// Removes receipts whose file has this name. Not durable: one that comes back does no harm.
-    pub fn forget_receipt(&self, _held: &ActivationLock, file: &str) -> Result<(), DiskError> {
+    pub fn forget_receipt(&self, _held: &ReceiptsLock, file: &str) -> Result<(), DiskError> {
         let document = durable::child(&layout::receipts(), file)?;
         let signature = durable::child(&layout::receipts(), &format!("{file}{SIGNATURES_SUFFIX}"))?;
         durable::remove_tree(self.disk(), &document)?;

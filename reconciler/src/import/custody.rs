@@ -4,20 +4,15 @@ use std::path::Path;
 
 use autonomy_schema::Time;
 use autonomy_schema::receipt::ReceiptResult;
-use autonomy_stateroot::{ActivationLock, StateRoot};
+use autonomy_sets::Became;
+use autonomy_stateroot::StateRoot;
 
 use super::{OnMedium, Standing, active};
-use crate::receipts::{self, Became};
+use crate::receipts;
 
 /// Signs for what became of the sets, and leaves the receipts on the medium, where they may lie beside a layout. That none
 /// could be made, or left, is told and no more: the sets are here.
-pub(super) fn sign_for(
-    root: &StateRoot,
-    held: &ActivationLock,
-    sets: &[OnMedium],
-    leave_on: Option<&Path>,
-    clock: Time,
-) -> Option<String> {
+pub(super) fn sign_for(root: &StateRoot, sets: &[OnMedium], leave_on: Option<&Path>, clock: Time) -> Option<String> {
     let active = active(root).ok().flatten().map(|(_, active)| active);
     let became = sets.iter().filter_map(|set| {
         let (_, manifest) = set.says.as_ref()?;
@@ -27,9 +22,9 @@ pub(super) fn sign_for(
             Standing::Here if active == Some(*manifest) => ReceiptResult::Active,
             Standing::Takes | Standing::Here => ReceiptResult::Stored,
         };
-        Some(Became { manifest: *manifest, result })
+        Some(Became { manifest: *manifest, result, from: None })
     });
-    let receipts = match receipts::sign(root, held, &became.collect::<Vec<_>>(), clock) {
+    let receipts = match receipts::sign(root, &became.collect::<Vec<_>>(), clock) {
         Ok(receipts) => receipts,
         Err(reasons) => {
             let why: Vec<String> = reasons.as_slice().iter().map(ToString::to_string).collect();

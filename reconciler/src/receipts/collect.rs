@@ -227,11 +227,12 @@ pub fn collect(
     let mut collection = look_at_receipts(medium, nodes, &root.kept_receipts("")?)?;
     recorder.begin(json!({ "from": medium.display().to_string() }))?;
     let mut kept = Vec::new();
+    let signing = root.lock_receipts().map_err(|error| Reasons::from(error.to_reason()))?;
     let result =
         collection.receipts.iter().filter(|receipt| matches!(receipt.custody, Custody::New)).try_for_each(|receipt| {
             let Some((name, signed)) = &receipt.signed else { return Ok(()) };
             kept.push(signed.file.clone());
-            root.keep_receipt(&held, name, &signed.bytes, &signed.signatures)
+            root.keep_receipt(&signing, name, &signed.bytes, &signed.signatures)
                 .map_err(|error| Reasons::from(error.to_reason()))
         });
     if let Err(reasons) = result {

@@ -1,0 +1,160 @@
+//! A payload that is being received: a file artifact, or the files of a tree one after the other.
+
+use std::io::{BufReader, Read};
+
+use autonomy_schema::manifest::Payload as Pinned;
+use autonomy_schema::segments::Entries;
+use autonomy_schema::{Blake3, RelPath};
+use autonomy_stateroot::{DiskError, StateRoot, SyncTarget, durable, layout};
+
+/// Which payload: its bytes, and how they are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) payload: Blake3,
+    pub(super) index: Blake3,
+}
+
+impl Key {
+    pub(super) fn of(pins: &Pinned) -> Self {
+        Self { payload: pins.blake3, index: pins.segments.index }
+    }
+
+    pub(super) fn partial(&self) -> RelPath {
+        layout::partial(self.payload, self.index)
+    }
+}
+
+/// What is here of a payload.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) pins: Pinned,
+    /// Its number among the names.
+    pub(super) slot: u16,
+    /// Which segments are here, a bit for each.
+    present: Vec<u64>,
+    /// How many are not.
+    pub(super) lacking: u64,
+    /// Where it lies whole, when that is not the partial.
+    pub(super) whole: Option<RelPath>,
+    /// Segments that were written since the last sync.
+    pub(super) dirty: Vec<u32>,
+    /// Bytes that the partial took on the disk when it was last asked.
+    pub(super) allocated: u64,
+    /// The partial's entry in its folder is durable.
+    pub(super) is_linked: bool,
+}
+
+impl Payload {
+    pub(super) fn new(pins: Pinned, slot: u16) -> Self {
+        let words = usize::try_from(pins.segments.count.div_ceil(64)).unwrap_or(usize::MAX);
+        Self {
+            pins,
+            slot,
+            present: vec![0; words],
+            lacking: pins.segments.count,
+            whole: None,
+            dirty: Vec::new(),
+            allocated: 0,
+            is_linked: false,
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.is_some() || self.lacking == 0
+    }
+
+    pub(super) fn has(&self, number: u32) -> bool {
+        let word = self.present.get(number as usize / 64).copied().unwrap_or_default();
+        self.whole.is_some() || word >> (number % 64) & 1 == 1
+    }
+
+    pub(super) fn mark(&mut self, number: u32) {
+        if let Some(word) = self.present.get_mut(number as usize / 64).filter(|word| **word >> (number % 64) & 1 == 0) {
+            *word |= 1 << (number % 64);
+            self.lacking -= 1;
+        }
+    }
+
+    /// Nothing of it is here.
+    pub(super) fn forget(&mut self) {
+        self.present.fill(0);
+        self.dirty.clear();
+        self.lacking = self.pins.segments.count;
+        self.whole = None;
+        self.allocated = 0;
+        self.is_linked = false;
+    }
+
+    /// Segments that lack, as ranges, at most `limit` of them; and whether there are more.
+    pub(super) fn missing(&self, limit: u64) -> (Vec<(u64, u64)>, bool) {
+        let (mut ranges, mut left): (Vec<(u64, u64)>, _) = (Vec::new(), limit);
+        if self.is_whole() {
+            return (ranges, false);
+        }
+        for number in 0..u32::try_from(self.pins.segments.count).unwrap_or(u32::MAX) {
+            if self.has(number) {
+                continue;
+            }
+            if left == 0 {
+                return (ranges, true);
+            }
+            left -= 1;
+            let number = u64::from(number);
+            match ranges.last_mut() {
+                Some(last) if last.1 == number => last.1 += 1,
+                Some(_) | None => ranges.push((number, number + 1)),
+            }
+        }
+        (ranges, false)
+    }
+
+    /// Finds out what the partial holds, by its index, and makes that durable.
+    pub(super) fn scan(&mut self, root: &StateRoot, index: &RelPath) -> Result<(), DiskError> {
+        let partial = Key::of(&self.pins).partial();
+        let Some(stat) = root.disk().stat(&partial)? else { return Ok(()) };
+        // What a process that was killed wrote may be in memory alone.
+        root.disk().sync(SyncTarget::File(&partial))?;
+        root.disk().sync(SyncTarget::Dir(Some(&layout::segments())))?;
+        (self.is_linked, self.allocated) = (true, stat.allocated);
+        let failed = |path: &RelPath, source| DiskError::new("read", path, source);
+        let mut file = BufReader::with_capacity(1 << 20, root.disk().open(&partial)?);
+        let mut bytes = Vec::new();
+        for (number, segment) in (0..).zip(Entries::of(BufReader::new(root.disk().open(index)?))) {
+            let segment = segment.map_err(|error| failed(index, error))?;
+            bytes.clear();
+            let read = (&mut file).take(segment.length).read_to_end(&mut bytes);
+            if read.map_err(|error| failed(&partial, error))? == 0 {
+                break;
+            }
+            if bytes.len() as u64 == segment.length && Blake3::of(&bytes) == segment.id {
+                self.mark(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes at an offset of the partial, which is made when it is absent.
+    pub(super) fn write(&self, root: &StateRoot, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let partial = Key::of(&self.pins).partial();
+        if !self.is_linked && !durable::exists(root.disk(), &partial)? {
+            durable::ensure_dir(root.disk(), &layout::segments())?;
+            root.disk().set_len(&partial, 0)?;
+        }
+        root.disk().write_at(&partial, offset, bytes)
+    }
+
+    /// Makes durable what was written; gives how many bytes more it takes.
+    pub(super) fn sync(&mut self, root: &StateRoot) -> Result<u64, DiskError> {
+        let partial = Key::of(&self.pins).partial();
+        root.disk().sync(SyncTarget::File(&partial))?;
+        if !self.is_linked {
+            root.disk().sync(SyncTarget::Dir(Some(&layout::segments())))?;
+            self.is_linked = true;
+        }
+        self.dirty.clear();
+        let now = root.disk().stat(&partial)?.map_or(0, |stat| stat.allocated);
+        let more = now.saturating_sub(self.allocated);
+        self.allocated = now;
+        Ok(more)
+    }
+}
