@@ -7,7 +7,7 @@ use autonomy_stateroot::{StateRoot, layout, read_capped};
 use serde::{Deserialize, Serialize};
 
 /// Largest `edge/status.json`: ten thousand rows of some 400 bytes, and as much again.
-const MAX_STATUS_BYTES: u64 = 8 << 20;
+const MAX_STATUS_BYTES: u64 = 16 << 20;
 
 /// The relay in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
