@@ -8,7 +8,7 @@ mod codec;
 mod open;
 mod retain;
 
-use autonomy_relay::{Change, Row, RowKey, RowState};
+use autonomy_relay::{Change, Part, Row, RowKey, RowState};
 use autonomy_schema::{Blake3, Code, Name, Reason};
 use autonomy_stateroot::{DiskError, LockGuard};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -90,6 +90,8 @@ pub struct Filter {
     pub manifest: Option<Blake3>,
     /// Those for this peer.
     pub peer: Option<Name>,
+    /// The set itself, or this segment.
+    pub part: Option<Part>,
     /// Those that stand so; none named is all of them.
     pub states: Vec<RowState>,
 }
@@ -98,8 +100,18 @@ impl Filter {
     fn takes(&self, key: &RowKey, row: &Row) -> bool {
         self.manifest.is_none_or(|manifest| manifest == key.manifest)
             && self.peer.as_ref().is_none_or(|peer| *peer == key.peer)
+            && self.part.is_none_or(|part| part == key.part)
             && (self.states.is_empty() || self.states.contains(&row.state))
     }
+}
+
+/// The part of a set that is called so: `manifest`, or the name of a segment.
+pub fn part(text: &str) -> Result<Part, Reason> {
+    if text == Part::Manifest.to_string() {
+        return Ok(Part::Manifest);
+    }
+    let id = text.parse().map(Part::Segment);
+    id.map_err(|_neither| Reason::new(Code::BadDigest, "a segment is `manifest`, or `blake3:` and 64 digits"))
 }
 
 /// Rows, and how many more there are.
@@ -195,13 +207,36 @@ impl Ledger {
         Ok(found)
     }
 
-    /// How many rows stand in each state, and how many were purged.
-    pub fn counts(&self) -> Result<Counts, LedgerError> {
-        let mut counts = Counts::default();
-        self.each(None, |_, kept| counts.add(&kept))?;
+    /// Rows of these segments of a set for a peer, as far as there are any.
+    pub fn known(&self, manifest: Blake3, peer: &Name, ids: &[Blake3]) -> Result<Vec<(RowKey, Row)>, LedgerError> {
+        let rows = self.database.begin_read()?.open_table(ROWS)?;
+        let mut found = Vec::new();
+        for id in ids {
+            let key = RowKey { manifest, part: Part::Segment(*id), peer: peer.clone() };
+            if let Some(row) = rows.get(codec::key(&key).as_slice())? {
+                found.push((key, codec::read_row(row.value()).ok_or(LedgerError::Damaged)?.row));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How everything stands: rows that are not with their peer, then those that are, `limit` in all; and how many there are.
+    pub fn overview(&self, limit: usize) -> Result<Overview, LedgerError> {
+        let (mut open, mut acked, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+        self.each(None, |key, kept| {
+            counts.add(&kept);
+            let list = if kept.row.state == RowState::Acked { &mut acked } else { &mut open };
+            if !kept.purged && list.len() < limit {
+                list.push((key, kept.row));
+            }
+        })?;
+        open.extend(acked);
+        open.truncate(limit);
         let meta = self.database.begin_read()?.open_table(META)?;
         counts.dropped = number(&meta, "dropped")?;
-        Ok(counts)
+        let all = counts.scheduled + counts.inflight + counts.acked + counts.failed + counts.deadletter;
+        let truncated = all.saturating_sub(open.len() as u64);
+        Ok(Overview { rows: open, truncated, counts })
     }
 
     fn each(&self, manifest: Option<Blake3>, mut take: impl FnMut(RowKey, codec::Kept)) -> Result<(), LedgerError> {
@@ -214,6 +249,17 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// How everything stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overview {
+    /// Rows that are not with their peer, then those that are.
+    pub rows: Vec<(RowKey, Row)>,
+    /// Rows that the limit left out.
+    pub truncated: u64,
+    /// How many there are of each kind.
+    pub counts: Counts,
 }
 
 /// How many rows stand how.

@@ -2,19 +2,40 @@
 //!
 //! Blocking, for the one storage thread.
 
+mod account;
+mod admit;
+mod body;
+mod complete;
 mod error;
+mod evict;
+mod judge;
+mod local;
+mod names;
+mod payload;
 mod progress;
+mod quarantine;
+mod received;
 
+pub use body::Incoming;
 pub use error::StoreError;
 pub use progress::{Artifact, MAX_MISSING, MAX_RECEIPTS, Progress, SetState, SignedReceipt};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Weak};
 
-use autonomy_schema::{Blake3, Name, Reasons, Time};
-use autonomy_stateroot::StateRoot;
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time};
+use autonomy_stateroot::{StateRoot, durable, layout};
+
+use account::Account;
+use names::{Names, Place};
+use payload::{Key, Payload};
 
 /// Largest body of a set in bytes.
 pub const MAX_SET_BYTES: u64 = 64 << 20;
+/// Most sets that are under way, and most bodies that are being written.
+pub const MAX_UNDER_WAY: usize = 16;
+/// Most bytes of one write: large enough for the disk, small enough for memory.
+const MAX_RUN: usize = 1 << 20;
 
 /// What the state root may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +73,6 @@ pub struct Accepted {
     pub first: bool,
 }
 
-/// The body of a set while it comes; dropped, it is forgotten.
-#[derive(Debug)]
-pub struct Incoming {
-    size: u64,
-}
-
 /// A segment of a set under way, for `edgectl segments list`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Listed {
@@ -84,39 +99,105 @@ pub struct Pinned {
     pub objects: BTreeSet<Blake3>,
 }
 
+/// A set under way, or in transit.
+#[derive(Debug)]
+struct Set {
+    manifest: StateManifest,
+    /// Bytes of its documents.
+    documents: u64,
+    /// It is whole, and here for others alone.
+    is_transit: bool,
+    /// Who brought the last of it.
+    from: Option<Name>,
+}
+
 /// What is received, on the disk of one node.
 #[derive(Debug)]
 pub struct Store {
     root: StateRoot,
     limits: Limits,
+    account: Account,
+    /// The bytes in use when an eviction came to nothing.
+    fruitless: Option<u64>,
+    sets: BTreeMap<Blake3, Set>,
+    payloads: BTreeMap<Key, Payload>,
+    /// The payloads by the numbers that the names have of them.
+    slots: Vec<Key>,
+    names: Names,
+    /// Sets that were completed here not long ago: their segments are told to be here, should they come again.
+    recent: VecDeque<Blake3>,
+    /// Bodies that are being written.
+    bodies: Vec<(RelPath, Weak<()>)>,
+    next_body: u64,
+    /// What was reserved for segments that are not synced yet.
+    reserved: u64,
+    unrelayed: BTreeSet<Blake3>,
 }
 
 impl Store {
     /// Opens what was received before, and finds out what of it is whole.
     pub fn open(root: StateRoot, limits: Limits) -> Result<Self, Reasons> {
-        Ok(Self { root, limits })
+        let failed = |error: StoreError| error.into_reasons();
+        let account = Account::open(&root).map_err(|error| Reasons::from(error.to_reason()))?;
+        let mut store = Self {
+            root,
+            limits,
+            account,
+            fruitless: None,
+            sets: BTreeMap::new(),
+            payloads: BTreeMap::new(),
+            slots: Vec::new(),
+            names: Names::default(),
+            recent: VecDeque::new(),
+            bodies: Vec::new(),
+            next_body: 0,
+            reserved: 0,
+            unrelayed: BTreeSet::new(),
+        };
+        store.load().map_err(failed)?;
+        Ok(store)
     }
 
     /// Other limits from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.fruitless = None;
     }
 
-    /// What of the node's own sets is not relayed yet: eviction leaves it alone.
-    pub fn set_unrelayed(&mut self, _manifests: BTreeSet<Blake3>) {}
+    /// What the relay has not handed on yet: eviction leaves it alone.
+    pub fn set_unrelayed(&mut self, manifests: BTreeSet<Blake3>) {
+        self.unrelayed = manifests;
+    }
 
     /// Begins the body of a set.
     pub fn begin_set(&mut self) -> Result<Incoming, StoreError> {
-        Err(self.closed())
+        self.sweep_bodies()?;
+        if self.bodies.len() >= MAX_UNDER_WAY {
+            return Err(busy("as many sets are being sent as may be"));
+        }
+        self.reserve(account::BLOCK)?;
+        durable::ensure_dir(self.root.disk(), &layout::edge_sets())?;
+        let path = body::place(self.next_body)?;
+        self.next_body += 1;
+        let alive = Arc::new(());
+        self.bodies.push((path.clone(), Arc::downgrade(&alive)));
+        self.root.disk().set_len(&path, 0)?;
+        Ok(Incoming { path, size: 0, _alive: alive })
     }
 
     /// Takes the next bytes of the body.
     pub fn write_set(&mut self, incoming: &mut Incoming, bytes: &[u8]) -> Result<(), StoreError> {
+        if incoming.size + bytes.len() as u64 > MAX_SET_BYTES {
+            let message = format!("the body of a set may have {MAX_SET_BYTES} bytes");
+            return Err(StoreError::TooLarge(Reason::new(Code::SourceTooLarge, message)));
+        }
+        self.reserve(account::blocks(incoming.size, bytes.len() as u64))?;
+        self.root.disk().write_at(&incoming.path, incoming.size, bytes)?;
         incoming.size += bytes.len() as u64;
-        Err(self.closed())
+        Ok(())
     }
 
-    /// Verifies the set. What does not verify goes into quarantine.
+    /// Verifies the set. What does not verify goes into quarantine. What its segments name and this node has is copied.
     pub fn accept_set(
         &mut self,
         incoming: Incoming,
@@ -124,58 +205,134 @@ impl Store {
         from: &Name,
         clock: Time,
     ) -> Result<Accepted, StoreError> {
-        drop((incoming, fingerprint, from, clock));
-        Err(self.closed())
+        if self.is_known(fingerprint)? {
+            drop(incoming);
+            self.sweep_bodies()?;
+            return Ok(Accepted { first: false });
+        }
+        let accepted = self.admit(&incoming, fingerprint, from, clock);
+        if let Err(StoreError::Refused(_)) = &accepted {
+            quarantine::keep(&self.root, &incoming.path, fingerprint)?;
+        }
+        drop(incoming);
+        self.sweep_bodies()?;
+        accepted?;
+        self.drop_older(fingerprint)?;
+        self.account.settle(&self.root)?;
+        self.complete_all(Some(from), clock)?;
+        Ok(Accepted { first: true })
     }
 
     /// How far a set is; `None` for one that is not known.
-    pub fn progress(&mut self, _fingerprint: Blake3, _clock: Time) -> Result<Option<Progress>, StoreError> {
-        Err(self.closed())
+    pub fn progress(&mut self, fingerprint: Blake3, clock: Time) -> Result<Option<Progress>, StoreError> {
+        if self.sets.contains_key(&fingerprint) {
+            self.sync_dirty()?;
+            self.complete_all(None, clock)?;
+        }
+        match self.sets.get(&fingerprint) {
+            Some(set) if !set.is_transit => Ok(Some(self.receiving(fingerprint, &set.manifest))),
+            Some(_) => Ok(Some(self.stored(fingerprint)?)),
+            None if judge::is_kept(&self.root, fingerprint)? => Ok(Some(self.stored(fingerprint)?)),
+            None => Ok(None),
+        }
     }
 
     /// Writes segments, whose hashes the caller checked; durable with the next [`Store::commit`].
     pub fn put(&mut self, batch: Vec<Segment>) -> Result<Vec<Put>, StoreError> {
-        drop(batch);
-        Err(self.closed())
+        let mut results = Vec::with_capacity(batch.len());
+        let mut writes: BTreeMap<(u16, u64), (u32, usize)> = BTreeMap::new();
+        for (at, segment) in batch.iter().enumerate() {
+            let places = self.names.find(&segment.id);
+            let empty: Vec<&Place> = places
+                .iter()
+                .filter(|place| place.length() == segment.bytes.len() as u64 && self.is_empty(place))
+                .filter(|place| !writes.contains_key(&(place.payload, place.offset)))
+                .collect();
+            results.push(match (places.is_empty(), empty.is_empty()) {
+                (true, _) => Put::NotNamed,
+                (false, true) => Put::Duplicate,
+                (false, false) => Put::Stored,
+            });
+            writes.extend(empty.into_iter().map(|place| ((place.payload, place.offset), (place.number, at))));
+        }
+        let bytes = |at: usize| batch[at].bytes.as_slice();
+        let need = writes.iter().map(|((_, offset), (_, at))| account::blocks(*offset, bytes(*at).len() as u64)).sum();
+        self.reserve(need)?;
+        self.reserved += need;
+        let mut writes = writes.into_iter().peekable();
+        let mut run = Vec::new();
+        while let Some(((slot, offset), (number, at))) = writes.next() {
+            // What lies side by side is written at once.
+            run.clear();
+            run.extend_from_slice(bytes(at));
+            let mut numbers = vec![number];
+            while let Some((_, (number, at))) = writes.next_if(|((next, begin), _)| {
+                *next == slot && *begin == offset + run.len() as u64 && run.len() < MAX_RUN
+            }) {
+                run.extend_from_slice(bytes(at));
+                numbers.push(number);
+            }
+            let Some(payload) = self.slots.get(usize::from(slot)).and_then(|key| self.payloads.get_mut(key)) else {
+                continue;
+            };
+            payload.write(&self.root, offset, &run)?;
+            for number in numbers {
+                payload.mark(number);
+                payload.dirty.push(number);
+            }
+        }
+        Ok(results)
     }
 
-    /// Makes durable what was put, and completes the sets that became whole: gives their manifests.
+    /// Makes durable what was put, and completes the sets that became whole, which `from` brought: gives their manifests.
     pub fn commit(&mut self, from: &Name, clock: Time) -> Result<Vec<Blake3>, StoreError> {
-        drop((from, clock));
-        Err(self.closed())
+        self.sync_dirty()?;
+        self.account.refresh(&self.root, &self.limits, 0)?;
+        let completed = self.complete_all(Some(from), clock)?;
+        // Somebody else may have written meanwhile.
+        self.make_room(0)?;
+        Ok(completed)
     }
 
     /// Forgets a set in transit that is handed on, or has ended.
-    pub fn withdraw(&mut self, _fingerprint: Blake3) -> Result<(), StoreError> {
-        Err(self.closed())
+    pub fn withdraw(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
+        if self.sets.get(&fingerprint).is_some_and(|set| set.is_transit) {
+            self.forget(fingerprint)?;
+            self.account.walk(&self.root)?;
+        }
+        Ok(())
     }
 
     /// Whether an accepted manifest names a segment.
-    pub fn is_named(&self, _id: &Blake3) -> bool {
-        false
+    pub fn is_named(&self, id: &Blake3) -> bool {
+        !self.names.find(id).is_empty()
     }
 
     /// Bytes that the state root takes.
     pub fn used_bytes(&self) -> u64 {
-        self.limits.ceiling_bytes
+        self.account.used()
     }
 
     /// What must not be collected.
     pub fn pins(&self) -> Pinned {
-        Pinned::default()
+        let artifacts = self.sets.values().flat_map(|set| &set.manifest.spec.artifacts);
+        Pinned {
+            manifests: self.sets.keys().copied().collect(),
+            objects: artifacts.filter_map(|artifact| artifact.file().map(|file| file.blake3)).collect(),
+        }
     }
 
-    /// Sets in transit, which are for other nodes.
-    pub fn transit(&self) -> Vec<Blake3> {
-        Vec::new()
+    /// Sets in transit, which are for other nodes, with their manifests.
+    pub fn transit(&self) -> impl Iterator<Item = (Blake3, &StateManifest)> {
+        self.sets.iter().filter(|(_, set)| set.is_transit).map(|(fingerprint, set)| (*fingerprint, &set.manifest))
     }
 
     /// The segments of sets under way.
     pub fn segments(&self) -> Result<Vec<Listed>, StoreError> {
-        Err(self.closed())
+        self.listed()
     }
+}
 
-    fn closed(&self) -> StoreError {
-        StoreError::Disk(autonomy_schema::Reason::new(autonomy_schema::Code::NotBuilt, format!("{:?}", self.root)))
-    }
+fn busy(message: &str) -> StoreError {
+    StoreError::Busy(Reason::new(Code::LimitExceeded, message))
 }

@@ -1,5 +1,6 @@
 //! Where everything lies in a state root. `docs/formats/state-root.md` draws it.
 
+use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::receipt::ReceiptName;
 use autonomy_schema::{Blake3, Mode, Name, RelPath, set};
 
@@ -288,13 +289,16 @@ pub fn inbox_entry(manifest: Blake3) -> RelPath {
     manifest.hex().parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
 }
 
+/// How the name of what the relay is putting into the inbox begins.
+pub const RECEIVING: &str = ".relay-";
+
 /// A set that is being put there.
 pub fn inbox_part(manifest: Blake3, writer: Writer) -> RelPath {
     let before = match writer {
-        Writer::Mission => "import",
-        Writer::Relay => "relay",
+        Writer::Mission => ".import-",
+        Writer::Relay => RECEIVING,
     };
-    format!(".{before}-{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
+    format!("{before}{}", manifest.hex()).parse().map_or_else(|_never| inbox(), |name| inbox().join(&name))
 }
 
 /// The documents of a set that a peer sent.
@@ -307,9 +311,14 @@ pub fn edge_set_part(manifest: Blake3) -> RelPath {
     format!(".new-{}", manifest.hex()).parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
 }
 
-/// A payload that is being received. Its segment index is part of the name: two manifests may cut the same bytes in two ways.
-pub fn partial(payload: Blake3, index: Blake3) -> RelPath {
-    let name = format!("{}-{}.part", payload.hex(), &index.hex()[..12]);
+/// A payload that is being received. Its segment index is part of the name, as two manifests may cut the same bytes in two
+/// ways, and so is its kind: a file becomes an object as it is, the payload of a tree is taken apart.
+pub fn partial(payload: Blake3, index: Blake3, kind: ArtifactType) -> RelPath {
+    let end = match kind {
+        ArtifactType::File => "part",
+        ArtifactType::Tree => "tree.part",
+    };
+    let name = format!("{}-{}.{end}", payload.hex(), &index.hex()[..12]);
     name.parse().map_or_else(|_never| segments(), |name| segments().join(&name))
 }
 

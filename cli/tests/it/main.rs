@@ -34,6 +34,7 @@ mod registry_large;
 mod registry_others;
 mod registry_referrers;
 mod registry_sets;
+mod relay;
 mod relay_stories;
 mod revocation;
 mod rogue;

@@ -10,16 +10,12 @@ use autonomy_relay::{Delivery, MAX_WANTED, Wanted, pack};
 use autonomy_schema::segments::{ENTRY_BYTES, MAX_SEGMENT};
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, set};
 use autonomy_sets::{KeptSet, generation_set, manifest_of};
-use autonomy_stateroot::{Folded, SetSource, StateRoot, layout};
+use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, layout};
 
-/// What lacks of an artifact: ranges of numbers in its index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// Its name.
-    pub artifact: Name,
-    /// First, and one behind the last.
-    pub segments: Vec<(u64, u64)>,
-}
+use crate::store::Artifact;
+
+/// Blocks of a tar archive; two empty ones end it.
+const TAR_BLOCK: u64 = 512;
 
 /// Where the bytes of a segment lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +90,7 @@ impl Source {
     }
 
     /// The segments in ranges that a peer named.
-    pub fn wants(&self, missing: &[Missing]) -> Result<Wants, Reason> {
+    pub fn wants(&self, missing: &[Artifact]) -> Result<Wants, Reason> {
         let mut wants = Wants::default();
         for lacks in missing {
             let artifact = self.manifest.spec.artifacts.iter().find(|artifact| artifact.name == lacks.artifact);
@@ -118,7 +114,8 @@ impl Source {
             let file = match &mut open {
                 Some((path, at, file)) if **path == *place.file && *at == place.offset => file,
                 _ => {
-                    let file = self.set.open_at(&place.file, place.offset).map_err(|error| other(&error.to_reason()))?;
+                    let file =
+                        self.set.open_at(&place.file, place.offset).map_err(|error| other(&error.to_reason()))?;
                     &mut open.insert((Arc::clone(&place.file), place.offset, file)).2
                 }
             };
@@ -128,7 +125,7 @@ impl Source {
                 let what = format!("`{}` is damaged at byte {}", place.file, place.offset);
                 return Err(other(&Reason::new(Code::DigestMismatch, what)));
             }
-            to.write_all(&pack::head(*id, place.length))?;
+            to.write_all(&pack::head(id, place.length))?;
             to.write_all(bytes)?;
             if let Some((_, at, _)) = &mut open {
                 *at += u64::from(place.length);
@@ -137,15 +134,25 @@ impl Source {
         Ok(())
     }
 
+    /// The documents that open a transfer: everything but payloads.
+    fn document_files(&self) -> io::Result<Vec<SourceFile>> {
+        let payloads: Vec<String> = self.manifest.spec.artifacts.iter().map(set::payload).collect();
+        let prefix = format!("{}/", set::ARTIFACTS);
+        let mut files = self.set.list().map_err(|error| other(&error.to_reason()))?;
+        files.retain(|file| !file.path.starts_with(&prefix) && !payloads.contains(&file.path));
+        Ok(files)
+    }
+
+    /// How long the archive of the documents is.
+    pub fn documents_length(&self) -> io::Result<u64> {
+        let files = self.document_files()?;
+        Ok(files.iter().map(|file| TAR_BLOCK + file.size.next_multiple_of(TAR_BLOCK)).sum::<u64>() + 2 * TAR_BLOCK)
+    }
+
     /// Writes the documents as the archive that opens a transfer.
     pub fn documents(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut archive = tar::Builder::new(to);
-        let trees: Vec<String> = self.manifest.spec.artifacts.iter().map(set::payload).collect();
-        let prefix = format!("{}/", set::ARTIFACTS);
-        for file in self.set.list().map_err(|error| other(&error.to_reason()))? {
-            if file.path.starts_with(&prefix) || trees.contains(&file.path) {
-                continue;
-            }
+        for file in self.document_files()? {
             let path: RelPath = file.path.parse().map_err(io::Error::other)?;
             let mut header = tar::Header::new_ustar();
             header.set_path(&file.path)?;

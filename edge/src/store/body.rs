@@ -5,9 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use autonomy_schema::{Code, Reason, Reasons, RelPath};
-use autonomy_stateroot::{
-    DiskError, SetSource, SourceError, SourceFile, SourceKind, StateRoot, durable, layout,
-};
+use autonomy_stateroot::{DiskError, SetSource, SourceError, SourceFile, SourceKind, StateRoot, durable, layout};
 use tar::{EntryType, Header};
 
 /// Most entries of a body: the documents, two indices for each of 4096 artifacts, and 256 roots with their signatures.

@@ -77,7 +77,7 @@ impl Store {
             let newer = newer.filter(|other| other.name == metadata.name).any(|other| other.serial > metadata.serial);
             let standing = if newer { Standing::Superseded } else { Standing::Relayed };
             let protected = self.unrelayed.contains(fingerprint).then_some(Protection::Unrelayed);
-            let bytes = set.artifacts.iter().map(|artifact| artifact.pins.size).sum();
+            let bytes = set.manifest.spec.artifacts.iter().filter_map(|artifact| artifact.size).sum();
             add(*fingerprint, bytes, standing, metadata.serial, protected, Thing::Transit(*fingerprint));
         }
         // Where it is not known what is needed, no generation goes.

@@ -129,16 +129,18 @@ impl Store {
     /// Whether some place of a segment is empty.
     fn lacks(&self, id: &Blake3) -> bool {
         self.names.find(id).iter().any(|place| {
-            self.slots.get(usize::from(place.payload)).and_then(|key| self.payloads.get(key)).is_some_and(|payload| {
-                !payload.has(place.number)
-            })
+            self.slots
+                .get(usize::from(place.payload))
+                .and_then(|key| self.payloads.get(key))
+                .is_some_and(|payload| !payload.has(place.number))
         })
     }
 
     /// The index of a payload, in the documents of a set that names it.
     pub(super) fn index_of(&self, key: Key) -> Option<RelPath> {
         self.sets.iter().find_map(|(fingerprint, set)| {
-            let artifact = set.artifacts.iter().find(|artifact| Key::of(&artifact.pins) == key)?;
+            let mut artifacts = set.manifest.spec.artifacts.iter();
+            let artifact = artifacts.find(|artifact| Key::of(artifact).is_some_and(|(found, _)| found == key))?;
             let name = set::segment_index(&artifact.name).parse::<RelPath>().ok()?;
             Some(autonomy_stateroot::layout::edge_set(*fingerprint).join(&name))
         })

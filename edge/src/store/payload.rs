@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, Read};
 
-use autonomy_schema::manifest::Payload as Pinned;
+use autonomy_schema::manifest::{Artifact, ArtifactType, Payload as Pinned};
 use autonomy_schema::segments::Entries;
 use autonomy_schema::{Blake3, RelPath};
 use autonomy_stateroot::{DiskError, StateRoot, SyncTarget, durable, layout};
@@ -12,30 +12,41 @@ use autonomy_stateroot::{DiskError, StateRoot, SyncTarget, durable, layout};
 pub(super) struct Key {
     pub(super) payload: Blake3,
     pub(super) index: Blake3,
+    pub(super) kind: ArtifactType,
 }
 
 impl Key {
-    pub(super) fn of(pins: &Pinned) -> Self {
-        Self { payload: pins.blake3, index: pins.segments.index }
+    /// That of an artifact, with its pins; `None` for one that has none, which no signed manifest holds.
+    pub(super) fn of(artifact: &Artifact) -> Option<(Self, Pinned)> {
+        let pins = artifact.payload()?;
+        Some((Self { payload: pins.blake3, index: pins.segments.index, kind: artifact.kind }, pins))
     }
 
     pub(super) fn partial(&self) -> RelPath {
-        layout::partial(self.payload, self.index)
+        layout::partial(self.payload, self.index, self.kind)
     }
+}
+
+/// Where a payload lies whole, when that is not the partial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// In an object, of whatever mode.
+    Object(RelPath),
+    /// In the objects that are the files of a tree.
+    Files,
 }
 
 /// What is here of a payload.
 #[derive(Debug)]
 pub(super) struct Payload {
+    pub(super) key: Key,
     pub(super) pins: Pinned,
-    /// Its number among the names.
-    pub(super) slot: u16,
     /// Which segments are here, a bit for each.
     present: Vec<u64>,
     /// How many are not.
     pub(super) lacking: u64,
     /// Where it lies whole, when that is not the partial.
-    pub(super) whole: Option<RelPath>,
+    pub(super) whole: Option<Whole>,
     /// Segments that were written since the last sync.
     pub(super) dirty: Vec<u32>,
     /// Bytes that the partial took on the disk when it was last asked.
@@ -45,11 +56,11 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    pub(super) fn new(pins: Pinned, slot: u16) -> Self {
+    pub(super) fn new(key: Key, pins: Pinned) -> Self {
         let words = usize::try_from(pins.segments.count.div_ceil(64)).unwrap_or(usize::MAX);
         Self {
+            key,
             pins,
-            slot,
             present: vec![0; words],
             lacking: pins.segments.count,
             whole: None,
@@ -110,7 +121,7 @@ impl Payload {
 
     /// Finds out what the partial holds, by its index, and makes that durable.
     pub(super) fn scan(&mut self, root: &StateRoot, index: &RelPath) -> Result<(), DiskError> {
-        let partial = Key::of(&self.pins).partial();
+        let partial = self.key.partial();
         let Some(stat) = root.disk().stat(&partial)? else { return Ok(()) };
         // What a process that was killed wrote may be in memory alone.
         root.disk().sync(SyncTarget::File(&partial))?;
@@ -135,7 +146,7 @@ impl Payload {
 
     /// Writes at an offset of the partial, which is made when it is absent.
     pub(super) fn write(&self, root: &StateRoot, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let partial = Key::of(&self.pins).partial();
+        let partial = self.key.partial();
         if !self.is_linked && !durable::exists(root.disk(), &partial)? {
             durable::ensure_dir(root.disk(), &layout::segments())?;
             root.disk().set_len(&partial, 0)?;
@@ -145,7 +156,7 @@ impl Payload {
 
     /// Makes durable what was written; gives how many bytes more it takes.
     pub(super) fn sync(&mut self, root: &StateRoot) -> Result<u64, DiskError> {
-        let partial = Key::of(&self.pins).partial();
+        let partial = self.key.partial();
         root.disk().sync(SyncTarget::File(&partial))?;
         if !self.is_linked {
             root.disk().sync(SyncTarget::Dir(Some(&layout::segments())))?;

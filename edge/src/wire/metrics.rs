@@ -161,6 +161,11 @@ impl Metrics {
         self.segments.get_or_create(&Status { status }).inc();
     }
 
+    /// Bytes that were sent to a peer so far.
+    pub fn sent_to(&self, peer: &Name) -> u64 {
+        self.bytes_out.get_or_create(&label(peer)).get()
+    }
+
     pub(super) fn throttled(&self, peer: &Name) {
         self.throttled.get_or_create(&label(peer)).inc();
     }

@@ -152,14 +152,18 @@ impl Server {
                     }
                 },
                 Some(_ended) = connections.join_next() => {}
-                // The sender lives in `shared`.
-                _ = draining.wait_for(|draining| *draining) => break,
+                () = begun(&mut draining) => break,
             }
         }
         drop(listener);
         // Each connection keeps the deadline itself.
         while connections.join_next().await.is_some() {}
     }
+}
+
+/// Waits until the drain begins. Its sender lives in `Shared`, so there is no other end.
+async fn begun(draining: &mut watch::Receiver<bool>) {
+    draining.wait_for(|draining| *draining).await.map(drop).unwrap_or_default();
 }
 
 /// Starts what a new connection needs, unless there are too many of its kind.

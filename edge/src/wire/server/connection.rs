@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Pending, Shared, route};
+use super::{Pending, Shared, begun, route};
 use crate::wire::limits::{
     CONNECTION_WINDOW, LOOK_PAUSE, MAX_ERROR_RESETS, MAX_HEADERS, MAX_PENDING_RESETS, MAX_STREAMS, SEND_BUFFER,
     STREAM_WINDOW, Timeouts,
@@ -193,7 +193,7 @@ async fn serve(
         tokio::select! {
             ended = connection.as_mut() => return if ended.is_ok() { "closed" } else { "broken" },
             Ok(()) = credentials.changed() => {}
-            _ = draining.wait_for(|draining| *draining), if ends.is_none() => {
+            () = begun(&mut draining), if ends.is_none() => {
                 connection.as_mut().graceful_shutdown();
                 ends = Some((Instant::now() + shared.timeouts.drain, "drained"));
             }

@@ -1,5 +1,10 @@
 //! Wrong usage of `edged`, through the binary. What it does on a node is tested in `cli/tests/it/edged.rs`, beside the verbs
-//! that make nodes.
+//! that make nodes. And the parts of the relay daemon, over real sockets and files.
+
+#![expect(clippy::expect_used, reason = "a fixture that cannot be made fails its test")]
+
+mod wire;
+mod world;
 
 use std::process::{Command, Output};
 
@@ -16,7 +21,8 @@ fn wrong_usage_ends_with_64_and_says_what_is_right() {
         (&["precheck", "--state-root", "x", "--output", "yaml"], "possible values"),
         (&["precheck", "--state-root", "x", "--now", "yesterday"], "RFC 3339"),
         (&["precheck", "--stateroot", "x"], "--state-root"),
-        (&["run"], "unrecognized subcommand"),
+        (&["run"], "--state-root"),
+        (&["run", "--state-root", "x", "--memory-limit", "much"], "invalid value"),
     ] {
         let ran = edged(arguments).expect("runs");
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();

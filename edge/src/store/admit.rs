@@ -1,0 +1,298 @@
+//! The life of a set here: admitted, loaded again after a restart, forgotten.
+
+use std::collections::BTreeSet;
+
+use autonomy_schema::{Blake3, Code, Mode, Name, Reason, RelPath, StateManifest, Time, document, set};
+use autonomy_sets::{Documents, write_documents};
+use autonomy_stateroot::{
+    DiskError, FileKind, SyncTarget, durable, layout, pinned_contents, read_capped, read_file, unverified,
+};
+
+use super::account::BLOCK;
+use super::body::{Incoming, TarSet};
+use super::judge::{is_kept, judge, refused};
+use super::names::{Names, Place};
+use super::payload::{Key, Payload};
+use super::{MAX_UNDER_WAY, Set, Store, StoreError, busy};
+
+/// Most segments that are named at once: some 16 GiB of payloads. Each takes 32 bytes of memory.
+const MAX_NAMED: u64 = 1 << 20;
+/// Sets that are remembered after they were completed.
+const MAX_RECENT: usize = 4;
+/// The number of payloads that are here whole.
+const ELSEWHERE: u16 = u16::MAX;
+
+impl Store {
+    pub(super) fn is_known(&self, fingerprint: Blake3) -> Result<bool, StoreError> {
+        Ok(self.sets.contains_key(&fingerprint) || is_kept(&self.root, fingerprint)?)
+    }
+
+    /// Verifies a body, and puts its documents where they stay.
+    pub(super) fn admit(
+        &mut self,
+        incoming: &Incoming,
+        fingerprint: Blake3,
+        from: &Name,
+        clock: Time,
+    ) -> Result<(), StoreError> {
+        let body = TarSet::open(&self.root, &incoming.path, incoming.size).map_err(refused)?;
+        if let Some((_, found)) = unverified(&body).filter(|(_, found)| *found != fingerprint) {
+            let message = format!("the manifest is {found}; it was sent as {fingerprint}");
+            return Err(refused(Reason::new(Code::DigestMismatch, message)));
+        }
+        let documents = judge(&self.root, &body, clock)?.documents;
+        let manifest = documents.manifest.document().clone();
+        self.check_rank(&manifest, fingerprint)?;
+        self.check_room(&manifest)?;
+        self.reserve(incoming.size + BLOCK * (16 + 3 * manifest.spec.artifacts.len() as u64))?;
+        self.unpack(&body, Documents::from(&documents), fingerprint)?;
+        self.insert(fingerprint, manifest, incoming.size, Some(from.clone()))?;
+        self.name_all()?;
+        self.copy_local()
+    }
+
+    /// Whether one more may be under way.
+    fn check_room(&self, manifest: &StateManifest) -> Result<(), StoreError> {
+        let stays = |set: &&Set| !set.is_transit && set.manifest.metadata.name != manifest.metadata.name;
+        if self.sets.values().filter(stays).count() >= MAX_UNDER_WAY {
+            return Err(busy("as many sets are under way as may be"));
+        }
+        let pins = manifest.spec.artifacts.iter().filter_map(autonomy_schema::manifest::Artifact::payload);
+        let named: u64 = pins.map(|pins| pins.segments.count).sum();
+        if named > MAX_NAMED {
+            let message = format!("the set has {named} segments; a node that receives takes {MAX_NAMED}");
+            return Err(refused(Reason::new(Code::LimitExceeded, message)));
+        }
+        if named + self.names.len() as u64 > MAX_NAMED {
+            return Err(busy("the sets under way have as many segments as may be"));
+        }
+        Ok(())
+    }
+
+    /// Writes the documents, durably; they appear in one rename.
+    fn unpack(&self, body: &TarSet, documents: Documents<'_>, fingerprint: Blake3) -> Result<(), StoreError> {
+        let disk = self.root.disk();
+        let (part, place) = (layout::edge_set_part(fingerprint), layout::edge_set(fingerprint));
+        durable::remove_tree(disk, &part)?;
+        durable::make_dirs(disk, &part)?;
+        let written = write_documents(&self.root, body, documents, &part).map_err(StoreError::from);
+        let written = written.and_then(|()| self.write_indices(body, documents.manifest.document(), &part));
+        let written = written.and_then(|()| {
+            disk.sync(SyncTarget::Fs)?;
+            disk.rename(&part, &place)?;
+            Ok(disk.sync(SyncTarget::Dir(Some(&layout::edge_sets())))?)
+        });
+        if written.is_err() {
+            // If this fails too, the next start removes it.
+            durable::remove_tree(disk, &part).ok();
+        }
+        written
+    }
+
+    fn write_indices(&self, body: &TarSet, manifest: &StateManifest, part: &RelPath) -> Result<(), StoreError> {
+        for content in pinned_contents(manifest).map_err(refused)? {
+            if content.path.as_str().starts_with(set::ARTIFACTS) {
+                continue;
+            }
+            let bytes = read_file(body, content.path.as_str(), content.pins.size).map_err(refused)?.unwrap_or_default();
+            let found = Blake3::of(&bytes);
+            if found != content.pins.blake3 {
+                // It was verified a moment ago.
+                let message = format!("`{}` is {found}; it was {}", content.path, content.pins.blake3);
+                return Err(StoreError::Disk(Reason::new(Code::IoError, message)));
+            }
+            let place = part.join(&content.path);
+            if let Some(folder) = place.parent() {
+                durable::make_dirs(self.root.disk(), &folder)?;
+            }
+            durable::write_new(self.root.disk(), &place, &bytes, Mode::FILE)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a set, whose documents lie there, among those under way, and finds out what of it is here.
+    fn insert(
+        &mut self,
+        fingerprint: Blake3,
+        manifest: StateManifest,
+        documents: u64,
+        from: Option<Name>,
+    ) -> Result<(), StoreError> {
+        let pinned: Vec<_> = manifest.spec.artifacts.iter().filter_map(Key::of).collect();
+        let artifacts = layout::edge_set(fingerprint).join(&RelPath::fixed(set::ARTIFACTS));
+        let is_transit = durable::exists(self.root.disk(), &artifacts)?;
+        self.sets.insert(fingerprint, Set { manifest, documents, is_transit, from });
+        if is_transit {
+            return Ok(());
+        }
+        for (key, pins) in pinned {
+            if self.payloads.contains_key(&key) {
+                continue;
+            }
+            let mut payload = Payload::new(key, pins);
+            if let Some(index) = self.index_of(key) {
+                payload.scan(&self.root, &index)?;
+            }
+            self.payloads.insert(key, payload);
+        }
+        self.find_whole(fingerprint)
+    }
+
+    /// What a process that ended had under way.
+    pub(super) fn load(&mut self) -> Result<(), StoreError> {
+        let disk = self.root.clone();
+        let disk = disk.disk();
+        for entry in list(disk, &layout::edge_sets())? {
+            let path = durable::child(&layout::edge_sets(), &entry.name)?;
+            let fingerprint = format!("blake3:{}", entry.name).parse::<Blake3>().ok();
+            match fingerprint.filter(|_| entry.kind == FileKind::Dir).and_then(|found| Some((found, self.read(found)?)))
+            {
+                // It came into the inbox, and what comes after that did not happen any more.
+                Some((found, (manifest, size))) if !is_kept(&self.root, found)? => {
+                    self.insert(found, manifest, size, None)?;
+                }
+                Some(_) | None => durable::remove_tree(disk, &path)?,
+            }
+        }
+        for entry in list(disk, &layout::inbox())?.iter().filter(|entry| entry.name.starts_with(layout::RECEIVING)) {
+            durable::remove_tree(disk, &durable::child(&layout::inbox(), &entry.name)?)?;
+        }
+        self.drop_payloads()?;
+        self.name_all()?;
+        Ok(self.account.settle(&self.root)?)
+    }
+
+    /// The manifest of documents that lie there, and the size of them all; `None` where they are not those of this fingerprint.
+    fn read(&self, fingerprint: Blake3) -> Option<(StateManifest, u64)> {
+        let path = layout::edge_set(fingerprint).join(&RelPath::fixed(set::MANIFEST));
+        let bytes = read_capped(self.root.disk(), &path, document::MAX_DOCUMENT_BYTES as u64).ok()??;
+        if document::fingerprint(&bytes) != fingerprint {
+            return None;
+        }
+        let manifest: StateManifest = document::parse(&bytes).ok()?;
+        let documents = pinned_contents(&manifest)
+            .ok()?
+            .into_iter()
+            .filter(|content| !content.path.as_str().starts_with(set::ARTIFACTS));
+        let indices: u64 = documents.map(|content| content.pins.size).sum();
+        let size = bytes.len() as u64 + manifest.spec.policy.size + indices;
+        Some((manifest, size))
+    }
+
+    /// An older set of the same stream that is under way is of no use any more.
+    pub(super) fn drop_older(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
+        let Some(metadata) = self.sets.get(&fingerprint).map(|set| set.manifest.metadata.clone()) else {
+            return Ok(());
+        };
+        let older = self.sets.iter().filter(|(_, set)| {
+            let other = &set.manifest.metadata;
+            !set.is_transit && other.name == metadata.name && other.serial < metadata.serial
+        });
+        let older: Vec<Blake3> = older.map(|(fingerprint, _)| *fingerprint).collect();
+        for fingerprint in older {
+            self.drop_set(fingerprint)?;
+        }
+        self.drop_payloads()?;
+        self.name_all()
+    }
+
+    /// Forgets a set, and what is of no use without it.
+    pub(super) fn forget(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
+        self.drop_set(fingerprint)?;
+        self.drop_payloads()?;
+        self.name_all()
+    }
+
+    /// Removes the documents of a set. Not durable: the next start looks at what is there.
+    pub(super) fn drop_set(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
+        self.sets.remove(&fingerprint);
+        Ok(durable::remove_tree(self.root.disk(), &layout::edge_set(fingerprint))?)
+    }
+
+    /// Removes payloads that no set needs.
+    pub(super) fn drop_payloads(&mut self) -> Result<(), StoreError> {
+        let needed: BTreeSet<Key> = self
+            .sets
+            .values()
+            .filter(|set| !set.is_transit)
+            .flat_map(|set| set.manifest.spec.artifacts.iter().filter_map(Key::of).map(|(key, _)| key))
+            .collect();
+        self.payloads.retain(|key, _| needed.contains(key));
+        let places: BTreeSet<String> = needed.iter().map(|key| key.partial().to_string()).collect();
+        for entry in list(self.root.disk(), &layout::segments())? {
+            let path = durable::child(&layout::segments(), &entry.name)?;
+            if !places.contains(path.as_str()) {
+                durable::remove_tree(self.root.disk(), &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers which segments a set had that is complete.
+    pub(super) fn remember(&mut self, fingerprint: Blake3) {
+        self.recent.push_front(fingerprint);
+        self.recent.truncate(MAX_RECENT);
+    }
+
+    /// Builds the names anew.
+    pub(super) fn name_all(&mut self) -> Result<(), StoreError> {
+        let mut names = Names::default();
+        self.slots = self.payloads.keys().copied().collect();
+        for (slot, key) in (0..ELSEWHERE).zip(self.slots.clone()) {
+            let Some(index) = self.index_of(key) else { continue };
+            names.add(&self.root, &index, slot)?;
+        }
+        let transit = self.sets.iter().filter(|(_, set)| set.is_transit).map(|(found, _)| layout::edge_set(*found));
+        let recent = self.recent.iter().map(|fingerprint| layout::inbox_entry(*fingerprint));
+        for base in transit.chain(recent) {
+            let folder = base.join(&RelPath::fixed(set::SEGMENTS));
+            for entry in list(self.root.disk(), &folder)? {
+                let index = durable::child(&folder, &entry.name)?;
+                if (names.len() as u64) < MAX_NAMED {
+                    names.add(&self.root, &index, ELSEWHERE)?;
+                }
+            }
+        }
+        names.sort();
+        self.names = names;
+        Ok(())
+    }
+
+    /// Whether a place of a segment waits for it.
+    pub(super) fn is_empty(&self, place: &Place) -> bool {
+        let payload = self.slots.get(usize::from(place.payload)).and_then(|key| self.payloads.get(key));
+        payload.is_some_and(|payload| !payload.has(place.number))
+    }
+
+    /// Makes durable what was put. What cannot be made durable is not here.
+    pub(super) fn sync_dirty(&mut self) -> Result<(), StoreError> {
+        let (mut taken, mut failed) = (0, None);
+        for payload in self.payloads.values_mut().filter(|payload| !payload.dirty.is_empty()) {
+            match payload.sync(&self.root) {
+                Ok(more) => taken += more,
+                Err(error) => {
+                    // What the kernel holds of it may differ from what the disk holds: nothing of it is believed.
+                    durable::remove_tree(self.root.disk(), &payload.key.partial()).ok();
+                    payload.forget();
+                    failed = Some(error);
+                }
+            }
+        }
+        self.account.measured(std::mem::take(&mut self.reserved), taken);
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The entries of a folder, which may be absent.
+fn list(
+    disk: &dyn autonomy_stateroot::StateDisk,
+    folder: &RelPath,
+) -> Result<Vec<autonomy_stateroot::Entry>, DiskError> {
+    match disk.list(Some(folder)) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        listed => listed,
+    }
+}
