@@ -108,5 +108,8 @@ fn fi_mission_process_kill_relay_unaffected() {
 #[test]
 fn fail_relay_deadletter() {
     let told = told("ci/fi/FI-C4-01_retry_exhaustion.sh", &[("STORY_NETWORK", "loopback")]);
-    tells(&told, &["terminal after 5 attempts\n", "after SIGKILL, a start anew and the window: still 5\n", "FI-C4-01: passed\n"]);
+    tells(
+        &told,
+        &["terminal after 5 attempts\n", "after SIGKILL, a start anew and the window: still 5\n", "FI-C4-01: passed\n"],
+    );
 }
