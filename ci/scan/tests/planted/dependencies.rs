@@ -106,6 +106,33 @@ fn crates_for_convergence_and_for_election_are_caught_in_the_edge_wing() {
     }
 }
 
+/// FI-C1-03: what is linked into the daemons of the edge wing, as cargo resolves it.
+#[test]
+fn fi_mission_decoupled_no_mission_import() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let tree = |package: &str| {
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--package", package])
+            .current_dir(&workspace)
+            .output()
+            .expect("cargo");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let ours = |package: &str| -> std::collections::BTreeSet<String> {
+        let lines = tree(package);
+        let names = lines.lines().filter_map(|line| line.split(' ').next()?.strip_prefix("autonomy-"));
+        names.map(str::to_owned).collect()
+    };
+    let allowed =
+        ["authority", "edge", "precheck", "relay", "schema", "sets", "signing", "stateroot", "telemetry", "trust"];
+    let edge = ours("autonomy-edge");
+    let mission: Vec<&String> = edge.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+    assert!(mission.is_empty() && edge.contains("relay"), "{mission:?} in {edge:?}");
+    // The question is put rightly: the mission layer itself is found so.
+    assert!(ours("autonomy-reconciler").contains("apply"));
+}
+
 #[test]
 fn a_crate_without_a_row_is_caught() {
     let lines = findings(&[SCHEMA, ("novelty", "autonomy-novelty", "")], &[]);
