@@ -167,6 +167,7 @@ impl Store {
     /// What the relay has not handed on yet: eviction leaves it alone.
     pub fn set_unrelayed(&mut self, manifests: BTreeSet<Blake3>) {
         self.unrelayed = manifests;
+        self.fruitless = None;
     }
 
     /// Begins the body of a set.
@@ -231,8 +232,8 @@ impl Store {
         }
         match self.sets.get(&fingerprint) {
             Some(set) if !set.is_transit => Ok(Some(self.receiving(fingerprint, &set.manifest))),
-            Some(_) => Ok(Some(self.stored(fingerprint)?)),
-            None if judge::is_kept(&self.root, fingerprint)? => Ok(Some(self.stored(fingerprint)?)),
+            Some(_) => Ok(Some(self.stored(fingerprint, clock)?)),
+            None if judge::is_kept(&self.root, fingerprint)? => Ok(Some(self.stored(fingerprint, clock)?)),
             None => Ok(None),
         }
     }

@@ -88,6 +88,11 @@ impl Account {
         self.pending += bytes;
     }
 
+    /// Whether something is reserved and not measured.
+    pub(super) fn is_owing(&self) -> bool {
+        self.pending > 0
+    }
+
     /// What was reserved is written, synced and measured.
     pub(super) fn measured(&mut self, reserved: u64, taken: u64) {
         self.pending = self.pending.saturating_sub(reserved);

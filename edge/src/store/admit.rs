@@ -286,6 +286,10 @@ impl Store {
             }
         }
         self.account.measured(std::mem::take(&mut self.reserved), taken);
+        if self.account.is_owing() && self.bodies.iter().all(|(_, alive)| alive.strong_count() == 0) {
+            // What failed kept its reservation.
+            self.account.settle(&self.root)?;
+        }
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(()),

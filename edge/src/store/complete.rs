@@ -133,8 +133,8 @@ impl Store {
             }
             let Some(file) = artifact.file() else { continue };
             let object = layout::object(file.blake3, file.mode);
+            // Mode and name wait for the one sync that comes before the set appears.
             disk.set_meta(&partial, file.mode)?;
-            disk.sync(SyncTarget::File(&partial))?;
             disk.rename(&partial, &object)?;
             payload.whole = Some(Whole::Object(object.clone()));
             if let Some(stat) = disk.stat(&object)? {
@@ -201,7 +201,12 @@ impl Store {
         Ok(self.account.settle(&self.root)?)
     }
 
-    fn sign(&self, manifest: Blake3, from: Option<Name>, clock: Time) -> Result<(), autonomy_schema::Reasons> {
+    pub(super) fn sign(
+        &self,
+        manifest: Blake3,
+        from: Option<Name>,
+        clock: Time,
+    ) -> Result<(), autonomy_schema::Reasons> {
         let signer = ReceiptSigner { key: evidence::attest_key(&self.root)?, boot_epoch: epoch::known(&self.root) };
         let became = Became { manifest, result: ReceiptResult::Stored, from };
         sign_receipts(&self.root, &signer, &[became], clock).map(drop)

@@ -4,7 +4,7 @@ use std::io::BufReader;
 
 use autonomy_schema::receipt::Receipt;
 use autonomy_schema::segments::Entries;
-use autonomy_schema::{Blake3, Name, StateManifest, document};
+use autonomy_schema::{Blake3, Name, StateManifest, Time, document};
 use autonomy_stateroot::DiskError;
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +80,22 @@ impl Store {
     }
 
     /// That a set is whole here, and who says so.
-    pub(super) fn stored(&self, manifest: Blake3) -> Result<Progress, StoreError> {
+    pub(super) fn stored(&self, manifest: Blake3, clock: Time) -> Result<Progress, StoreError> {
+        let mut receipts = self.receipts(manifest)?;
+        // The power may have gone between the set and its receipt.
+        if receipts.iter().all(|(is_foreign, _)| *is_foreign) && self.sign(manifest, None, clock).is_ok() {
+            receipts = self.receipts(manifest)?;
+        }
+        // The order of a sort is kept among equals: by the names of the files.
+        receipts.sort_by_key(|(is_foreign, _)| *is_foreign);
+        let receipts = receipts.into_iter().map(|(_, receipt)| receipt).take(MAX_RECEIPTS).collect();
+        Ok(Progress { manifest, state: SetState::Stored, missing: Vec::new(), more: false, receipts })
+    }
+
+    /// The receipts for a manifest, each with whether another node signed it.
+    fn receipts(&self, manifest: Blake3) -> Result<Vec<(bool, SignedReceipt)>, StoreError> {
         let own = self.root.node().map_err(broken)?.node_id;
-        let mut receipts: Vec<(bool, SignedReceipt)> = Vec::new();
+        let mut receipts = Vec::new();
         for kept in self.root.kept_receipts("").map_err(broken)? {
             let Ok(receipt) = document::parse::<Receipt>(&kept.bytes) else { continue };
             let (Ok(document), Ok(signatures)) = (String::from_utf8(kept.bytes), String::from_utf8(kept.signatures))
@@ -93,10 +106,7 @@ impl Store {
                 receipts.push((receipt.node_id != own, SignedReceipt { document, signatures }));
             }
         }
-        // The order of a sort is kept among equals: by the names of the files.
-        receipts.sort_by_key(|(is_foreign, _)| *is_foreign);
-        let receipts = receipts.into_iter().map(|(_, receipt)| receipt).take(MAX_RECEIPTS).collect();
-        Ok(Progress { manifest, state: SetState::Stored, missing: Vec::new(), more: false, receipts })
+        Ok(receipts)
     }
 
     /// Every segment of the sets under way.
