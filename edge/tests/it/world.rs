@@ -79,7 +79,7 @@ fn lines(signers: &[Signer], bytes: &[u8]) -> Vec<u8> {
 impl World {
     pub(crate) fn new() -> Self {
         let fleet = name("harbor");
-        let pair = autonomy_signing::create_ca(&fleet, ago(2), days(3650)).expect("CA");
+        let pair = autonomy_signing::create_ca(&fleet, ago(9), days(3650)).expect("CA");
         let ca = Ca::open(&pair.certificate_pem, &pair.private_pem).expect("CA");
         let key = autonomy_signing::generate(PASSWORD).expect("key");
         let signers = vec![Signer::from_encrypted_pem(&key.private_pem, PASSWORD).expect("signer")];

@@ -25,7 +25,7 @@ pub(super) fn ask(station: &Station, world: &World, place: &Path, arguments: &[&
     // The body ends with a newline, behind which curl writes.
     let (body, written) = said.rsplit_once('\n').unwrap_or(("", &said));
     let status = written.strip_prefix("2 ").and_then(|code| code.parse().ok());
-    (status.unwrap_or_else(|| panic!("{said} {told}")), body.to_owned())
+    (status.unwrap_or_else(|| panic!("{path} {arguments:?}: {said} {told}")), body.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
