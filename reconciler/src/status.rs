@@ -153,12 +153,7 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
         }
     }
     if holder.is_some() {
-        // Not cut off: whoever holds the lock is in the middle of it.
-        for next in &mut next {
-            if let Next::Discard(name) | Next::Finish(name) | Next::FinishReturn(name) = next {
-                *next = Next::Busy(name.clone());
-            }
-        }
+        is_busy(&mut next);
     }
     if suspended.is_some() {
         next.push(Next::Resume);
@@ -198,6 +193,15 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
         relay,
         next,
         damage,
+    }
+}
+
+/// Whoever holds the lock is in the middle of it: nothing was cut off.
+fn is_busy(next: &mut [Next]) {
+    for next in next {
+        if let Next::Discard(name) | Next::Finish(name) | Next::FinishReturn(name) = next {
+            *next = Next::Busy(name.clone());
+        }
     }
 }
 
