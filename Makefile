@@ -11,7 +11,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build tool demo test check check-golden fi soak fuzz bench clean
+.PHONY: help build tool demo story test check check-golden fi fi-root soak fuzz bench clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -23,6 +23,7 @@ tool:
 	$(CARGO) build --workspace --bins
 	@ci/put $(TARGET)/debug/autonomy build/autonomy
 	@ci/put $(TARGET)/debug/edged build/edged
+	@ci/put $(TARGET)/debug/edgectl build/edgectl
 
 # Two binaries of one source, told apart by the release that is compiled in.
 build/agent-1 build/agent-2: build/agent-%: examples/agent/src/main.rs examples/agent/Cargo.toml Cargo.toml
@@ -35,6 +36,9 @@ build/agent: build/agent-1
 
 demo: build ## The whole story on real input: sign, plan, apply, tamper, deny, kill, recover
 	examples/demo/run
+
+story: build ## Two minutes: a stick, two nodes, a new operating system, and a no that holds; STORY_PACE=0 tells it without pauses
+	examples/story/run
 
 test: ## Every suite, with its time against ci/budget.toml
 	ci/setup-tests
@@ -52,8 +56,12 @@ check-golden: ## What is recorded (formats, fingerprints, cut points, command ou
 	$(CARGO) run --quiet --bin autonomy -- golden check .
 	$(CARGO) run --quiet --bin autonomy -- golden check examples/ci-golden
 
-fi: ## Failure injection: every test that cuts the power, kills, or fills the disk
+fi: ## Failure injection: the named ones with a report in build/fi, then whatever cuts the power, kills, or fills the disk
+	ci/fi/run
 	$(CARGO) nextest run --workspace --no-tests=fail -E 'test(/crash|kill|power|torn|every_verb|every_byte|no_space/)'
+
+fi-root: ## The same report with those that need root: networks of their own, cut and healed
+	ci/fi/run root
 
 soak: ## The failure-injection and property tests again and again, SOAK_MINUTES long (60), with fresh seeds
 	ci/soak

@@ -44,6 +44,7 @@ mod show;
 pub(crate) mod sign;
 mod status;
 mod suspend;
+mod trace;
 mod trust;
 mod unpin;
 mod verify;
@@ -129,6 +130,8 @@ pub(crate) enum Command {
     /// What nodes signed for: verify the receipts that a medium brought back.
     #[command(subcommand)]
     Receipts(receipts::Command),
+    /// Show the chain of custody of a set: who had it when, and from whom. Writes nothing but the picture.
+    Trace(trace::Args),
     /// Segments of artifacts: what the node's artifacts have in common.
     #[command(subcommand)]
     Segments(segments::Command),
@@ -186,6 +189,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),
         Command::Receipts(command) => receipts::run(&command, global),
+        Command::Trace(args) => trace::run(&args, global),
         Command::Segments(command) => segments::run(&command, global),
         Command::Push(args) => push::run(&args, global),
         Command::Pull(args) => pull::run(&args, global),

@@ -5,4 +5,12 @@
 //!
 //! Deliberately absent: applying, planning, policy; what to send next, which `relay` decides.
 
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod driver;
+pub mod ledger;
+pub mod status;
+pub mod storage;
 pub mod store;
+pub mod wire;

@@ -1,12 +1,10 @@
-//! `edged`: the daemon of the edge wing. Today it has one verb, `precheck`, which looks at the platform before anything else
-//! starts, and rebuilds what an operating system that was replaced has lost.
+//! `edged`: the daemon of the edge wing, and its look at the platform before anything else starts.
 //!
-//! Floor 4, behind the wall (INV-10): imports `schema`, `trust`, `stateroot`, `signing` and `authority` (for `--rotate-certs`), `telemetry`,
-//! `relay` and `precheck`, and nothing of the mission layer. Deliberately absent: applying, planning, policy; the relay
-//! itself, which comes with its own issue.
+//! The library beside it does the relaying; the verbs are here.
 
 mod precheck;
 mod rotate;
+mod run;
 mod show;
 
 use std::process::ExitCode;
@@ -30,6 +28,12 @@ enum Command {
     /// Exit codes: 0 clean; 1 configuration, clock, space or assurance; 2 state root; 3 a certificate or a revocation list is
     /// unreadable, wrong, or ends within the window; 5 reconstruction failed; 64 usage. The lowest wins.
     Precheck(precheck::Args),
+    /// Relay: take signed sets from peers, and send on what this node runs, over mutual TLS, until SIGTERM
+    ///
+    /// SIGHUP reads certificates and configuration again. Logs are JSON lines on stderr. Exit codes: 0 drained; 1 configuration,
+    /// assurance, address or disk; 3 a certificate cannot be used; 6 another `edged` runs on this state root; 11 the ledger or
+    /// another file is damaged; 64 usage.
+    Run(run::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Precheck(args)) => ExitCode::from(precheck::run(&args)),
+        Some(Command::Run(args)) => ExitCode::from(run::run(&args)),
         None => {
             show::message(&format!("{}\n", Cli::command().render_help()));
             ExitCode::from(USAGE)

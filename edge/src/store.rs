@@ -18,7 +18,7 @@ mod received;
 
 pub use body::Incoming;
 pub use error::StoreError;
-pub use progress::{Artifact, Progress, SetState, SignedReceipt};
+pub use progress::{Artifact, MAX_MISSING, MAX_RECEIPTS, Progress, SetState, SignedReceipt};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};

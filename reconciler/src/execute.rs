@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::judge::{Judged, Options, Prepared, is_held, judge, known, look, purpose};
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
-use crate::{decisions, import, quarantine};
+use crate::{decisions, import, quarantine, receipts};
 use autonomy_sets::load;
 use autonomy_sets::roots::{forks, steps};
 use autonomy_sets::{Learned, VerifiedSet, learn};
@@ -124,7 +124,8 @@ pub fn apply(
             let lost = recorder.end(outcome(&applied), ended(plan_id, &applied));
             let (kept, refreshed) = (kept(root, question.as_ref()), refresh_cache(root, &learned, cache));
             let cleared = import::clear(root, &held).err().map(|why| format!("the inbox is not cleared: {why}"));
-            Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed).or(cleared) })
+            let unsigned = receipts::sign_active(root, options.clock);
+            Ok(Outcome { applied, plan_id, warning: lost.or(kept).or(refreshed).or(cleared).or(unsigned) })
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),
     }

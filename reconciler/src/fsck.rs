@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::judge::Options;
 
 mod check;
+mod edge;
 mod logs;
 mod repair;
 mod salvage;
@@ -144,6 +145,7 @@ fn look(root: &StateRoot, options: &Options<'_>) -> Result<Report, Reasons> {
     check::objects(root, options, &mut report, &mut cache).map_err(|error| Reasons::from(error.to_reason()))?;
     check::generations(root, options, &cache, &mut report)?;
     check::links(root, &mut report)?;
+    edge::check(root, &mut report).map_err(|error| Reasons::from(error.to_reason()))?;
     logs::check(root, &mut report);
     report.findings.sort();
     report.findings.dedup();

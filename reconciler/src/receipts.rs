@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use autonomy_precheck::evidence::attest_key;
+use autonomy_schema::receipt::ReceiptResult;
 use autonomy_schema::set::SIGNATURES_SUFFIX;
-use autonomy_schema::{Reason, Reasons, Time};
-use autonomy_sets::{Became, ReceiptSigner, sign_receipts};
+use autonomy_schema::{Blake3, Reason, Reasons, Time};
+use autonomy_sets::{Became, ReceiptSigner, manifest_of, sign_receipts};
 use autonomy_stateroot::{KeptReceipt, StateRoot};
 
 mod collect;
@@ -20,6 +21,20 @@ pub(crate) fn sign(root: &StateRoot, became: &[Became], clock: Time) -> Result<V
     }
     let signer = ReceiptSigner { key: attest_key(root)?, boot_epoch: autonomy_precheck::epoch::known(root) };
     sign_receipts(root, &signer, became, clock)
+}
+
+/// Signs that the node runs its active manifest, once nothing can take that back by itself: while it waits to be confirmed,
+/// it is not said yet. Gives a warning when no receipt could be made.
+pub(crate) fn sign_active(root: &StateRoot, clock: Time) -> Option<String> {
+    let runs = || -> Result<Option<Blake3>, Reasons> {
+        let current = root.current()?.filter(|current| root.lkg().is_ok_and(|lkg| lkg.as_ref() == Some(current)));
+        Ok(current.and_then(|current| manifest_of(root, &current)).map(|(_, manifest)| manifest))
+    };
+    let signed = runs().and_then(|runs| {
+        let active = |manifest| Became { manifest, result: ReceiptResult::Active, from: None };
+        sign(root, &runs.into_iter().map(active).collect::<Vec<_>>(), clock)
+    });
+    signed.err().map(|reasons| format!("no receipt was made: {}", reasons.one_line()))
 }
 
 /// Leaves receipts on a medium, each after its signature.

@@ -89,6 +89,11 @@ impl<'a> Recorder<'a> {
         self.lost.take().or(error.map(|reason| reason.to_string()))
     }
 
+    /// When the verb began.
+    pub(crate) fn clock(&self) -> Time {
+        self.actor.clock
+    }
+
     /// What is recorded from here on is about this manifest; gives what it was about before.
     pub(crate) fn about(&mut self, manifest: Option<Blake3>) -> Option<Blake3> {
         std::mem::replace(&mut self.correlation, manifest)

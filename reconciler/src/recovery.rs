@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::execute::ApplyFailure;
 use crate::hold::Noted;
+use crate::receipts;
 use crate::record::{Actor, Recorder, note_refusal};
 
 /// Finishes or undoes a change that was cut off, and returns from one that nobody confirmed in time. Cheap, and without
@@ -63,6 +64,11 @@ fn recover_recorded(
     let outcome = if matches!(recovery, Recovery::RolledBack { .. }) { "rolled_back" } else { "recovered" };
     if let Some(lost) = recorder.end(outcome, detail) {
         tracing::warn!(lost, "a record was lost");
+    }
+    if matches!(recovery, Recovery::Finished(_))
+        && let Some(unsigned) = receipts::sign_active(root, recorder.clock())
+    {
+        tracing::warn!(unsigned, "a receipt was not made");
     }
     Ok(recovery)
 }
@@ -143,8 +149,9 @@ pub fn confirm(
     let transaction = Transaction { root, held: &held, runner, observer: &mut recorder };
     match transaction.confirm(manifest) {
         Ok(generation) => {
-            let warning = recorder.end("confirmed", json!({ "generation": generation }));
-            Ok(Noted { result: generation, warning })
+            let lost = recorder.end("confirmed", json!({ "generation": generation }));
+            let unsigned = receipts::sign_active(root, actor.clock);
+            Ok(Noted { result: generation, warning: lost.or(unsigned) })
         }
         Err(error) => {
             let reasons = error.into_reasons();

@@ -16,6 +16,7 @@ use crate::execute::{ApplyFailure, Outcome, ended, failed, outcome, refresh_cach
 use crate::generation::{differs, examine};
 use crate::history::history;
 use crate::judge::{Options, against, known, look};
+use crate::receipts;
 use crate::record::{Actor, Recorder, note_refusal, told};
 use crate::recovery::recover_held;
 use autonomy_sets::load;
@@ -185,7 +186,8 @@ pub fn roll_back(
             let word = if matches!(applied, Applied::Active(_)) { "returned" } else { outcome(&applied) };
             let lost = recorder.end(word, ended(plan_id, &applied));
             let refreshed = refresh_cache(root, &[], known(root, options));
-            Ok(Outcome { applied, plan_id, warning: lost.or(refreshed) })
+            let unsigned = receipts::sign_active(root, options.clock);
+            Ok(Outcome { applied, plan_id, warning: lost.or(refreshed).or(unsigned) })
         }
         Err(error) => Err(failed(error, plan_id, &mut recorder)),
     }

@@ -14,6 +14,7 @@ use autonomy_stateroot::{Holder, StateRoot};
 use crate::history::{Act, history};
 use crate::judge::revoked;
 use crate::recovery::{Awaiting, awaiting};
+use crate::relay::{Relaying, relaying};
 use autonomy_sets::manifest_of;
 
 /// The active generation, as its manifest says it.
@@ -114,6 +115,8 @@ pub struct Status {
     pub suspended: Option<Option<Suspension>>,
     /// Who holds the lock.
     pub holder: Option<Holder>,
+    /// What `edged` last said of the relay.
+    pub relay: Option<Relaying>,
     /// What happens next, the first thing first.
     pub next: Vec<Next>,
     /// What could not be read.
@@ -133,6 +136,7 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
     let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
     let is_suspended = keep(root.is_suspended().map_err(failed), &mut damage).unwrap_or_default();
     let suspended = is_suspended.then(|| root.suspension());
+    let relay = keep(relaying(root).map_err(Reasons::from), &mut damage).flatten();
     let holder = keep(root.lock_holder().map_err(failed), &mut damage).flatten();
     let (running, intent) = match &current {
         None => (None, None),
@@ -191,6 +195,7 @@ pub fn status(root: &StateRoot, now: Time, moment: &Moment) -> Status {
         pinned,
         suspended,
         holder,
+        relay,
         next,
         damage,
     }

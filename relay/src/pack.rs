@@ -87,17 +87,14 @@ impl Reader {
     /// is not to be read on.
     pub fn next(&mut self, chunk: &mut &[u8]) -> Result<Option<Frame>, PackError> {
         while !chunk.is_empty() {
-            let (mut frame, needed) = match self.frame.take() {
-                Some(under_way) => under_way,
-                None => {
-                    let taken = self.take(chunk, HEAD_BYTES - self.head.len())?;
-                    self.head.extend_from_slice(taken);
-                    if self.head.len() == HEAD_BYTES {
-                        self.frame = Some(self.begin()?);
-                        self.head.clear();
-                    }
-                    continue;
+            let Some((mut frame, needed)) = self.frame.take() else {
+                let taken = self.take(chunk, HEAD_BYTES - self.head.len())?;
+                self.head.extend_from_slice(taken);
+                if self.head.len() == HEAD_BYTES {
+                    self.frame = Some(self.begin()?);
+                    self.head.clear();
                 }
+                continue;
             };
             let taken = self.take(chunk, needed)?;
             frame.bytes.extend_from_slice(taken);

@@ -6,7 +6,8 @@ use autonomy_schema::{Blake3, Name};
 use serde::{Deserialize, Serialize};
 
 /// What of a set a row is about. The set itself comes before its segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The set: its documents, without which no segment is accepted.
     Manifest,
@@ -41,7 +42,7 @@ pub enum RowState {
 }
 
 /// Which row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RowKey {
     /// Fingerprint of the manifest.
     pub manifest: Blake3,
@@ -52,7 +53,7 @@ pub struct RowKey {
 }
 
 /// A row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// Where it stands.
     pub state: RowState,
@@ -63,7 +64,7 @@ pub struct Row {
 }
 
 /// A row as it must stand in the ledger before the actions that come after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Which row.
     pub key: RowKey,

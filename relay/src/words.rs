@@ -1,7 +1,10 @@
 //! What goes into the machine and what comes out. The program around it turns sockets, disks and clocks into these words.
+//!
+//! As JSON they are a recording: fed into another machine it gives the same outputs (INV-11).
 
 use autonomy_schema::relay::SuccessCondition;
 use autonomy_schema::{Blake3, Name};
+use serde::{Deserialize, Serialize};
 
 use crate::row::{Change, Row, RowKey};
 
@@ -11,7 +14,7 @@ pub const MAX_WANTED: usize = 16_384;
 pub const MAX_PACKS: usize = 2;
 
 /// How to relay. Limits of 0 are no limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// When a delivery is done.
     pub success: SuccessCondition,
@@ -30,7 +33,7 @@ pub struct Config {
 }
 
 /// A set that is to travel on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Fingerprint of its manifest.
     pub manifest: Blake3,
@@ -41,7 +44,7 @@ pub struct Delivery {
 }
 
 /// A segment that a peer lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Its name.
     pub id: Blake3,
@@ -50,7 +53,7 @@ pub struct Wanted {
 }
 
 /// What a peer lets this node send, as `GET /v1/health` tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerQuota {
     /// Bytes a second; 0 is no limit.
     pub bytes_per_second: u64,
@@ -59,7 +62,7 @@ pub struct PeerQuota {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// The configuration, at the start and whenever it changes. Waiting dials become due at once.
     Configure(Config),
@@ -161,7 +164,7 @@ pub enum Input {
 }
 
 /// What to do, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
     /// Make these rows durable before anything that comes after it is done. At most one a step, and the first.
     Record(Vec<Change>),

@@ -45,10 +45,12 @@ macro_rules! codes {
 
 codes! {
     AssuranceReduced "assurance_reduced" 5 "The platform cannot give the durability that the manifest demands: high durability needs cgroup v2 with the memory and cpu controllers (INV-05)." "boot with cgroup v2 (`systemd.unified_cgroup_hierarchy=1`) and its memory and cpu controllers, or demand `durability: standard`";
+    BadConfig "bad_config" 1 "A file that configures the relay daemon cannot be used." "see the message for what would be right; `edgectl relay config get` shows what is in force";
     BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
     BadName "bad_name" 3 "A name holds characters that are not safe as a file name." "use letters, digits, `.`, `_` and `-`";
+    BadRequest "bad_request" 1 "A request to the relay is not what its protocol says, or an answer is not." "`docs/formats/relay.md` draws the protocol; both ends must speak the same version";
     BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes; or a signature made elsewhere is not that of the named key over these bytes." "sign again with `autonomy sign`, or take the file from the signer again";
     BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
     BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
@@ -87,6 +89,7 @@ codes! {
     DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
     DocumentTooLarge "document_too_large" 3 "A document is larger than its cap. Nothing beyond the cap was read." "a manifest is at most 4 MiB; split the release";
     DuplicateKey "duplicate_key" 3 "A key occurs twice in one mapping." "remove one of the two";
+    EdgedDown "edged_down" 1 "`edged` does not run on this state root, and only it can do this." "start it: `systemctl start edged`, or `edged run --state-root DIR`";
     EvidenceForged "evidence_forged" 11 "Evidence of an operating system that was replaced is not signed by the attest key of this node, or does not follow from the evidence before it." "find out who wrote it; `autonomy fsck --repair` sets it aside, and the boot epoch goes on from the highest that is proven";
     Expired "expired" 3 "The document's `expiresAt` is not later than the clock or the time mark. The running release goes on." "sign a newer manifest or trust root";
     ExtraneousFile "extraneous_file" 3 "The set holds a file that the signed manifest does not name." "remove it, or take the set again";
@@ -102,23 +105,27 @@ codes! {
     Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
     MissingField "missing_field" 3 "A required field is absent." "add it";
     MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
+    NoRetry "no_retry" 64 "A dead letter is terminal by design (INV-12): its attempts are used up, and counting them anew would let a fault repeat for ever." "find the cause in `edgectl relay deadletter inspect`, then sign a new manifest with a higher serial: it is a new delivery";
     NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
     NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
     NotInitialized "not_initialized" 1 "The folder is not a state root yet." "run `autonomy init`";
+    NotNamed "not_named" 3 "No manifest that was accepted names the segment, or the manifest itself was never accepted. Only what a verified set names is taken." "send the signed set first";
     NotPinned "not_pinned" 1 "No such manifest is pinned on this node." "`autonomy status` lists what is pinned";
     NotUtf8 "not_utf8" 3 "The document is not UTF-8." "save it as UTF-8";
     NotWaiting "not_waiting" 1 "The release that shall be confirmed is not the one that waits for it." "`autonomy status` says what waits";
     OsChanged "os_changed" 5 "The operating system below the state root is another one than the one that is recorded." "run `edged precheck`, which rebuilds what lies outside the state root";
     OutsideWindow "outside_window" 10 "The maintenance window is closed." "wait for the window, or use `--now-anyway`";
+    Overloaded "overloaded" 1 "The relay takes no new work: memory is short (INV-07), too much is under way, or the daemon is stopping." "wait for the time that `Retry-After` says; give the daemon more memory if it repeats";
     Pinned "pinned" 5 "This manifest failed on this node before and is not tried again." "sign a new manifest, or run `autonomy unpin`";
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
     PolicyDenied "policy_denied" 4 "The node's policy refused the update: a `deny` message, or no `allow`." "read the messages; change the release or the policy";
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
+    QuotaExceeded "quota_exceeded" 1 "The peer sent more than the ingest quota of this node lets in (INV-13). The connection stays." "wait for the time that `Retry-After` says; raise `relay.ingestQuota` in the manifest if it is too low";
     ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";
     ReconstructionFailed "reconstruction_failed" 8 "A reconstruction step failed. In an apply, the last known good generation is active again; in `edged precheck`, which ends with 5, it is done again by the next run." "see the message for the step; mend what it names and run it again";
     RegistryError "registry_error" 1 "The registry or the network failed." "try again; check the reference and the credentials";
-    RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "let `edged` run, which writes it; on a node that relays nothing, remove `spec.relay` and `edge/local.toml`";
+    RelayPinsStale "relay_pins_stale" 5 "`edge/pins.json` is missing, damaged, or older than the active generation, so nobody knows what the relay still needs. Nothing is collected." "start `edged` (`edged run`, or `systemctl start edged`), which writes it; on a node that relays nothing, sign a manifest without `spec.relay` and remove `edge/local.toml`";
     RevocationNumberLowered "revocation_number_lowered" 3 "The revocation list's number is lower than one seen before." "sign with the newest revocation list";
     Revoked "revoked" 3 "The manifest or a key that signed it is revoked." "sign a new manifest with valid keys";
     RoleMismatch "role_mismatch" 3 "The document's `kind` is not the one expected here, so signatures for it prove nothing here; or the role that signed it may not do what it says." "check which file is which";

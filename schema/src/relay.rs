@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+mod edge_toml;
+mod local;
+
+pub use local::{LOCAL_KEYS, Local, local_keys, with_bandwidth};
 
 use crate::manifest::is_default;
 use crate::path::Name;
@@ -28,6 +31,10 @@ impl SuccessCondition {
             Self::OnePeer => "one_peer",
             Self::AllPeers => "all_peers",
         }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::OnePeer, Self::AllPeers].into_iter().find(|condition| condition.as_str() == name)
     }
 }
 
@@ -157,67 +164,4 @@ impl Relay {
         }
         reasons
     }
-
-    /// The text of `edge.toml`: the configuration of `edged`, the same bytes on every machine.
-    pub fn edge_toml(&self) -> String {
-        let mut doc = DocumentMut::new();
-        doc["success_condition"] = value(self.success_condition.as_str());
-        doc["max_retry_count"] = integer(self.max_retry_count);
-        doc["backoff_base"] = value(self.backoff_base.to_string());
-        doc["window"] = value(self.window.to_string());
-        doc["bandwidth"] = table(&[
-            ("bytes_per_second", self.bandwidth.bytes_per_second),
-            ("daily_quota_bytes", self.bandwidth.daily_quota_bytes),
-        ]);
-        doc["ingest_quota"] = table(&[
-            ("bytes_per_second", self.ingest_quota.bytes_per_second),
-            ("burst_bytes", self.ingest_quota.burst_bytes),
-        ]);
-        doc["storage"] = table(&[
-            ("disk_ceiling_bytes", self.storage.disk_ceiling_bytes),
-            ("eviction_percent", self.storage.eviction_percent),
-        ]);
-        if !self.peers.is_empty() {
-            let mut peers = ArrayOfTables::new();
-            for peer in &self.peers {
-                let mut entry = Table::new();
-                entry["id"] = value(peer.id.as_str());
-                entry["address"] = value(peer.address.as_str());
-                peers.push(entry);
-            }
-            doc["peers"] = Item::ArrayOfTables(peers);
-        }
-        format!("# Written by autonomy from the signed manifest; your own settings go into edge/local.toml.\n{doc}")
-    }
-}
-
-/// Keys that an operator may set in `edge/local.toml` (DESIGN §12).
-pub const LOCAL_KEYS: [&str; 3] = ["bandwidth", "listen", "metrics"];
-
-/// The keys that an `edge/local.toml` sets, sorted; or why it cannot be used.
-pub fn local_keys(text: &str) -> Result<Vec<String>, String> {
-    // The parser's own message quotes the file, whose content must not travel with facts.
-    let doc = text.parse::<DocumentMut>().map_err(|_quotes_it| "it is not TOML".to_owned())?;
-    let (known, unknown): (Vec<String>, Vec<String>) =
-        doc.iter().map(|(key, _)| key.to_owned()).partition(|key| LOCAL_KEYS.contains(&key.as_str()));
-    if unknown.is_empty() {
-        let mut keys = known;
-        keys.sort();
-        return Ok(keys);
-    }
-    let count = unknown.len();
-    Err(format!("{count} of its keys may not be set there; allowed are {}", LOCAL_KEYS.join(", ")))
-}
-
-/// Parsed numbers are at most 2^53 - 1, so the saturation is never reached.
-fn integer(number: u64) -> Item {
-    value(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-fn table(entries: &[(&str, u64)]) -> Item {
-    let mut table = Table::new();
-    for (name, number) in entries {
-        table[*name] = integer(*number);
-    }
-    Item::Table(table)
 }

@@ -105,6 +105,12 @@ places! {
     edge_pins "edge/pins.json";
     /// The operator's own settings of the relay daemon.
     edge_local "edge/local.toml";
+    /// Its ledger, which it alone reads.
+    edge_ledger "edge/relay.redb";
+    /// What it says of itself, for readers.
+    edge_status "edge/status.json";
+    /// Its control socket.
+    edge_socket "edge/edged.sock";
 }
 
 /// The folders that `init` makes, parents first.

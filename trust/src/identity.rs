@@ -14,7 +14,7 @@ mod revoked;
 use autonomy_schema::{Code, Duration, Name, Reason, Sha256, Time};
 
 pub use card::{Card, CrlCard, describe_certificates, describe_crls, issued_by};
-pub use leaf::peer_of_uri;
+pub use leaf::{peer_of_certificate, peer_of_uri};
 pub use read::{MAX_CERTIFICATES, MAX_CRL_BYTES, MAX_CRLS, MAX_IDENTITY_BYTES};
 
 use algorithm::Key;

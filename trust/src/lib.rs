@@ -46,7 +46,8 @@ pub use detached::{DetachedError, MAX_DETACHED_BYTES};
 pub use evidence::verify_evidence;
 pub use identity::{
     Card, CrlCard, Demand, Identity, IdentityFiles, IdentityFinding, MAX_CERTIFICATES, MAX_CRL_BYTES, MAX_CRLS,
-    MAX_IDENTITY_BYTES, Severity, describe_certificates, describe_crls, issued_by, judge_identity, peer_of_uri,
+    MAX_IDENTITY_BYTES, Severity, describe_certificates, describe_crls, issued_by, judge_identity, peer_of_certificate,
+    peer_of_uri,
 };
 pub use image::{
     ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,

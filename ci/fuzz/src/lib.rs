@@ -16,6 +16,7 @@ mod documents;
 mod layout;
 #[cfg(feature = "logs")]
 mod logs;
+mod pack;
 mod policy;
 mod signed;
 mod told;
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "words", run: words::words },
     Target { name: "layout", run: layout::layout },
     Target { name: "tree", run: layout::tree },
+    Target { name: "pack", run: pack::pack },
     #[cfg(feature = "logs")]
     Target { name: "logs", run: logs::logs },
 ];

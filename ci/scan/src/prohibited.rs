@@ -6,7 +6,9 @@ use crate::activation;
 use crate::behaviour::has_behaviour;
 use crate::files::{SourceFile, collect};
 use crate::finding::{Finding, ScanError};
-use crate::rules::{MACHINE_PATHS, MACROS, MAX_LIB_LINES, MAX_LINES, PATHS, PathRule, REGISTRIES, UNSAFE, WORDS};
+use crate::rules::{
+    MACHINE_PATHS, MACROS, MAX_LIB_LINES, MAX_LINES, NAMES, NameRule, PATHS, PathRule, REGISTRIES, UNSAFE, WORDS,
+};
 use crate::tokens::{self, Kind, Seen};
 
 /// The room of activation (INV-06).
@@ -77,7 +79,8 @@ fn token_findings(file: &SourceFile) -> Vec<Finding> {
         Ok(seen) => seen,
         Err(error) => return vec![Finding::at(&file.path, "unreadable", error)],
     };
-    let rules: Vec<&PathRule> = PATHS.iter().filter(|rule| binds(rule, file)).collect();
+    let rules: Vec<&PathRule> = PATHS.iter().filter(|rule| binds(rule.crates, rule.except, file)).collect();
+    let names: Vec<&NameRule> = NAMES.iter().filter(|rule| binds(rule.crates, &[], file)).collect();
     let mut findings = Vec::new();
     let mut unsafe_allowed = UNSAFE.iter().find(|(path, _)| *path == file.path).map_or(0, |(_, count)| *count);
     for Seen { kind, line, in_test } in seen {
@@ -91,6 +94,11 @@ fn token_findings(file: &SourceFile) -> Vec<Finding> {
                 for rule in rules.iter().filter(|rule| rule.paths.iter().any(|path| leads(path, &segments))) {
                     found(rule.name, format!("`{}`", segments.join("::")));
                 }
+                for rule in &names {
+                    for segment in segments.iter().filter(|name| rule.words.iter().any(|word| says(name, word))) {
+                        found(rule.name, format!("`{segment}`"));
+                    }
+                }
             }
             Kind::Macro(_) | Kind::Path(_) => {}
         }
@@ -98,11 +106,39 @@ fn token_findings(file: &SourceFile) -> Vec<Finding> {
     findings
 }
 
-/// Path rules bind what is compiled into the crate; its test files are free.
-fn binds(rule: &PathRule, file: &SourceFile) -> bool {
-    let in_crate = rule.crates.iter().any(|folder| file.below(folder).is_some_and(|rest| rest.starts_with("src/")));
+/// Rules about code bind what is compiled into the crate; its test files are free.
+fn binds(crates: &[&str], except: &[&str], file: &SourceFile) -> bool {
+    let in_crate = crates.iter().any(|folder| file.below(folder).is_some_and(|rest| rest.starts_with("src/")));
     let test_file = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
-    in_crate && !test_file && !rule.except.contains(&file.path.as_str())
+    in_crate && !test_file && !except.contains(&file.path.as_str())
+}
+
+/// Whether a name has `word` among its words, or as several of them, or in the plural.
+fn says(name: &str, word: &str) -> bool {
+    let words = words(name);
+    (0..words.len()).any(|from| {
+        let mut joined = String::new();
+        words[from..].iter().any(|part| {
+            joined.push_str(part);
+            joined == word || joined.strip_suffix('s') == Some(word)
+        })
+    })
+}
+
+/// The words of `snake_case`, `CamelCase` and `UPPER_CASE`, in small letters.
+fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = '_';
+    for c in name.chars() {
+        let begins = !before.is_alphanumeric() || c.is_uppercase() && !before.is_uppercase();
+        match words.last_mut() {
+            Some(word) if c.is_alphanumeric() && !begins => word.extend(c.to_lowercase()),
+            Some(_) | None if c.is_alphanumeric() => words.push(c.to_lowercase().collect()),
+            Some(_) | None => {}
+        }
+        before = c;
+    }
+    words
 }
 
 fn leads(rule: &[&str], segments: &[String]) -> bool {
@@ -158,6 +194,17 @@ mod tests {
         assert!(has_path("\"/srv/x\"", "/srv/"));
         assert!(!has_path("bench/srv/x", "/srv/"));
         assert!(!has_path("$DIR/srv/${x}/srv/", "/srv/"));
+    }
+
+    #[test]
+    fn a_name_says_its_words_and_no_others() {
+        for name in ["VectorClock", "vector_clocks", "MAX_VECTOR_CLOCK", "vectorclock", "MyVectorClockThing"] {
+            assert!(says(name, "vectorclock"), "{name}");
+        }
+        for name in ["operand", "branding", "Aircraft", "cleaders"] {
+            assert!(["rand", "raft", "leader"].iter().all(|word| !says(name, word)), "{name}");
+        }
+        assert!(says("RAFT_LOG", "raft") && says("raft", "raft") && says("r#leader", "leader"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The prohibitions, as data.
 
-/// Crates that compute and touch nothing; `relay` is not opened yet.
+/// Crates that compute and touch nothing.
 pub(crate) const PURE: &[&str] = &["schema", "trust", "plan", "relay"];
 
 /// A prohibition on paths such as `std::net`, in the code of some crates. Test modules are free.
@@ -77,6 +77,76 @@ pub(crate) const PATHS: &[PathRule] = &[
         crates: &["schema", "trust", "plan", "relay", "apply"],
         except: &[],
         paths: &[&["std", "*"], &["std", "as"], &["core", "as"]],
+    },
+];
+
+/// The edge wing, and what it shares with the mission layer.
+const EDGE_WING: &[&str] = &["relay", "edge", "precheck", "sets"];
+
+/// A prohibition on words in the names that code gives and uses, in some crates. Test modules are free.
+pub(crate) struct NameRule {
+    /// The name that a finding carries.
+    pub(crate) name: &'static str,
+    /// Folders of the crates that it binds.
+    pub(crate) crates: &'static [&'static str],
+    /// Words, in small letters and written as one: `vectorclock` is `VectorClock`, `vector_clocks` and `vectorclock`.
+    pub(crate) words: &'static [&'static str],
+}
+
+/// All name rules.
+pub(crate) const NAMES: &[NameRule] = &[
+    // All nodes decide for themselves from signed bytes; nobody keeps track of what the others converge to.
+    NameRule {
+        name: "INV-02",
+        crates: EDGE_WING,
+        words: &[
+            "gossip",
+            "crdt",
+            "vectorclock",
+            "versionvector",
+            "lamport",
+            "antientropy",
+            "merklesync",
+            "merkletree",
+            "merklesearchtree",
+            "hintedhandoff",
+            "readrepair",
+            "reconverge",
+        ],
+    },
+    NameRule {
+        name: "INV-03",
+        crates: EDGE_WING,
+        words: &[
+            "raft",
+            "openraft",
+            "paxos",
+            "omnipaxos",
+            "leader",
+            "leadership",
+            "quorum",
+            "election",
+            "electleader",
+            "ballot",
+        ],
+    },
+    // Beside the clippy.toml of the crate, which a lint attribute could lift.
+    NameRule {
+        name: "INV-11",
+        crates: &["relay"],
+        words: &[
+            "hashmap",
+            "hashset",
+            "randomstate",
+            "instant",
+            "systemtime",
+            "timestamp",
+            "rand",
+            "random",
+            "rng",
+            "getrandom",
+            "fastrand",
+        ],
     },
 ];
 

@@ -79,7 +79,8 @@ fn show(args: &Args, collection: &Collection) {
         let what = match &receipt.says {
             Some(says) => {
                 let (node, counter, result) = (&says.node_id, says.counter, says.result.as_str());
-                format!("{node} {counter}: {result} {} at {}", says.manifest, says.time)
+                let from = says.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+                format!("{node} {counter}: {result} {}{from} at {}", says.manifest, says.time)
             }
             None => receipt.file.clone(),
         };

@@ -1,7 +1,7 @@
 //! `autonomy status`: what runs, why, what is next, and how old the intent is.
 
 use autonomy_apply::ServiceRunner as _;
-use autonomy_reconciler::{Act, Intent, Next, Running, Status};
+use autonomy_reconciler::{Act, Intent, Next, Relaying, Running, Status};
 use autonomy_schema::{Name, Reasons, Time};
 use serde_json::{Value, json};
 
@@ -83,11 +83,33 @@ fn as_text(status: &Status, now: Time) -> String {
     lines.extend(
         status.holder.as_ref().map(|holder| ("Lock", format!("held by process {}: {}", holder.pid, holder.command))),
     );
+    lines.extend(status.relay.as_ref().map(|relay| ("Relay", relayed(relay))));
     lines.extend(status.next.iter().map(|next| ("Next", step(next))));
     // An act or an address may have several lines; the table has one each.
     let line = |(name, value): (&str, String)| format!("{name:<10} {}", value.replace('\n', "\\n"));
     let text: Vec<String> = lines.into_iter().map(|entry| line(entry).trim_end().to_owned()).collect();
     text.join("\n") + "\n"
+}
+
+/// What the relay is at.
+fn relayed(relay: &Relaying) -> String {
+    let Relaying { pid, peers, connected, unrelayed, dead_letters, truncated } = relay;
+    let least = if *truncated { "at least " } else { "" };
+    let on_the_way = match unrelayed {
+        0 => "nothing on its way".to_owned(),
+        _ => format!("{least}{unrelayed} on the way to a peer"),
+    };
+    let dead = match dead_letters {
+        0 => String::new(),
+        _ => format!(", {least}{dead_letters} given up: `edgectl relay deadletter list`"),
+    };
+    let down = if runs(*pid) { "" } else { "; edged does not run" };
+    format!("{connected} of {peers} peers connected, {on_the_way}{dead}{down}")
+}
+
+/// Whether the process that wrote the status of the relay is there.
+fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "edged")
 }
 
 /// The act behind what runs.
@@ -211,6 +233,7 @@ fn as_json(status: &Status, now: Time) -> Value {
             "owner": said.as_ref().and_then(|said| said.owner.as_ref()),
         })),
         "lock": status.holder.as_ref().map(|holder| json!({ "pid": holder.pid, "command": holder.command })),
+        "relay": status.relay,
         "next": status.next.iter().map(step).collect::<Vec<_>>(),
         "damage": status.damage,
     })

@@ -287,3 +287,58 @@ fn a_generation_that_is_gone_comes_back_from_its_set() {
     assert_eq!(link(&site, "node/lkg"), link(&site, "node/current"));
     site.is_whole(&[2]);
 }
+
+#[test]
+fn what_the_relay_daemon_keeps_is_known_and_a_stranger_there_is_told() {
+    let site = Site::running();
+    let hex = site.fingerprint("one").hex();
+    for folder in ["edge", "edge/sets", &format!("edge/sets/{hex}"), "segments", "receipts"] {
+        std::fs::create_dir_all(site.world.path(&format!("node/{folder}"))).expect("folder");
+        private(&site, folder, 0o700);
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(site.world.path("node/edge/edged.sock")).expect("binds");
+    let part = format!("segments/{hex}.part");
+    for file in ["edge/relay.redb", "edge/status.json", "edge/local.toml", "receipts/LOCK", &part] {
+        site.world.write(&format!("node/{file}"), r#"{"pid":1}"#);
+        private(&site, file, 0o600);
+    }
+    let findings = |site: &Site| -> Vec<String> {
+        let told: Value = serde_json::from_str(&site.node("fsck --output json").stdout()).expect("JSON");
+        let findings = told["report"]["findings"].as_array().expect("findings").iter();
+        findings
+            .map(|it| format!("{} {}", it["severity"].as_str().expect("word"), it["path"].as_str().expect("path")))
+            .collect()
+    };
+    assert_eq!(findings(&site), Vec::<String>::new());
+    // Others may read the ledger; what nobody of ours made.
+    private(&site, "edge/relay.redb", 0o644);
+    site.world.write("node/edge/status.json", "{");
+    for stranger in ["edge/notes.txt", "edge/sets/file", "segments/x"] {
+        site.world.write(&format!("node/{stranger}"), "");
+    }
+    assert_eq!(
+        findings(&site),
+        [
+            "damage edge/relay.redb",
+            "notice edge/notes.txt",
+            "notice edge/sets/file",
+            "notice edge/status.json",
+            "notice segments/x"
+        ]
+    );
+    site.node("fsck --repair").exits(0);
+    assert_eq!(
+        std::fs::metadata(site.world.path("node/edge/relay.redb")).expect("file").permissions().mode() & 0o777,
+        0o600
+    );
+    // None of it but the operator's own settings goes into a backup.
+    site.node("backup --out node.backup").exits(0);
+    site.world.run("restore node.backup --state-root again").exits(0);
+    assert!(site.world.has("again/edge/local.toml") && !site.world.has("again/edge/relay.redb"));
+    assert!(!site.world.has("again/edge/edged.sock") && !site.world.has("again/segments"));
+}
+
+fn private(site: &Site, path: &str, mode: u32) {
+    let path = site.world.path(&format!("node/{path}"));
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+}

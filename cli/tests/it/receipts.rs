@@ -12,6 +12,8 @@ use crate::node::Site;
 /// A node that runs release 1; `stick` holds release 2; `keys` holds the node's public key.
 fn with_medium() -> Site {
     let site = Site::running();
+    // That it runs release 1 is signed for as well; the stories here begin with the medium.
+    std::fs::remove_dir_all(site.world.path("node/receipts")).expect("removes");
     site.set("two", 2);
     site.world.run("export two --to stick").exits(0);
     std::fs::create_dir(site.world.path("keys")).expect("folder");
@@ -92,6 +94,32 @@ fn an_import_leaves_signed_receipts_on_the_medium_which_the_operator_collects() 
     let audit = String::from_utf8(site.world.read("office/audit/audit.jsonl")).expect("UTF-8");
     assert!(audit.contains("receipts collect") && audit.contains("collected"), "{audit}");
     site.world.run("fsck --state-root office").exits(0);
+    site.node("fsck").exits(0);
+}
+
+#[test]
+fn what_runs_is_signed_for_when_nothing_takes_it_back_any_more() {
+    let active = |site: &Site| -> Vec<(Blake3, &'static str)> {
+        let own = receipts(site, "node/receipts");
+        own.into_iter().map(|(_, receipt)| (receipt.manifest, receipt.result.as_str())).collect()
+    };
+    // Without a wait, at once, and once.
+    let site = Site::running();
+    let one = (site.fingerprint("one"), "active");
+    assert_eq!(active(&site), [one]);
+    site.node("apply one --auto-approve").exits(0);
+    assert_eq!(active(&site), [one]);
+    // With one, when it is confirmed.
+    let site = crate::confirm::waiting();
+    let (one, two) = ((site.fingerprint("one"), "active"), (site.fingerprint("two"), "active"));
+    assert_eq!(active(&site), [one]);
+    site.node("confirm").exits(0);
+    assert_eq!(active(&site), [one, two]);
+    // Not at all, when nobody did.
+    let site = crate::confirm::waiting();
+    crate::confirm::run_out(&site, "node");
+    site.node("confirm --expire").exits(8);
+    assert_eq!(active(&site), [(site.fingerprint("one"), "active")]);
     site.node("fsck").exits(0);
 }
 

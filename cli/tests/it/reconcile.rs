@@ -218,3 +218,67 @@ fn health_is_served_on_loopback_as_well() {
     assert!(ask(connect(), "/metrics").1.contains("autonomy_reconcile_rounds_total{outcome=\"unchanged\"} 1"));
     assert_eq!(running.end(), Some(0));
 }
+
+/// Puts a set into the inbox as `edged` does: whole, and in one rename.
+fn hand_over(site: &Site, set: &str) {
+    let name = site.fingerprint(set).hex();
+    site.copy(set, "node/inbox/.part");
+    std::fs::rename(site.world.path("node/inbox/.part"), site.world.path(&format!("node/inbox/{name}")))
+        .expect("renames");
+}
+
+#[test]
+fn what_a_peer_relays_is_taken_from_the_inbox_while_the_loop_runs() {
+    let site = Site::running();
+    let follow = Loop::start(&site, "inbox");
+    await_round(&site, "first round", |round| outcome(round) == "idle");
+    // A set that is still being received is none.
+    site.set("two", 2);
+    site.copy("two", "node/inbox/.part");
+    std::thread::sleep(Duration::from_millis(1500));
+    let rounds = String::from_utf8(site.world.read("rounds.jsonl")).expect("UTF-8");
+    assert!(rounds.lines().all(|round| round.contains("\"idle\"")), "{rounds}");
+    std::fs::remove_dir_all(site.world.path("node/inbox/.part")).expect("removes");
+    let two = site.fingerprint("two").to_string();
+    hand_over(&site, "two");
+    await_round(&site, "release 2", |round| outcome(round) == "applied" && round["tip"] == format!("inbox:{two}"));
+    // Two at once: the newer one is what runs, and nothing stays behind.
+    site.set("three", 3);
+    site.set("four", 4);
+    hand_over(&site, "three");
+    hand_over(&site, "four");
+    let four = format!("inbox:{}", site.fingerprint("four"));
+    await_round(&site, "release 4", |round| outcome(round) == "applied" && round["tip"] == four);
+    // One that was changed on the way is refused, and keeps nothing newer away.
+    site.set("five", 5);
+    site.copy("five", "spoiled");
+    site.world.write("spoiled/artifacts/etc/prompt.txt", "another prompt");
+    hand_over(&site, "spoiled");
+    await_round(&site, "refusal", |round| outcome(round) == "refused");
+    site.set("six", 6);
+    hand_over(&site, "six");
+    let six = format!("inbox:{}", site.fingerprint("six"));
+    await_round(&site, "release 6", |round| outcome(round) == "applied" && round["tip"] == six);
+    assert_eq!(follow.end(), Some(0));
+    assert_eq!(crate::import::inbox(&site), Vec::<String>::new());
+    // The node signs that it runs what came.
+    let told = site.node("trace latest").exits(0).stdout();
+    assert!(told.contains("\n       active  "), "{told}");
+}
+
+#[test]
+fn sets_of_other_streams_and_for_other_nodes_keep_nothing_from_the_inbox() {
+    let site = Site::running();
+    site.set("other", 9);
+    site.doctor("other", |manifest| manifest["metadata"]["name"] = "another-stream".into());
+    site.set("elsewhere", 8);
+    site.doctor("elsewhere", |manifest| manifest["spec"]["scope"]["matchLabels"]["site"] = "pier-8".into());
+    site.set("two", 2);
+    for set in ["other", "elsewhere", "two"] {
+        hand_over(&site, set);
+    }
+    site.node("reconcile --once").exits(0);
+    site.node("generations").exits(0);
+    let runs: Value = serde_json::from_str(&site.node("status --output json").exits(0).stdout()).expect("JSON");
+    assert_eq!(runs["active"]["serial"], 2, "{runs:#}");
+}

@@ -133,3 +133,36 @@ fn cut_off_locked_and_damaged() {
     site.world.write("node/trust/floors.json", "{");
     tells(&site, "damaged", NOW);
 }
+
+#[test]
+fn what_edged_says_of_the_relay_is_a_line() {
+    let site = Site::running();
+    let row = |segment: &str, peer: &str, state: &str| {
+        let manifest = site.fingerprint("one");
+        json!({ "manifest": manifest, "segment": segment, "peer": peer, "state": state, "attempts": 1, "last_error": null })
+    };
+    let segment = site.fingerprint("one").to_string();
+    let written = json!({
+        "node": "node-a", "pid": 1, "started": NOW, "state": "running", "draining": false,
+        "peers": [
+            { "id": "pier-7-crane", "address": "10.7.0.12:7443", "connected": true },
+            { "id": "pier-7-gate", "address": "10.7.0.13:7443", "connected": false },
+        ],
+        "rows": [
+            row("manifest", "pier-7-crane", "acked"), row(&segment, "pier-7-crane", "inflight"),
+            row("manifest", "pier-7-gate", "deadletter"), row(&segment, "pier-7-gate", "deadletter"),
+        ],
+        "counters": {},
+    });
+    std::fs::create_dir_all(site.world.path("node/edge")).expect("folder");
+    site.world.write("node/edge/status.json", written.to_string());
+    let told = site.node("status").exits(0).stdout();
+    let line = "Relay      1 of 2 peers connected, 1 on the way to a peer, 1 given up: `edgectl relay deadletter list`; edged does not run\n";
+    assert!(told.contains(line), "{told}");
+    let relay = json!({ "pid": 1, "peers": 2, "connected": 1, "unrelayed": 1, "deadLetters": 1, "truncated": false });
+    let told: serde_json::Value =
+        serde_json::from_str(&site.node("status --output json").exits(0).stdout()).expect("JSON");
+    assert_eq!(told["relay"], relay);
+    site.world.write("node/edge/status.json", "{");
+    site.node("status").exits(11).warns("corrupt_state: `edge/status.json`");
+}

@@ -42,7 +42,7 @@ fn image() -> World {
             world.write(&format!("{UNITS}/{name}"), std::fs::read(entry.path()).expect("target"));
         }
     }
-    for program in ["usr/local/bin/autonomy", "usr/local/bin/edged", "usr/bin/systemctl"] {
+    for program in ["usr/local/bin/autonomy", "usr/local/bin/edged", "usr/bin/systemctl", "usr/bin/kill"] {
         world.write(&format!("image/{program}"), "");
         std::fs::set_permissions(
             world.path(&format!("image/{program}")),
@@ -133,8 +133,10 @@ fn the_order_at_boot_and_the_rules_that_every_service_keeps() {
         ["edged.service", "autonomy-reconcile.service", "autonomy-confirm.service"]
     );
     assert_eq!((values(&precheck, "Type"), values(&precheck, "RemainAfterExit")), (vec!["oneshot"], vec!["yes"]));
-    // What failed its check speaks to nobody, and can still be mended.
-    assert_eq!(values(&text("edged.service"), "Requires"), ["edged-precheck.service"]);
+    // A check that found a certificate to end soon does not take the relay down; what is unusable the daemon refuses itself.
+    assert_eq!(values(&text("edged.service"), "Wants"), ["edged-precheck.service"]);
+    assert!(values(&text("edged.service"), "Requires").is_empty());
+    assert_eq!(values(&text("edged.service"), "ExecStart"), ["/usr/local/bin/edged", "run"]);
     assert!(values(&text("autonomy-reconcile.service"), "Requires").is_empty());
     for (name, unit) in units() {
         if !name.ends_with(".service") {

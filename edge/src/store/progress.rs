@@ -6,20 +6,20 @@ use autonomy_schema::receipt::Receipt;
 use autonomy_schema::segments::Entries;
 use autonomy_schema::{Blake3, Name, StateManifest, Time, document};
 use autonomy_stateroot::DiskError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::judge::broken;
 use super::payload::Key;
 use super::{Listed, Store, StoreError};
 
 /// Most segments that one answer names.
-const MAX_MISSING: u64 = 16_384;
+pub const MAX_MISSING: u64 = 16_384;
 
 /// Most receipts of one answer.
-const MAX_RECEIPTS: usize = 64;
+pub const MAX_RECEIPTS: usize = 64;
 
 /// How far a set is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Which.
     pub manifest: Blake3,
@@ -34,7 +34,7 @@ pub struct Progress {
 }
 
 /// Whether a set is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SetState {
     /// Segments lack.
@@ -44,7 +44,7 @@ pub enum SetState {
 }
 
 /// What lacks of an artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Its name.
     pub artifact: Name,
@@ -53,7 +53,7 @@ pub struct Artifact {
 }
 
 /// A receipt and its signature lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedReceipt {
     /// The document: canonical JSON.
     pub document: String,

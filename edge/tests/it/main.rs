@@ -4,6 +4,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be made fails its test")]
 
 mod store;
+mod wire;
+mod world;
 
 use std::process::{Command, Output};
 
@@ -20,7 +22,8 @@ fn wrong_usage_ends_with_64_and_says_what_is_right() {
         (&["precheck", "--state-root", "x", "--output", "yaml"], "possible values"),
         (&["precheck", "--state-root", "x", "--now", "yesterday"], "RFC 3339"),
         (&["precheck", "--stateroot", "x"], "--state-root"),
-        (&["run"], "unrecognized subcommand"),
+        (&["run"], "--state-root"),
+        (&["run", "--state-root", "x", "--memory-limit", "much"], "invalid value"),
     ] {
         let ran = edged(arguments).expect("runs");
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();

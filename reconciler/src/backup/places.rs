@@ -4,7 +4,10 @@ use autonomy_schema::{Name, RelPath};
 use autonomy_stateroot::layout;
 
 /// Names at the top that no backup has: locks, what is computed again, and what an interrupted write left.
-const NOT_KEPT: [&str; 3] = ["LOCK", "store.lock", "cache"];
+const NOT_KEPT: [&str; 4] = ["LOCK", "store.lock", "cache", "segments"];
+/// Of `edge/`, what the operator wrote. The rest is the daemon's at work: a ledger that was copied meanwhile would be torn, and
+/// an old one would count attempts again that were made (INV-12); sets that were on their way come again from the node before.
+const KEPT_OF_EDGE: &str = "edge/local.toml";
 /// Folders whose files may have any name that a release gives them.
 const NAMED_BY_OTHERS: [&str; 3] = ["generations", "inbox", "quarantine"];
 
@@ -26,6 +29,8 @@ pub(super) fn belongs(path: &RelPath, is_folder: bool) -> bool {
         }
         "objects" => second.is_none_or(|name| !name.starts_with('.') && !is_folder && parts.next().is_none()),
         _ if NAMED_BY_OTHERS.contains(&top) => true,
+        "edge" => second.is_none() || (path.as_str() == KEPT_OF_EDGE && !is_folder),
+        "receipts" if path.as_str() == "receipts/LOCK" => false,
         _ => !(is_lock_or_leftover(path, is_folder) || path.components().any(|part| part.starts_with(".restore-"))),
     }
 }
@@ -75,6 +80,7 @@ mod tests {
             "current",
             "inbox/x/y.lock",
             "telemetry/autonomy/telemetry.wal",
+            "edge/local.toml",
         ] {
             assert!(belongs(&path(kept), false), "{kept}");
         }
@@ -91,6 +97,13 @@ mod tests {
             "telemetry/.restore-autonomy/telemetry.wal",
             "stranger",
             "trust",
+            "edge/relay.redb",
+            "edge/status.json",
+            "edge/edged.sock",
+            "edge/pins.json",
+            "edge/sets/00/manifest.json",
+            "segments/00.part",
+            "receipts/LOCK",
         ] {
             assert!(!belongs(&path(left_out), false), "{left_out}");
         }

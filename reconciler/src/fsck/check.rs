@@ -167,7 +167,7 @@ fn names_and_modes(root: &StateRoot, report: &mut Report) -> Result<(), DiskErro
 }
 
 /// The entries of a folder; none when it is missing, which is told once, by itself.
-fn listed(root: &StateRoot, folder: &RelPath) -> Result<Vec<autonomy_stateroot::Entry>, DiskError> {
+pub(super) fn listed(root: &StateRoot, folder: &RelPath) -> Result<Vec<autonomy_stateroot::Entry>, DiskError> {
     match root.disk().list(Some(folder)) {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         entries => entries,
@@ -190,7 +190,7 @@ fn folder_mode(report: &mut Report, path: &RelPath, found: Mode) {
 }
 
 /// A private file.
-fn file_mode(report: &mut Report, path: &RelPath, found: Mode) {
+pub(super) fn file_mode(report: &mut Report, path: &RelPath, found: Mode) {
     if found != Mode::PRIVATE {
         let message = format!("its mode is {found}; it must be {}", Mode::PRIVATE);
         report.findings.push(Finding::repairable(path, message, Mend::Mode(path.clone(), Mode::PRIVATE)));

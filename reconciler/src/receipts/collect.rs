@@ -44,7 +44,8 @@ pub struct FoundReceipt {
     pub says: Option<Receipt>,
     /// How it stands.
     pub custody: Custody,
-    signed: Option<(ReceiptName, KeptReceipt)>,
+    /// What is kept of it, where its node signed it.
+    pub(crate) signed: Option<(ReceiptName, KeptReceipt)>,
 }
 
 /// The receipts of a medium.

@@ -15,6 +15,35 @@ pub fn peer_of_uri(uri: &str) -> Option<(Name, Name)> {
     Some((fleet.parse().ok()?, id.parse().ok()?))
 }
 
+/// Whom the certificate of a peer (DER) names: the fleet, where it says one, and the node.
+///
+/// The URI name counts first. Without one, the first DNS name, then the common name: certificates of a PKI that knows no
+/// URI names; of the fleet the CA then vouches alone. `None` when there is no name, when URI names contradict each other,
+/// or when one speaks of peers and is not understood: such a certificate is no fallback's business.
+pub fn peer_of_certificate(der: &[u8]) -> Option<(Option<Name>, Name)> {
+    let certificate = super::read::certificate(der).ok()?;
+    let uris = uris(&certificate);
+    let claims = uris.iter().filter(|uri| uri.contains("/domains/") || uri.contains("/peers/"));
+    let mut peers: Vec<Option<(Name, Name)>> = claims.map(|uri| peer_of_uri(uri)).collect();
+    peers.sort();
+    peers.dedup();
+    match peers.as_slice() {
+        [] => {}
+        [Some((fleet, id))] => return Some((Some(fleet.clone()), id.clone())),
+        _ => return None,
+    }
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let mut dns = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
+    let name = match dns.next() {
+        Some(dns) => dns,
+        None => certificate.subject().iter_common_name().next()?.as_str().ok()?,
+    };
+    Some((None, name.parse().ok()?))
+}
+
 /// The URI names of a certificate.
 pub(super) fn uris(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = certificate.subject_alternative_name().ok().flatten();

@@ -79,7 +79,7 @@ fn framed(der: &[u8]) -> bool {
 }
 
 /// Parses one certificate.
-fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+pub(super) fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|_not_x509| "is not an X.509 certificate".to_owned())?;
     if !rest.is_empty() || !framed(der) {

@@ -62,6 +62,7 @@ fn receipt() -> (Vec<u8>, BTreeMap<Name, PublicKey>) {
         node_id: Name::fixed("node-a"),
         manifest: Blake3::of(b"manifest"),
         result: ReceiptResult::Stored,
+        from: None,
         boot_epoch: 0,
         counter: 1,
         time: Time::from_unix(1_795_600_000),

@@ -103,6 +103,58 @@ fn clocks_disks_and_environment_are_caught_in_pure_crates() {
 }
 
 #[test]
+fn convergence_and_election_are_caught_in_the_edge_wing_under_any_name() {
+    for room in ["relay", "edge", "precheck", "sets"] {
+        let path = format!("{room}/src/deep/er.rs");
+        for text in [
+            "struct VectorClock;",
+            "fn gossip_round() {}",
+            "use crdts::Orswot;",
+            "mod anti_entropy;",
+            "const MERKLE_SYNC: u8 = 1;",
+            "enum E { VersionVectors }",
+        ] {
+            assert_eq!(rules(&path, text), ["INV-02"], "{room}: {text}");
+        }
+        for text in [
+            "use openraft as x;",
+            "struct Leader;",
+            "fn f(quorum: u8) -> u8 { quorum }",
+            "mod paxos;",
+            "fn election() {}",
+        ] {
+            assert!(rules(&path, text).iter().any(|rule| rule == "INV-03"), "{room}: {text}");
+        }
+        assert_eq!(rules(&path, "#[cfg(test)]\nmod tests { struct Gossip; struct Leader; }"), [""; 0]);
+        assert_eq!(
+            rules(&path, "fn f(selected: u8, aircraft: u8) -> u8 { selected + aircraft } // the leader gossips"),
+            [""; 0]
+        );
+    }
+    assert_eq!(rules("orchestrator/src/a.rs", "struct Leader; fn gossip() {}"), [""; 0]);
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_caught_in_relay() {
+    for text in [
+        "use std::collections::HashMap;",
+        "use std::collections::{BTreeMap, HashSet};",
+        "fn f<H>(of: HashMap<u8, u8, H>) -> usize { of.len() }",
+        "use std::hash::RandomState;",
+        "fn f() -> u8 { rand::random() }",
+        "fn f(rng: &mut impl Rng) {}",
+    ] {
+        let found = rules("relay/src/a.rs", text);
+        assert!(!found.is_empty() && found.iter().all(|rule| rule == "INV-11"), "{text}: {found:?}");
+    }
+    for text in ["use std::time::Instant;", "use std::time::SystemTime;"] {
+        assert_eq!(rules("relay/src/a.rs", text), ["INV-11", "clock"], "{text}");
+    }
+    assert_eq!(rules("relay/src/a.rs", "use std::collections::{BTreeMap, BTreeSet}; fn f(operand: u8) {}"), [""; 0]);
+    assert_eq!(rules("edge/src/a.rs", "use std::collections::HashMap; use std::time::Instant;"), [""; 0]);
+}
+
+#[test]
 fn tests_of_a_pure_crate_are_free_but_the_code_behind_them_is_not() {
     let text = "#[cfg(test)]\nmod tests { use std::fs; }\n";
     assert_eq!(rules("plan/src/a.rs", text), [""; 0]);

@@ -1,0 +1,96 @@
+//! Receipts that peers give back: local evidence of who has a set.
+
+use std::collections::BTreeMap;
+
+use autonomy_schema::receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptName};
+use autonomy_schema::set::MAX_SIGNATURES_BYTES;
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Sha256};
+use autonomy_stateroot::{StateRoot, layout, read_capped};
+use autonomy_trust::{PublicKey, Receipted, Signed, bundle, verify_receipt};
+
+use crate::storage::Storage;
+use crate::store::SignedReceipt;
+
+/// Largest public key in bytes.
+const MAX_KEY_BYTES: u64 = 16 << 10;
+
+/// Keeps receipts.
+pub(super) struct Keep {
+    root: StateRoot,
+    storage: Storage,
+}
+
+impl Keep {
+    pub(super) fn new(root: &StateRoot, storage: &Storage) -> Self {
+        Self { root: root.clone(), storage: storage.clone() }
+    }
+
+    /// Keeps those that count. One that does not is told and passed over: the set is with the peer nevertheless.
+    pub(super) async fn receipts(&self, peer: &Name, manifest: Blake3, receipts: Vec<SignedReceipt>) {
+        if receipts.is_empty() {
+            return;
+        }
+        let (root, of) = (self.root.clone(), peer.clone());
+        let kept = self.storage.call(move |_| {
+            let refused = receipts.iter().filter_map(|receipt| keep(&root, &of, manifest, receipt).err());
+            refused.map(|reasons| reasons.one_line()).collect::<Vec<_>>()
+        });
+        for reasons in kept.await.unwrap_or_default() {
+            tracing::warn!(event = "edge.receipt.refused", %peer, %manifest, reasons, "a receipt of the peer does not count");
+        }
+    }
+}
+
+/// A receipt counts for this manifest when its node is known to have signed it; where the node's key is not known, when the
+/// node itself gave it.
+fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) -> Result<(), Reasons> {
+    let (bytes, signatures) = (given.document.as_bytes(), given.signatures.as_bytes());
+    if bytes.len() > MAX_RECEIPT_BYTES || signatures.len() as u64 > MAX_SIGNATURES_BYTES {
+        return Err(Reason::new(Code::DocumentTooLarge, "the receipt is larger than one may be").into());
+    }
+    let says: Receipt = autonomy_schema::document::parse(bytes)?;
+    let known = known(root, &says.node_id)?;
+    let (receipt, key) = match verify_receipt(Signed { bytes, signatures }, &known)? {
+        Receipted::Verified(receipt) => {
+            let key = known.get(&receipt.node_id).map(PublicKey::id);
+            (receipt, key)
+        }
+        Receipted::Unverified(receipt) if receipt.node_id == *peer => {
+            let (lines, _) = bundle::parse(signatures, Sha256::of(bytes));
+            (receipt, lines.first().and_then(bundle::SignatureLine::hint))
+        }
+        // What somebody says of a third, whose key is not known here, proves nothing.
+        Receipted::Unverified(_) => return Ok(()),
+    };
+    if receipt.manifest != manifest {
+        let message = format!("a receipt for {} came where one for {manifest} belongs", receipt.manifest);
+        return Err(Reason::new(Code::BadValue, message).into());
+    }
+    let Some(key) = key else {
+        return Err(Reason::new(Code::BadSignatureLine, "the receipt does not say which key signed it").into());
+    };
+    let name = ReceiptName::of(&receipt.node_id, key, receipt.counter);
+    let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
+    let kept = read_capped(root.disk(), &layout::receipt(&name), MAX_RECEIPT_BYTES as u64);
+    match kept.map_err(|error| error.to_reason())? {
+        Some(kept) if kept == bytes => return Ok(()),
+        Some(_) => {
+            let message =
+                format!("node `{}` signed two receipts with the counter {}", receipt.node_id, receipt.counter);
+            return Err(Reason::new(Code::ReceiptReplayed, message).into());
+        }
+        None => {}
+    }
+    let held = root.lock_receipts().map_err(|error| error.to_reason())?;
+    root.keep_receipt(&held, &name, bytes, signatures).map_err(failed)
+}
+
+/// The attest key that is known of a node.
+fn known(root: &StateRoot, node: &Name) -> Result<BTreeMap<Name, PublicKey>, Reasons> {
+    let path = layout::trust_node(node);
+    let bytes = read_capped(root.disk(), &path, MAX_KEY_BYTES).map_err(|error| error.to_reason())?;
+    let Some(bytes) = bytes else { return Ok(BTreeMap::new()) };
+    let text = String::from_utf8_lossy(&bytes);
+    let key = PublicKey::parse_pem(&text).map_err(|error| Reason::new(Code::WrongKey, format!("`{path}`: {error}")))?;
+    Ok(BTreeMap::from([(node.clone(), key)]))
+}

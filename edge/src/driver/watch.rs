@@ -1,0 +1,254 @@
+//! What is looked at once a second: outbox and transit, the active generation, the day; and what follows for pins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use autonomy_relay::{Input, Part, RowState};
+use autonomy_schema::{Blake3, Mode, Name, Reasons, Time, canonical};
+use autonomy_stateroot::gc::RelayPins;
+use autonomy_stateroot::{DiskError, StateRoot, durable, layout};
+
+use super::source::{At, Source};
+use super::{Driver, DriverError, Known, complain};
+use crate::store::Pinned;
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// What one look found.
+struct Look {
+    sets: BTreeMap<Blake3, At>,
+    active: Option<Name>,
+    pinned: Pinned,
+    used_bytes: u64,
+}
+
+pub(super) fn clock() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+impl Driver {
+    pub(super) async fn look(&mut self) -> Result<(), DriverError> {
+        let root = self.tools.root.clone();
+        let found = self.tools.storage.call(move |stores| {
+            let transit: Vec<Blake3> = stores.store.transit().map(|(manifest, _)| manifest).collect();
+            let (pinned, used_bytes) = (stores.store.pins(), stores.store.used_bytes());
+            Ok::<_, Reasons>(Look { sets: sets(&root, transit)?, active: root.current()?, pinned, used_bytes })
+        });
+        let look = match found.await? {
+            Ok(look) => look,
+            Err(reasons) => {
+                tracing::error!(
+                    event = "edge.look.failed",
+                    reasons = reasons.one_line(),
+                    "outbox or generation cannot be read"
+                );
+                return Ok(());
+            }
+        };
+        self.tools.metrics.used_bytes.set(i64::try_from(look.used_bytes).unwrap_or(i64::MAX));
+        if look.active != self.looked_at {
+            self.looked_at = look.active;
+            // What is refused is told by the reload; it is not read again until there is another one.
+            drop(self.reload().await?);
+        }
+        self.turn_day().await?;
+        self.update(look.sets).await?;
+        self.pin(look.pinned).await?;
+        self.sample();
+        if self.has_changed {
+            self.publish().await?;
+        }
+        Ok(())
+    }
+
+    /// A new day begins with a quota of its own.
+    async fn turn_day(&mut self) -> Result<(), DriverError> {
+        let day = u64::try_from(clock().unix() / DAY).unwrap_or_default();
+        // A clock that was set back does not give the quota a second time.
+        if day <= self.day {
+            return Ok(());
+        }
+        let sent = self.tools.storage.call(|stores| stores.ledger.sent()).await??;
+        self.day = day.max(sent.day);
+        let counted = if sent.day == self.day { sent.bytes } else { 0 };
+        self.take(vec![Input::SentToday(counted)]).await
+    }
+
+    /// Takes up sets that came, and lets go of those that went, ended, or are not the newest of their stream.
+    async fn update(&mut self, found: BTreeMap<Blake3, At>) -> Result<(), DriverError> {
+        let mut gone: Vec<Blake3> = Vec::new();
+        self.sets.retain(|manifest, known| {
+            let stays = found.get(manifest) == Some(&known.at);
+            if !stays && known.source.is_some() {
+                gone.push(*manifest);
+            }
+            stays
+        });
+        self.unreadable.retain(|manifest, at| found.get(manifest) == Some(at));
+        for (manifest, at) in found {
+            if !self.sets.contains_key(&manifest) && !self.unreadable.contains_key(&manifest) {
+                self.learn(manifest, at).await?;
+            }
+        }
+        let now = clock();
+        let mut newest: BTreeMap<Name, (u64, Blake3)> = BTreeMap::new();
+        for (manifest, known) in &self.sets {
+            let best = newest.entry(known.stream.clone()).or_insert((known.serial, *manifest));
+            *best = (*best).max((known.serial, *manifest));
+        }
+        let sent: BTreeSet<Blake3> = newest.into_values().map(|(_, manifest)| manifest).collect();
+        let mut begins = Vec::new();
+        let mut ended = Vec::new();
+        for (manifest, known) in &mut self.sets {
+            let is_sent = sent.contains(manifest) && known.expires > now;
+            if !is_sent && known.source.take().is_some() {
+                gone.push(*manifest);
+            }
+            if known.at == At::Transit && !is_sent {
+                ended.push(*manifest);
+            }
+            if is_sent && known.source.is_none() {
+                begins.push((*manifest, known.at.clone()));
+            }
+        }
+        for manifest in gone {
+            self.withdraw(manifest).await?;
+        }
+        for manifest in ended {
+            self.forget(manifest).await?;
+        }
+        for (manifest, at) in begins {
+            self.begin(manifest, at).await?;
+        }
+        let open = self.sets.values().filter(|known| known.source.is_some() && !known.done).count();
+        self.tools.metrics.queue_depth.set(i64::try_from(open).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Reads what a set is.
+    async fn learn(&mut self, manifest: Blake3, at: At) -> Result<(), DriverError> {
+        match self.open(manifest, &at).await? {
+            Ok(source) => {
+                let known = Known {
+                    at,
+                    stream: source.delivery.stream.clone(),
+                    serial: source.delivery.serial,
+                    expires: source.expires,
+                    source: None,
+                    done: false,
+                    delivered: BTreeSet::new(),
+                };
+                self.sets.insert(manifest, known);
+            }
+            Err(reasons) => {
+                tracing::error!(event = "edge.set.unreadable", %manifest, reasons = reasons.one_line(), "it is not sent");
+                self.unreadable.insert(manifest, at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, manifest: Blake3, at: &At) -> Result<Result<Source, Reasons>, DriverError> {
+        let (root, at) = (self.tools.root.clone(), at.clone());
+        Ok(self.tools.storage.call(move |_| Source::open(&root, manifest, &at)).await?)
+    }
+
+    /// Sends a set from now on.
+    async fn begin(&mut self, manifest: Blake3, at: At) -> Result<(), DriverError> {
+        let source = match self.open(manifest, &at).await? {
+            Ok(source) => source,
+            Err(reasons) => {
+                tracing::error!(event = "edge.set.unreadable", %manifest, reasons = reasons.one_line(), "it is not sent");
+                self.sets.remove(&manifest);
+                self.unreadable.insert(manifest, at);
+                return Ok(());
+            }
+        };
+        let mut rows = self.tools.storage.call(move |stores| stores.ledger.restore(manifest)).await??;
+        rows.retain(|(key, row)| key.part == Part::Manifest || row.state != RowState::Acked);
+        let delivery = source.delivery.clone();
+        tracing::info!(event = "edge.set.begun", %manifest, stream = %delivery.stream, serial = delivery.serial, "it is sent on");
+        if let Some(known) = self.sets.get_mut(&manifest) {
+            known.source = Some(Arc::new(source));
+        }
+        self.take(vec![Input::Restore(rows), Input::Deliver(delivery)]).await
+    }
+
+    /// Sends a set no more.
+    async fn withdraw(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+        tracing::info!(event = "edge.set.withdrawn", %manifest, "it is sent no more");
+        self.places.retain(|(of, _), _| *of != manifest);
+        self.take(vec![Input::Withdraw(manifest)]).await?;
+        self.tools.storage.call(move |stores| stores.ledger.withdraw(manifest)).await??;
+        self.has_changed = true;
+        Ok(())
+    }
+
+    /// A set for other nodes has ended here.
+    async fn forget(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+        self.sets.remove(&manifest);
+        if let Err(error) = self.tools.storage.call(move |stores| stores.store.withdraw(manifest)).await? {
+            complain("a set in transit cannot be removed", error);
+        }
+        Ok(())
+    }
+
+    /// As many peers have a set as shall.
+    pub(super) async fn done(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+        tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
+        let Some(known) = self.sets.get_mut(&manifest) else { return Ok(()) };
+        known.done = true;
+        Ok(())
+    }
+
+    /// Says what must not be collected or evicted.
+    async fn pin(&mut self, pinned: Pinned) -> Result<(), DriverError> {
+        let unrelayed: BTreeSet<Blake3> =
+            self.sets.iter().filter(|(_, known)| known.source.is_some() && !known.done).map(|(id, _)| *id).collect();
+        if unrelayed != self.unrelayed {
+            self.unrelayed.clone_from(&unrelayed);
+            let told = unrelayed.clone();
+            self.tools.storage.call(move |stores| stores.store.set_unrelayed(told)).await?;
+        }
+        let Some(generation) = self.settings.generation.clone() else { return Ok(()) };
+        let manifests = unrelayed.into_iter().chain(pinned.manifests).collect();
+        let pins = RelayPins { generation, manifests, objects: pinned.objects };
+        if self.pins.as_ref() == Some(&pins) {
+            return Ok(());
+        }
+        let (root, written) = (self.tools.root.clone(), pins.clone());
+        match self.tools.storage.call(move |_| write_pins(&root, &written)).await? {
+            Ok(()) => self.pins = Some(pins),
+            Err(error) => {
+                tracing::error!(
+                    event = "edge.pins.failed",
+                    error = error.to_reason().message,
+                    "gc will collect nothing"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_pins(root: &StateRoot, pins: &RelayPins) -> Result<(), DiskError> {
+    let path = layout::edge_pins();
+    let bytes =
+        canonical::to_bytes(pins).map_err(|error| DiskError::new("encode", &path, std::io::Error::other(error)))?;
+    durable::replace(root.disk(), &path, &bytes, Mode::PRIVATE)
+}
+
+/// Everything that may be sent: what the outbox names, and what is in transit.
+fn sets(root: &StateRoot, transit: Vec<Blake3>) -> Result<BTreeMap<Blake3, At>, Reasons> {
+    let failed = |error: DiskError| Reasons::from(error.to_reason());
+    let mut found: BTreeMap<Blake3, At> = transit.into_iter().map(|manifest| (manifest, At::Transit)).collect();
+    for manifest in root.outbox().map_err(failed)? {
+        let text = root.disk().read_link(&layout::outbox_entry(manifest)).map_err(failed)?.unwrap_or_default();
+        if let Some(generation) = layout::outbox_target(&text) {
+            found.insert(manifest, At::Generation(generation));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,91 @@
+//! A body from a bounded channel, of a length that was announced; and whether it moves.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use autonomy_schema::Name;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use crate::wire::limits::Timeouts;
+use crate::wire::metrics::Metrics;
+
+/// When a body last moved.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<(Instant, bool)>);
+
+impl Pace {
+    /// A body that is to be sent.
+    pub(super) fn begun() -> Self {
+        Self(Mutex::new((Instant::now(), false)))
+    }
+
+    /// Nothing is to be sent.
+    pub(super) fn ended() -> Self {
+        Self(Mutex::new((Instant::now(), true)))
+    }
+
+    /// Until when the next progress must be there.
+    pub(super) fn until(&self, timeouts: &Timeouts) -> Instant {
+        let (at, has_ended) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at + if has_ended { timeouts.answer } else { timeouts.progress }
+    }
+
+    fn note(&self, has_ended: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), has_ended);
+    }
+}
+
+/// The body.
+pub(super) struct Upload {
+    chunks: mpsc::Receiver<Bytes>,
+    left: u64,
+    pace: Arc<Pace>,
+    metrics: (Arc<Metrics>, Name),
+}
+
+impl Upload {
+    pub(super) fn new(
+        chunks: mpsc::Receiver<Bytes>,
+        length: u64,
+        pace: Arc<Pace>,
+        metrics: (Arc<Metrics>, Name),
+    ) -> Self {
+        Self { chunks, left: length, pace, metrics }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Poll::Ready(chunk) = self.chunks.poll_recv(context) else { return Poll::Pending };
+        let short = |what| Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))));
+        match chunk {
+            None if self.left > 0 => short("the body ended before the length that was announced"),
+            None => Poll::Ready(None),
+            Some(chunk) => {
+                let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
+                    return short("the body is longer than was announced");
+                };
+                self.left = left;
+                self.pace.note(left == 0);
+                self.metrics.0.sent(&self.metrics.1, chunk.len() as u64);
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
