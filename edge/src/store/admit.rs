@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use autonomy_schema::{Blake3, Code, Mode, Name, Reason, RelPath, StateManifest, Time, document, set};
 use autonomy_sets::{Documents, write_documents};
 use autonomy_stateroot::{
-    DiskError, FileKind, SyncTarget, durable, layout, pinned_contents, read_capped, read_file, unverified,
+    DiskError, FileKind, LockMode, Pins, Stored, SyncTarget, durable, known_contents, layout, pinned_contents,
+    read_capped, read_file, unverified,
 };
 
 use super::account::BLOCK;
@@ -208,12 +209,38 @@ impl Store {
     pub(super) fn drop_set(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
         let disk = self.root.disk();
         let (place, doomed) = (layout::edge_set(fingerprint), layout::edge_set_part(fingerprint));
+        let objects = self.objects_in_transit(fingerprint);
         durable::remove_tree(disk, &doomed)?;
         if durable::exists(disk, &place)? {
             disk.rename(&place, &doomed)?;
         }
         self.sets.remove(&fingerprint);
-        Ok(durable::remove_tree(disk, &doomed)?)
+        durable::remove_tree(disk, &doomed)?;
+        self.release(&objects)
+    }
+
+    /// The objects that a set in transit is made of.
+    fn objects_in_transit(&self, fingerprint: Blake3) -> Vec<Pins> {
+        let Some(set) = self.sets.get(&fingerprint).filter(|set| set.is_transit) else { return Vec::new() };
+        let documents = Stored::new(self.root.disk(), layout::edge_set(fingerprint));
+        known_contents(&set.manifest, &documents).files.into_iter().map(|content| content.pins).collect()
+    }
+
+    /// Removes those of these objects that nothing is made of any more. While somebody stores objects they stay, for gc.
+    fn release(&self, objects: &[Pins]) -> Result<(), StoreError> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let Some(_store) = self.root.store_lock(LockMode::Exclusive)? else { return Ok(()) };
+        let wanted = self.pins().objects;
+        for pins in objects.iter().filter(|pins| !wanted.contains(&pins.blake3)) {
+            let object = layout::object(pins.blake3, pins.mode);
+            // Its other names are where it is used.
+            if self.root.disk().stat(&object)?.is_some_and(|stat| stat.nlink == 1) {
+                self.root.disk().remove(&object)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes payloads that no set needs.

@@ -157,7 +157,7 @@ impl Store {
         let (base, part) = (layout::edge_set(fingerprint), layout::edge_set_part(fingerprint));
         let artifacts = RelPath::fixed(set::ARTIFACTS);
         durable::remove_tree(disk, &part)?;
-        durable::make_dirs(disk, &part.join(&artifacts))?;
+        durable::make_dirs(disk, &part)?;
         let mut filling = Filling {
             root: &self.root,
             set: source,
@@ -168,6 +168,7 @@ impl Store {
             cache,
         };
         let placed = fill(&mut filling, |_, _| Ok(())).map_err(StoreError::from).and_then(|_| {
+            durable::make_dirs(disk, &part.join(&artifacts))?;
             disk.sync(SyncTarget::Fs)?;
             disk.rename(&part.join(&artifacts), &base.join(&artifacts))?;
             Ok(disk.sync(SyncTarget::Dir(Some(&base)))?)
