@@ -385,6 +385,7 @@ impl Driver {
     }
 
     /// Keeps what the status tells of an input.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others tell nothing of a peer")]
     fn note(&mut self, input: &Input) {
         let now = self.now();
         let Some(known) = peer_of(input).and_then(|peer| self.peers.get_mut(peer)) else { return };

@@ -36,7 +36,7 @@ impl Driver {
         // in transit come and go without them: an idle daemon hardly wakes up.
         let glance = (self.tools.root.current().ok().flatten(), self.tools.root.outbox().ok());
         self.looks = self.looks.wrapping_add(1);
-        if self.glance.as_ref() == Some(&glance) && !self.has_changed && self.looks % IDLE_LOOKS != 0 {
+        if self.glance.as_ref() == Some(&glance) && !self.has_changed && !self.looks.is_multiple_of(IDLE_LOOKS) {
             self.sample();
             return Ok(());
         }
@@ -207,11 +207,11 @@ impl Driver {
     }
 
     /// As many peers have a set as shall.
-    pub(super) async fn done(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+    pub(super) fn done(&mut self, manifest: Blake3) {
         tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
-        let Some(known) = self.sets.get_mut(&manifest) else { return Ok(()) };
-        known.done = true;
-        Ok(())
+        if let Some(known) = self.sets.get_mut(&manifest) {
+            known.done = true;
+        }
     }
 
     /// Says what must not be collected or evicted.
