@@ -157,6 +157,9 @@ pub struct Driver {
     pins: Option<RelayPins>,
     unrelayed: BTreeSet<Blake3>,
     has_changed: bool,
+    /// The active generation and the outbox, as they were last.
+    glance: Option<(Option<Name>, Option<BTreeSet<Blake3>>)>,
+    looks: u32,
     /// No new work; and when what is under way is given up.
     draining: Option<Instant>,
     /// Every call to a peer holds one.
@@ -185,6 +188,8 @@ impl Driver {
             pins: None,
             unrelayed: BTreeSet::new(),
             has_changed: true,
+            glance: None,
+            looks: 0,
             draining: None,
             calls: Arc::new(()),
             news,
@@ -380,6 +385,7 @@ impl Driver {
     }
 
     /// Keeps what the status tells of an input.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others tell nothing of a peer")]
     fn note(&mut self, input: &Input) {
         let now = self.now();
         let Some(known) = peer_of(input).and_then(|peer| self.peers.get_mut(peer)) else { return };

@@ -175,7 +175,7 @@ fn what_one_node_runs_is_in_the_inbox_of_the_other_and_everybody_is_told() {
     assert!(names.iter().any(|name| name.starts_with("node-b-") && name.ends_with(".json")), "{names:?}");
     // For people.
     let text = said(&edgectl(&site, "node", "relay status"), 0);
-    for told in ["node-a (running, pid ", "node-b", "unlimited", "done", "0 failed, 0 dead letters"] {
+    for told in ["node-a (running, pid ", "node-b", "9437184 B/s", "done", "0 failed, 0 dead letters"] {
         assert!(text.contains(told), "no `{told}` in\n{text}");
     }
     let listed = said(&edgectl(&site, "b", "segments list"), 0);

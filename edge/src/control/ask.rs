@@ -41,11 +41,10 @@ pub fn ask(state_root: &Path, question: &Question) -> Result<serde_json::Value, 
 }
 
 fn down(error: &io::Error) -> Reason {
-    let message = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "`edged` does not run on this state root".to_owned()
-        }
-        _ => format!("`edged` cannot be asked: {error}"),
+    let message = if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        "`edged` does not run on this state root".to_owned()
+    } else {
+        format!("`edged` cannot be asked: {error}")
     };
     Reason::new(Code::EdgedDown, message)
 }

@@ -38,9 +38,10 @@ impl Control {
     /// Takes the place in the state root. What an earlier daemon left there is removed: the ledger has one owner, so none runs.
     pub fn bind(state_root: &Path, storage: Storage, commands: mpsc::Sender<Command>) -> io::Result<Self> {
         let (_folder, path) = short_path(state_root)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
         // Nobody else may enter the folder (0700), so there is no moment in which others could connect.
         let listener = UnixListener::bind(&path)?;
@@ -117,20 +118,21 @@ async fn answer(
         }
         Question::DeadLetters(which) => {
             let filter = filter(&which)?;
-            let found = storage.call(move |stores| stores.ledger.rows(&filter, MAX_ROWS)).await.map_err(|_| ends())?;
+            let found =
+                storage.call(move |stores| stores.ledger.rows(&filter, MAX_ROWS)).await.map_err(|_ended| ends())?;
             let found = found.map_err(|error| Reasons::from(error.to_reason()))?;
             let rows: Vec<RowStatus> = found.rows.into_iter().map(RowStatus::from).collect();
             Ok(json!({ "rows": rows, "truncated": found.truncated }))
         }
         Question::Purge(which) => {
             let filter = filter(&which)?;
-            let purged = storage.call(move |stores| stores.ledger.purge(&filter)).await.map_err(|_| ends())?;
+            let purged = storage.call(move |stores| stores.ledger.purge(&filter)).await.map_err(|_ended| ends())?;
             let purged = purged.map_err(|error| Reasons::from(error.to_reason()))?;
             tracing::info!(event = "edge.deadletter.purged", purged, "taken off the list; the counts stand");
             Ok(json!({ "purged": purged }))
         }
         Question::Segments => {
-            let found = storage.call(|stores| stores.store.segments()).await.map_err(|_| ends())?;
+            let found = storage.call(|stores| stores.store.segments()).await.map_err(|_ended| ends())?;
             let mut segments = found.map_err(crate::store::StoreError::into_reasons)?;
             let truncated = segments.len().saturating_sub(MAX_SEGMENTS);
             segments.truncate(MAX_SEGMENTS);

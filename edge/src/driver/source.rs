@@ -14,6 +14,10 @@ use autonomy_stateroot::{Folded, SetSource, SourceFile, StateRoot, layout};
 
 use crate::store::Artifact;
 
+/// Bytes of an entry of an index.
+const ENTRY: usize = 40;
+const _: () = assert!(ENTRY as u64 == ENTRY_BYTES);
+
 /// Blocks of a tar archive; two empty ones end it.
 const TAR_BLOCK: u64 = 512;
 
@@ -185,7 +189,7 @@ fn locate(index: impl Read, ranges: &[(u64, u64)], file: &Arc<RelPath>, wants: &
     let (mut number, mut offset) = (0u64, 0u64);
     for (first, end) in ranges {
         while number < *end {
-            let mut entry = [0; ENTRY_BYTES as usize];
+            let mut entry = [0; ENTRY];
             reader.read_exact(&mut entry).map_err(|_short| bad("the peer lacks segments behind the end"))?;
             let (id, length) = entry.split_at(32);
             let length = u64::from_le_bytes(length.try_into().unwrap_or_default());

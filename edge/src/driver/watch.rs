@@ -13,6 +13,8 @@ use super::source::{At, Source};
 use super::{Driver, DriverError, Known, complain};
 use crate::store::Pinned;
 
+/// Looks after which an idle daemon looks closely.
+const IDLE_LOOKS: u32 = 5;
 const DAY: i64 = 24 * 60 * 60;
 
 /// What one look found.
@@ -30,6 +32,15 @@ pub(super) fn clock() -> Time {
 
 impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), DriverError> {
+        // Two questions of microseconds. The storage thread is woken when the answers are others, and now and then, since sets
+        // in transit come and go without them: an idle daemon hardly wakes up.
+        let glance = (self.tools.root.current().ok().flatten(), self.tools.root.outbox().ok());
+        self.looks = self.looks.wrapping_add(1);
+        if self.glance.as_ref() == Some(&glance) && !self.has_changed && !self.looks.is_multiple_of(IDLE_LOOKS) {
+            self.sample();
+            return Ok(());
+        }
+        self.glance = Some(glance);
         let root = self.tools.root.clone();
         let found = self.tools.storage.call(move |stores| {
             let transit: Vec<Blake3> = stores.store.transit().map(|(manifest, _)| manifest).collect();
@@ -196,11 +207,11 @@ impl Driver {
     }
 
     /// As many peers have a set as shall.
-    pub(super) async fn done(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+    pub(super) fn done(&mut self, manifest: Blake3) {
         tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
-        let Some(known) = self.sets.get_mut(&manifest) else { return Ok(()) };
-        known.done = true;
-        Ok(())
+        if let Some(known) = self.sets.get_mut(&manifest) {
+            known.done = true;
+        }
     }
 
     /// Says what must not be collected or evicted.

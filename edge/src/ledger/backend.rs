@@ -35,13 +35,12 @@ enum Held {
 impl Backend {
     /// The file at `path`, which is created when it is absent.
     pub(super) fn new(root: &StateRoot, path: &RelPath) -> Result<Self, DiskError> {
-        let len = match root.disk().stat(path)? {
-            Some(stat) => stat.size,
-            None => {
-                root.disk().set_len(path, 0)?;
-                root.disk().set_meta(path, Mode::PRIVATE)?;
-                0
-            }
+        let len = if let Some(stat) = root.disk().stat(path)? {
+            stat.size
+        } else {
+            root.disk().set_len(path, 0)?;
+            root.disk().set_meta(path, Mode::PRIVATE)?;
+            0
         };
         let state = State { len, held: Some(Vec::new()) };
         Ok(Self { root: root.clone(), path: path.clone(), state: Arc::new(Mutex::new(state)) })
@@ -65,7 +64,7 @@ impl Backend {
     }
 
     fn read_disk(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut file = self.root.disk().open_at(&self.path, offset).map_err(io)?;
+        let mut file = self.root.disk().open_at(&self.path, offset).map_err(|error| io(&error))?;
         let mut filled = 0;
         // What was only held back may end behind the file: the rest reads as zeros.
         while filled < out.len() {
@@ -81,7 +80,7 @@ impl Backend {
     }
 }
 
-fn io(error: DiskError) -> io::Error {
+fn io(error: &DiskError) -> io::Error {
     io::Error::new(error.source.kind(), error.to_reason().message)
 }
 
@@ -123,7 +122,7 @@ impl StorageBackend for Backend {
         let mut state = self.state();
         match &mut state.held {
             Some(held) => held.push(Held::SetLen(len)),
-            None => self.root.disk().set_len(&self.path, len).map_err(io)?,
+            None => self.root.disk().set_len(&self.path, len).map_err(|error| io(&error))?,
         }
         state.len = len;
         Ok(())
@@ -132,7 +131,7 @@ impl StorageBackend for Backend {
     fn sync_data(&self) -> io::Result<()> {
         match &mut self.state().held {
             Some(held) => held.push(Held::Sync),
-            None => self.root.disk().sync(SyncTarget::File(&self.path)).map_err(io)?,
+            None => self.root.disk().sync(SyncTarget::File(&self.path)).map_err(|error| io(&error))?,
         }
         Ok(())
     }
@@ -141,7 +140,7 @@ impl StorageBackend for Backend {
         let mut state = self.state();
         match &mut state.held {
             Some(held) => held.push(Held::Write(offset, data.to_vec())),
-            None => self.root.disk().write_at(&self.path, offset, data).map_err(io)?,
+            None => self.root.disk().write_at(&self.path, offset, data).map_err(|error| io(&error))?,
         }
         state.len = state.len.max(offset + data.len() as u64);
         Ok(())

@@ -109,6 +109,7 @@ fn not_made(error: &DatabaseError) -> OpenError {
     OpenError::Disk(Reason::new(Code::IoError, format!("cannot make `{LEDGER}`: {error}")))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other error of redb is about what the file holds")]
 fn open(root: &StateRoot, path: &RelPath) -> Result<Database, OpenError> {
     let backend = Backend::new(root, path)?;
     let database = builder().create_with_backend(backend.clone()).map_err(|error| match error {
@@ -160,9 +161,7 @@ fn version(database: &Database) -> Result<u64, LedgerError> {
 fn migrate(database: &Database) -> Result<(), LedgerError> {
     let from = version(database)?;
     let transaction = database.begin_write()?;
-    for table in [ROWS] {
-        transaction.open_table(table)?;
-    }
+    transaction.open_table(ROWS)?;
     for table in [DEAD, WITHDRAWN] {
         transaction.open_table(table)?;
     }

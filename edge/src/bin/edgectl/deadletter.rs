@@ -1,6 +1,7 @@
 //! `edgectl relay deadletter`: rows whose attempts are used up.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use autonomy_edge::control::{Question, Which};
@@ -148,7 +149,7 @@ fn list(found: &Found) -> String {
     }
     let mut text = rows(&found.rows.iter().collect::<Vec<_>>());
     if found.truncated > 0 {
-        text += &format!("  and {} more: narrow it with --manifest or --peer\n", found.truncated);
+        let _infallible = writeln!(text, "  and {} more: narrow it with --manifest or --peer", found.truncated);
     }
     text
 }
@@ -185,7 +186,6 @@ fn consent(found: &Found) -> Result<(), Reasons> {
     }
     show::note(&list(found));
     show::note("Take these off the list? Only `yes` is taken: ");
-    std::io::stderr().flush().ok();
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).ok();
     if line.trim() == "yes" {

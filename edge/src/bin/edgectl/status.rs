@@ -1,5 +1,7 @@
 //! `edgectl relay status`, `edgectl segments list`.
 
+use std::fmt::Write as _;
+
 use autonomy_edge::control::Question;
 use autonomy_edge::status::{RowStatus, Status};
 use autonomy_relay::RowState;
@@ -70,7 +72,8 @@ fn text(status: &Status, is_up: bool) -> String {
         table(&["stream and serial", "manifest", "state", "delivered to"], &sets)
     };
     let counts = &status.counters;
-    text += &format!(
+    let _infallible = write!(
+        text,
         "\nrows: {} waiting, {} under way, {} arrived, {} failed, {} dead letters ({} purged)\n",
         status.rows.iter().filter(|row| row.state == RowState::Scheduled).count(),
         counts.inflight,
@@ -84,7 +87,7 @@ fn text(status: &Status, is_up: bool) -> String {
         text += &rows(&open[..open.len().min(MAX_SHOWN)]);
     }
     if open.len() > MAX_SHOWN {
-        text += &format!("  and {} more: `--output json`\n", open.len() - MAX_SHOWN);
+        let _infallible = writeln!(text, "  and {} more: `--output json`", open.len() - MAX_SHOWN);
     }
     text
 }
@@ -128,7 +131,7 @@ pub(crate) fn segments(context: &Context) -> Result<(), Reasons> {
         }
         let mut shown = table(&["manifest", "artifact", "number", "segment", "bytes", "state"], &cells);
         if found["truncated"].as_u64().is_some_and(|more| more > 0) {
-            shown += &format!("  and {} more\n", found["truncated"]);
+            let _infallible = writeln!(shown, "  and {} more", found["truncated"]);
         }
         shown
     });
