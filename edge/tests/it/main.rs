@@ -1,7 +1,7 @@
 //! Wrong usage of `edged`, through the binary. What it does on a node is tested in `cli/tests/it/edged.rs`, beside the verbs
 //! that make nodes. And the parts of the relay daemon, over real sockets and files.
 
-#![expect(clippy::expect_used, reason = "a fixture that cannot be made fails its test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be made fails its test")]
 
 mod wire;
 mod world;
