@@ -51,6 +51,8 @@ pub(super) const MAX_RETRY_AFTER: u64 = 3600;
 pub(super) const MIN_PROGRESS: u64 = 1 << 10;
 /// How long an answer to a peer that floods us is held back: its requests then come no faster.
 pub(super) const FLOOD_PAUSE: Duration = Duration::from_millis(250);
+/// How long a body that is not read stays open behind its answer.
+pub(super) const ANSWER_GRACE: Duration = Duration::from_millis(500);
 /// `Retry-After` when memory is short or the daemon stops.
 pub(super) const SHED_SECONDS: u64 = 5;
 /// Pause after an accept that failed for want of file handles.

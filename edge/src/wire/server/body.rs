@@ -8,19 +8,50 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::answer::{Refusal, bad_request};
 use super::connection::Visit;
-use crate::wire::limits::{FLOOD_PAUSE, MIN_PROGRESS, SHED_SECONDS};
+use crate::wire::limits::{ANSWER_GRACE, FLOOD_PAUSE, MIN_PROGRESS, SHED_SECONDS};
+
+/// The body of a request, read or not. What is left of it when the answer is given stays open for a moment: curl, and others
+/// that send and read at once, else see a stream that was reset, and not the answer.
+pub(super) struct Held(Option<Incoming>);
+
+impl Held {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self(Some(incoming))
+    }
+
+    /// How long it is, if that is known.
+    fn exact(&self) -> Option<u64> {
+        self.0.as_ref().and_then(|incoming| incoming.size_hint().exact())
+    }
+
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.0.as_mut()?.frame().await
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let left = self.0.take().filter(|incoming| !incoming.is_end_stream());
+        if let (Some(left), Ok(runtime)) = (left, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                tokio::time::sleep(ANSWER_GRACE).await;
+                drop(left);
+            });
+        }
+    }
+}
 
 /// A body that may be read.
 pub(super) struct Body {
     shared: Arc<Shared>,
     visit: Arc<Visit>,
-    incoming: Incoming,
+    incoming: Held,
     /// Most bytes.
     cap: u64,
     /// Bytes that were read.
@@ -44,11 +75,11 @@ impl Body {
         shared: &Arc<Shared>,
         visit: &Arc<Visit>,
         headers: &HeaderMap,
-        incoming: Incoming,
+        incoming: Held,
         cap: u64,
     ) -> Result<Self, Refusal> {
         ready(shared, visit)?;
-        let declared = incoming.size_hint().exact().filter(|_| headers.contains_key(header::CONTENT_LENGTH));
+        let declared = incoming.exact().filter(|_| headers.contains_key(header::CONTENT_LENGTH));
         if declared.is_some_and(|length| length > cap) {
             return Err(too_large(cap));
         }

@@ -133,7 +133,6 @@ pub(super) async fn run(shared: &Arc<Shared>, stream: TcpStream, address: Socket
 }
 
 /// Why a handshake failed, in one word.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what has no word of its own is told as `tls`")]
 fn handshake_word(error: &std::io::Error) -> &'static str {
     use rustls::Error;
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use autonomy_schema::{Blake3, Code, Reason};
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 
 use super::answer::{Answer, Refusal, json};
-use super::body::{Body, media_type};
+use super::body::{Body, Held, media_type};
 use super::connection::Visit;
 use super::{Shared, route};
 use crate::store::{MAX_SET_BYTES, StoreError};
@@ -20,14 +19,12 @@ pub(super) async fn get(shared: &Arc<Shared>, fingerprint: Blake3) -> Result<Ans
 
 async fn progress(shared: &Arc<Shared>, fingerprint: Blake3, status: StatusCode) -> Result<Answer, Refusal> {
     let found = shared.storage.call(move |stores| stores.store.progress(fingerprint, Shared::clock())).await??;
-    match found {
-        Some(progress) => Ok(json(status, &progress)),
-        None => {
-            let reason = Reason::new(Code::NotNamed, format!("{fingerprint} is not known here"))
-                .with_remedy("send the signed set: PUT on the same path");
-            Err(Refusal::new(StatusCode::NOT_FOUND, reason))
-        }
+    if let Some(progress) = found {
+        return Ok(json(status, &progress));
     }
+    let reason = Reason::new(Code::NotNamed, format!("{fingerprint} is not known here"))
+        .with_remedy("send the signed set: PUT on the same path");
+    Err(Refusal::new(StatusCode::NOT_FOUND, reason))
 }
 
 /// Takes the documents of a set.
@@ -35,7 +32,7 @@ pub(super) async fn put(
     shared: &Arc<Shared>,
     visit: &Arc<Visit>,
     fingerprint: Blake3,
-    request: Request<Incoming>,
+    request: Request<Held>,
 ) -> Result<Answer, Refusal> {
     let (head, incoming) = request.into_parts();
     media_type(&head.headers, "application/x-tar")?;

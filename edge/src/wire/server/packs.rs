@@ -5,13 +5,12 @@ use std::sync::Arc;
 use autonomy_relay::pack::{self, Frame, PackError};
 use autonomy_schema::{Blake3, Code, Reason};
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::answer::{Answer, Refusal, bad_request, json};
-use super::body::{Body, media_type};
+use super::body::{Body, Held, media_type};
 use super::connection::Visit;
 use crate::store::{Put, Segment};
 use crate::wire::limits::{BATCH_BYTES, BATCH_PATIENCE, MAX_PACK_SEGMENTS};
@@ -55,11 +54,7 @@ struct Batch {
 }
 
 /// Takes a pack.
-pub(super) async fn post(
-    shared: &Arc<Shared>,
-    visit: &Arc<Visit>,
-    request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Held>) -> Result<Answer, Refusal> {
     let (head, incoming) = request.into_parts();
     media_type(&head.headers, pack::MEDIA_TYPE)?;
     let mut body = Body::admit(shared, visit, &head.headers, incoming, pack::MAX_BYTES).await?;
@@ -68,12 +63,11 @@ pub(super) async fn post(
     loop {
         // What waits in memory does not wait for a slow peer.
         let read = if batch.segments.is_empty() { None } else { body.soon(BATCH_PATIENCE).await };
-        let read = match read {
-            Some(read) => read?,
-            None => {
-                batch.flush(shared).await?;
-                body.chunk().await?
-            }
+        let read = if let Some(read) = read {
+            read?
+        } else {
+            batch.flush(shared).await?;
+            body.chunk().await?
         };
         let Some(read) = read else { break };
         let mut chunk = &read[..];

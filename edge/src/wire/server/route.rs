@@ -8,6 +8,7 @@ use hyper::body::Body as _;
 use hyper::body::Incoming;
 
 use super::answer::{Answer, Refusal, bad_request};
+use super::body::Held;
 use super::connection::Visit;
 use super::{Shared, health, manifests, packs, segments};
 
@@ -22,7 +23,7 @@ enum Route {
 /// Answers a request, and writes down what was refused.
 pub(super) async fn answer(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Incoming>) -> Answer {
     let peer = visit.guest.id();
-    let answer = match handle(shared, visit, request).await {
+    let answer = match handle(shared, visit, request.map(Held::new)).await {
         Ok(answer) => answer,
         Err(refusal) => {
             tracing::warn!(
@@ -49,7 +50,7 @@ pub(super) fn short(text: &str) -> String {
     text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-async fn handle(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn handle(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Held>) -> Result<Answer, Refusal> {
     if visit.is_foreign {
         let reason = Reason::new(Code::ScopeMismatch, "the certificate is of another fleet")
             .with_remedy("come with a certificate of this node's fleet");

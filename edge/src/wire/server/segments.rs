@@ -5,12 +5,11 @@ use std::sync::Arc;
 use autonomy_schema::segments::MAX_SEGMENT;
 use autonomy_schema::{Blake3, Code, Reason};
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Shared;
 use super::answer::{Answer, Refusal, json};
-use super::body::Body;
+use super::body::{Body, Held};
 use super::connection::Visit;
 use crate::store::{Put, Segment};
 
@@ -19,7 +18,7 @@ pub(super) async fn put(
     shared: &Arc<Shared>,
     visit: &Arc<Visit>,
     id: Blake3,
-    request: Request<Incoming>,
+    request: Request<Held>,
 ) -> Result<Answer, Refusal> {
     let (head, incoming) = request.into_parts();
     let mut body = Body::admit(shared, visit, &head.headers, incoming, u64::from(MAX_SEGMENT)).await?;

@@ -70,7 +70,7 @@ async fn answers_that_are_none_are_errors() {
         ("another document", b"{}"),
         ("a name that is a path", br#"{"node":"../x","fleet":"harbor","quota":{"bytesPerSecond":0,"burstBytes":0,"availableBytes":0},"draining":false}"#),
         ("a deep one", &[b'['; 9000]),
-        ("a long one", &[b' '; 20_000]),
+        ("a long one", &vec![b' '; 20_000]),
     ] {
         let found = health(reply("200", &[], body)).await;
         assert!(matches!(found, Err(WireError::Answer(_))), "{what}: {found:?}");

@@ -76,7 +76,7 @@ async fn more_headers_than_any_request_has_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_pack_and_then_silence_is_ended_and_harms_nobody() {
     let (world, station, a) = two().await;
-    let (_, packed) = pack_of(&[&[7; 40_000]]);
+    let (_, packed) = pack_of(&[&vec![7; 40_000]]);
     world.machine("node-c");
     let mut stream = connect(&station, &world.path("node-c/identity/node")).await;
     let mut head = request("POST", "/v1/packs");
