@@ -14,7 +14,7 @@ mod tls;
 mod verify;
 
 pub use client::{Client, Connection, Taken, WireError};
-pub use limits::{MAX_PACK_SEGMENTS, Timeouts};
+pub use limits::Timeouts;
 pub use metrics::Metrics;
 pub use scrape::Scrape;
 pub use server::{Health, Parts, Quota, Server, Steer};

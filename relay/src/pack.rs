@@ -12,6 +12,8 @@ pub const MEDIA_TYPE: &str = "application/vnd.autonomy.pack.v1";
 pub const HEAD_BYTES: usize = 36;
 /// Bytes of a whole pack at most: what may be lost when a connection ends, and what one group commit covers.
 pub const MAX_BYTES: u64 = 8 << 20;
+/// Most segments in a pack, so that its answer stays below the 1 MiB that a sender reads.
+pub const MAX_SEGMENTS: usize = 8192;
 
 /// Bytes of a segment of `length` bytes in a pack.
 pub fn framed(length: u32) -> u64 {

@@ -29,8 +29,6 @@ pub(super) const MAX_ERROR_RESETS: usize = 64;
 /// What is sent on a stream before the peer reads it.
 pub(super) const SEND_BUFFER: usize = 128 << 10;
 
-/// Most segments in a pack, so that its answer stays below the 1 MiB that a sender reads.
-pub const MAX_PACK_SEGMENTS: usize = 8192;
 /// Segments that are handed to the storage thread at once, in bytes.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 /// How long gathered segments wait for the next bytes of a slow body.

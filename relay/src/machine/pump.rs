@@ -251,7 +251,7 @@ impl At<'_> {
                 continue;
             }
             let bytes = pack::framed(wanted.length);
-            if total + bytes > pack::MAX_BYTES {
+            if total + bytes > pack::MAX_BYTES || ids.len() == pack::MAX_SEGMENTS {
                 break;
             }
             total += bytes;

@@ -273,6 +273,16 @@ fn packs_hold_8_mib_and_two_are_under_way() {
 }
 
 #[test]
+fn a_pack_of_tiny_segments_has_as_many_as_its_answer_may_name() {
+    let mut set = Set::new("harbor", 1, 9000);
+    for wanted in &mut set.segments {
+        wanted.length = 1;
+    }
+    let (_, outputs) = wanting(config(&["b"]), FREE, &set);
+    assert_eq!(sent(&outputs).iter().map(|(ids, _)| ids.len()).collect::<Vec<_>>(), [8192, 808]);
+}
+
+#[test]
 fn a_peer_that_acknowledges_and_wants_it_again_is_not_served_for_ever() {
     let set = Set::new("harbor", 1, 1);
     let (mut judged, mut outputs) = wanting(config(&["b"]), FREE, &set);

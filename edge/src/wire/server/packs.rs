@@ -13,7 +13,7 @@ use super::answer::{Answer, Refusal, bad_request, json};
 use super::body::{Body, Held, media_type};
 use super::connection::Visit;
 use crate::store::{Put, Segment};
-use crate::wire::limits::{BATCH_BYTES, BATCH_PATIENCE, MAX_PACK_SEGMENTS};
+use crate::wire::limits::{BATCH_BYTES, BATCH_PATIENCE};
 
 /// What became of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -89,9 +89,10 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
 
 impl Batch {
     async fn take(&mut self, shared: &Arc<Shared>, frame: Frame) -> Result<(), Refusal> {
-        if self.outcomes.len() + self.segments.len() >= MAX_PACK_SEGMENTS {
-            let reason = Reason::new(Code::LimitExceeded, format!("a pack holds at most {MAX_PACK_SEGMENTS} segments"))
-                .with_remedy("send several packs");
+        if self.outcomes.len() + self.segments.len() >= pack::MAX_SEGMENTS {
+            let reason =
+                Reason::new(Code::LimitExceeded, format!("a pack holds at most {} segments", pack::MAX_SEGMENTS))
+                    .with_remedy("send several packs");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
         }
         if Blake3::of(&frame.bytes) != frame.id {

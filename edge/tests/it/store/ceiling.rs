@@ -143,7 +143,7 @@ fn eviction_takes_what_nobody_needs_in_order_and_leaves_what_is_protected() {
     store.set_unrelayed([transit.fingerprint].into());
     // One has to go, and that is enough: the old generation, as the set in transit is not relayed yet.
     deliver(&mut store, &next).expect("delivers");
-    assert_eq!(root.generations().expect("lists"), [active.clone()]);
+    assert_eq!(root.generations().expect("lists"), std::slice::from_ref(&active));
     assert_ne!(old, active);
     assert_eq!(store.transit().count(), 1);
     assert!(used(&disk) <= taken + (200 << 10));

@@ -40,8 +40,13 @@ fn what_does_not_verify_is_quarantined_and_never_forwarded() {
     let sent = good(&fleet);
     let print = sent.fingerprint;
     let forger = Fleet::new();
-    let forged = lines(&forger.signer, &sent.files[set::MANIFEST]);
-    refuses(&fleet, print, &with(&sent, set::MANIFEST_SIGNATURES, |bytes| *bytes = forged), Code::BelowThreshold);
+    let lines_of_another = lines(&forger.signer, &sent.files[set::MANIFEST]);
+    refuses(
+        &fleet,
+        print,
+        &with(&sent, set::MANIFEST_SIGNATURES, |bytes| *bytes = lines_of_another),
+        Code::BelowThreshold,
+    );
     refuses(&fleet, Blake3::of(b"another"), &sent.tar(), Code::DigestMismatch);
     refuses(&fleet, print, &with(&sent, "segments/agent.idx", |bytes| bytes[0] ^= 1), Code::DigestMismatch);
     refuses(&fleet, print, &with(&sent, "segments/agent.idx", |bytes| bytes.truncate(40)), Code::SizeMismatch);
