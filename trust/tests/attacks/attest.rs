@@ -66,7 +66,6 @@ fn receipt() -> (Vec<u8>, BTreeMap<Name, PublicKey>) {
         boot_epoch: 0,
         counter: 1,
         time: Time::from_unix(1_795_600_000),
-        from: None,
     };
     let public = PublicKey::parse_pem(key().public_pem()).expect("key");
     (receipt.to_canonical().expect("canonical"), BTreeMap::from([(Name::fixed("node-a"), public)]))
