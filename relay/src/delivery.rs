@@ -16,6 +16,8 @@ pub(crate) type Place = (Name, Reverse<u64>, Blake3);
 #[derive(Debug, Clone)]
 pub(crate) struct Journey {
     pub(crate) since: u64,
+    /// Bytes of the documents.
+    pub(crate) documents: u64,
     pub(crate) done: bool,
     /// With one peer to serve: the one that is tried.
     pub(crate) turn: Option<Name>,
@@ -23,8 +25,8 @@ pub(crate) struct Journey {
 }
 
 impl Journey {
-    pub(crate) fn new(since: u64) -> Self {
-        Self { since, done: false, turn: None, tasks: BTreeMap::new() }
+    pub(crate) fn new(since: u64, documents: u64) -> Self {
+        Self { since, documents, done: false, turn: None, tasks: BTreeMap::new() }
     }
 
     /// Whether as many have it as the condition demands. Nobody is not everybody.
@@ -86,6 +88,8 @@ impl Task {
         self.known = false;
         self.forgotten = false;
         self.wanted = Vec::new();
+        // On the next connection it is asked at once.
+        self.ask_due = 0;
     }
 
     /// Leaves out what was acked.

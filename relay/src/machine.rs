@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use autonomy_schema::relay::SuccessCondition;
 use autonomy_schema::{Blake3, Name};
 
-use crate::book::{Books, Held, shortened};
-use crate::delivery::{Journey, Place};
+use crate::book::{Book, Books, Held, State, shortened};
+use crate::delivery::{Journey, Place, Task};
 use crate::peer::{Link, Peer};
 use crate::row::{Change, Part, RowKey};
 use crate::schedule::Schedule;
@@ -102,8 +102,8 @@ impl Machine {
             Input::Answered { peer, manifest, wanted, more, stored } => {
                 self.answered(turn, &peer, manifest, settle::Answer { wanted, more, stored });
             }
-            Input::OfferFailed { peer, manifest, error } => self.question_failed(turn, &peer, manifest, true, &error),
-            Input::AskFailed { peer, manifest, error } => self.question_failed(turn, &peer, manifest, false, &error),
+            Input::OfferFailed { peer, manifest, error } => self.offer_failed(turn, &peer, manifest, &error),
+            Input::AskFailed { peer, manifest, unknown, .. } => self.ask_failed(&peer, manifest, unknown),
             Input::PackDone { peer, manifest, results } => self.pack_done(turn, &peer, manifest, results),
             Input::PackFailed { peer, manifest, ids, error } => {
                 self.pack_failed(turn, &peer, manifest, ids.first(), &error);
@@ -120,25 +120,9 @@ impl Machine {
         let dead = held.fail(turn.now, &self.schedule, error.clone());
         turn.record(held.change(manifest, part, peer), dead);
         if dead && part == Part::Manifest {
-            self.kill_segments(turn, manifest, peer);
-        }
-    }
-
-    /// The set is a dead letter, and so is what of it is not with the peer.
-    fn kill_segments(&mut self, turn: &mut Turn, manifest: Blake3, peer: &Name) {
-        let error = shortened("the set itself is a dead letter");
-        let book = self.books.entry((manifest, peer.clone())).or_default();
-        let journey = self.journeys.iter_mut().find(|((_, _, held), _)| *held == manifest);
-        if let Some(task) = journey.and_then(|(_, journey)| journey.tasks.get_mut(peer)) {
-            for wanted in std::mem::take(&mut task.wanted) {
-                book.segments.entry(wanted.id).or_default();
-            }
-        }
-        for (id, held) in &mut book.segments {
-            if !matches!(held.state, crate::book::State::Acked | crate::book::State::Dead) {
-                held.kill(error.clone());
-                turn.record(held.change(manifest, Part::Segment(*id), peer), true);
-            }
+            let journey = self.journeys.iter_mut().find(|((_, _, held), _)| *held == manifest);
+            let task = journey.and_then(|(_, journey)| journey.tasks.get_mut(peer));
+            kill_segments(turn, book, task, manifest, peer);
         }
     }
 
@@ -150,6 +134,22 @@ impl Machine {
                 turn.act(Output::Done { manifest: *manifest });
             }
             journey.done = done;
+        }
+    }
+}
+
+/// The set is a dead letter, and so is what of it is not with the peer.
+fn kill_segments(turn: &mut Turn, book: &mut Book, task: Option<&mut Task>, manifest: Blake3, peer: &Name) {
+    let error = shortened("the set itself is a dead letter");
+    if let Some(task) = task {
+        for wanted in std::mem::take(&mut task.wanted) {
+            book.segments.entry(wanted.id).or_default();
+        }
+    }
+    for (id, held) in &mut book.segments {
+        if !matches!(held.state, State::Acked | State::Dead) {
+            held.kill(error.clone());
+            turn.record(held.change(manifest, Part::Segment(*id), peer), true);
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Delivery {
     pub stream: Name,
     /// Its serial.
     pub serial: u64,
+    /// Bytes of its documents, which an offer sends.
+    pub documents: u64,
 }
 
 /// A segment that a peer lacks.
@@ -131,6 +133,8 @@ pub enum Input {
         manifest: Blake3,
         /// Why.
         error: String,
+        /// The peer answered that it does not know the set: it is to be offered again.
+        unknown: bool,
     },
     /// A pack was answered, segment by segment.
     PackDone {
@@ -186,6 +190,8 @@ pub enum Output {
         peer: Name,
         /// Which set.
         manifest: Blake3,
+        /// Bytes of the documents.
+        bytes: u64,
     },
     /// Send a pack.
     Send {

@@ -111,6 +111,8 @@ places! {
     edge_status "edge/status.json";
     /// Its control socket.
     edge_socket "edge/edged.sock";
+    /// Held by the relay daemon that owns the ledger; says who that is.
+    edge_lock "edge/edged.lock";
 }
 
 /// The folders that `init` makes, parents first.
@@ -309,6 +311,15 @@ pub fn edge_set(manifest: Blake3) -> RelPath {
 /// The same while they are written.
 pub fn edge_set_part(manifest: Blake3) -> RelPath {
     format!(".new-{}", manifest.hex()).parse().map_or_else(|_never| edge_sets(), |name| edge_sets().join(&name))
+}
+
+/// Whether a file of `segments/` is named as a payload is that is being received.
+pub fn is_partial(name: &str) -> bool {
+    let name = name.strip_suffix(".part").map(|name| name.strip_suffix(".tree").unwrap_or(name));
+    let Some((payload, index)) = name.and_then(|name| name.split_once('-')) else { return false };
+    let is_hex =
+        |text: &str, digits| text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hex(payload, 64) && is_hex(index, 12)
 }
 
 /// A payload that is being received. Its segment index is part of the name, as two manifests may cut the same bytes in two

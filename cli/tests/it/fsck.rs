@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use autonomy_schema::Blake3;
+use autonomy_schema::manifest::ArtifactType;
+use autonomy_stateroot::layout;
 use serde_json::Value;
 
 use crate::node::Site;
@@ -297,8 +300,17 @@ fn what_the_relay_daemon_keeps_is_known_and_a_stranger_there_is_told() {
         private(&site, folder, 0o700);
     }
     let _socket = std::os::unix::net::UnixListener::bind(site.world.path("node/edge/edged.sock")).expect("binds");
-    let part = format!("segments/{hex}.part");
-    for file in ["edge/relay.redb", "edge/status.json", "edge/local.toml", "receipts/LOCK", &part] {
+    let (payload, index) = (Blake3::of(b"payload"), Blake3::of(b"index"));
+    let parts = [ArtifactType::File, ArtifactType::Tree].map(|kind| layout::partial(payload, index, kind).to_string());
+    let kept = [
+        "edge/relay.redb",
+        "edge/edged.lock",
+        "edge/status.json",
+        "edge/local.toml",
+        "edge/sets/.body-7",
+        "receipts/LOCK",
+    ];
+    for file in kept.into_iter().chain(parts.iter().map(String::as_str)) {
         site.world.write(&format!("node/{file}"), r#"{"pid":1}"#);
         private(&site, file, 0o600);
     }

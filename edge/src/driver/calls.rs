@@ -73,14 +73,15 @@ impl Driver {
 
     pub(super) fn ask(&mut self, peer: Name, manifest: Blake3) {
         let Some(call) = self.call(&peer, manifest) else {
-            self.fail(Input::AskFailed { peer, manifest, error: GONE.to_owned() });
+            self.fail(Input::AskFailed { peer, manifest, error: GONE.to_owned(), unknown: false });
             return;
         };
         tokio::spawn(async move {
-            let failed = |error| Input::AskFailed { peer: call.peer.clone(), manifest, error };
+            let of = |error, unknown| Input::AskFailed { peer: call.peer.clone(), manifest, error, unknown };
+            let failed = |error| of(error, false);
             match call.connection.ask(manifest).await {
                 Ok(Some(progress)) => call.answered(progress, &failed).await,
-                Ok(None) => call.tell(failed("the peer does not know the set".to_owned())).await,
+                Ok(None) => call.tell(of("the peer does not know the set".to_owned(), true)).await,
                 Err(error) => call.failed(&error, failed(error.to_string())).await,
             }
         });
@@ -94,14 +95,8 @@ impl Driver {
         tokio::spawn(async move {
             let failed = |error| Input::OfferFailed { peer: call.peer.clone(), manifest, error };
             let source = Arc::clone(&call.source);
-            let measured = tokio::task::spawn_blocking(move || source.documents_length()).await;
-            let length = match measured.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok(length) => length,
-                Err(error) => return call.tell(failed(error.to_string())).await,
-            };
-            let source = Arc::clone(&call.source);
             let (chunks, read) = body(move |to| source.documents(to));
-            let sent = call.connection.offer(manifest, length, chunks).await;
+            let sent = call.connection.offer(manifest, call.source.delivery.documents, chunks).await;
             match (sent, read.await) {
                 (Ok(progress), _) => call.answered(progress, &failed).await,
                 // What the disk did is why the peer got too little.

@@ -5,6 +5,11 @@ use autonomy_relay::{Change, Input, Output, RowState};
 use super::{Driver, DriverError, News, tell};
 use crate::ledger::Sent;
 
+/// Bytes that count against the limits.
+fn bytes_of(act: &Output) -> u64 {
+    if let Output::Send { bytes, .. } | Output::Offer { bytes, .. } = act { *bytes } else { 0 }
+}
+
 /// Stops the process between the durable attempt and its first byte, for a test that kills there.
 #[cfg(debug_assertions)]
 const FAILPOINT: &str = "AUTONOMY_EDGE_STOP_BEFORE_SEND";
@@ -25,7 +30,7 @@ impl Driver {
                 }
             }
         }
-        let bytes: u64 = acts.iter().map(|act| if let Output::Send { bytes, .. } = act { *bytes } else { 0 }).sum();
+        let bytes: u64 = acts.iter().map(bytes_of).sum();
         if !changes.is_empty() || bytes > 0 {
             self.record(changes, bytes).await?;
         }
@@ -59,7 +64,7 @@ impl Driver {
             Output::Record(_) => {}
             Output::Dial { peer } => self.dial(peer),
             Output::Ask { peer, manifest } => self.ask(peer, manifest),
-            Output::Offer { peer, manifest } => {
+            Output::Offer { peer, manifest, .. } => {
                 stop_here();
                 self.offer(peer, manifest);
             }

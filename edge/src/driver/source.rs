@@ -88,9 +88,13 @@ impl Source {
             manifest: fingerprint,
             stream: manifest.metadata.name.clone(),
             serial: manifest.metadata.serial,
+            documents: 0,
         };
         let set = Arc::new(Folded::new(Arc::new(kept), &manifest)?);
-        Ok(Self { delivery, expires: manifest.metadata.expires_at, manifest, set })
+        let mut source = Self { delivery, expires: manifest.metadata.expires_at, manifest, set };
+        let length = source.documents_length();
+        source.delivery.documents = length.map_err(|error| Reason::new(Code::IoError, error.to_string()))?;
+        Ok(source)
     }
 
     /// The segments in ranges that a peer named.

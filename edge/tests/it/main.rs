@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a fixture that cannot be made fails its test")]
 
+mod memory;
 mod store;
 mod wire;
 mod world;

@@ -142,11 +142,14 @@ fn pack_of(segments: &[&[u8]]) -> (Vec<Blake3>, Vec<u8>) {
     (ids, packed)
 }
 
-async fn offer(connection: &Connection, set: &Signed) -> Result<autonomy_edge::store::Progress, WireError> {
+pub(crate) async fn offer(connection: &Connection, set: &Signed) -> Result<autonomy_edge::store::Progress, WireError> {
     connection.offer(set.fingerprint, set.tar.len() as u64, chunks(&set.tar)).await
 }
 
-async fn send(connection: &Connection, segments: &[&[u8]]) -> Result<Vec<autonomy_edge::wire::Taken>, WireError> {
+pub(crate) async fn send(
+    connection: &Connection,
+    segments: &[&[u8]],
+) -> Result<Vec<autonomy_edge::wire::Taken>, WireError> {
     let (ids, packed) = pack_of(segments);
     connection.send_pack(&ids, packed.len() as u64, chunks(&packed)).await
 }

@@ -8,13 +8,12 @@ use super::check::{file_mode, listed};
 use super::{Finding, Mend, Report};
 use crate::relay::relaying;
 
-/// How the file of an artifact ends that is being received.
-const PART: &str = ".part";
 const MOVE: &str = "move it away, if it is not yours";
 
 /// Looks at names, kinds and modes, and at what others read.
 pub(super) fn check(root: &StateRoot, report: &mut Report) -> Result<(), DiskError> {
-    let private = [layout::edge_ledger(), layout::edge_status(), layout::edge_pins(), layout::edge_local()];
+    let private =
+        [layout::edge_ledger(), layout::edge_lock(), layout::edge_status(), layout::edge_pins(), layout::edge_local()];
     for entry in listed(root, &layout::edge())? {
         let Ok(name) = entry.name.parse::<RelPath>() else { continue };
         let path = layout::edge().join(&name);
@@ -45,10 +44,15 @@ pub(super) fn check(root: &StateRoot, report: &mut Report) -> Result<(), DiskErr
         let remedy = "let `edged` run, which writes it anew";
         report.findings.push(Finding::notice(layout::edge_status(), reason.message, remedy, Mend::Nothing));
     }
-    let sets = |name: &str| name.starts_with('.') || is_digest(name);
-    strangers(root, &layout::edge_sets(), FileKind::Dir, &sets, report)?;
-    let parts = |name: &str| name.starts_with('.') || name.strip_suffix(PART).is_some_and(is_digest);
-    strangers(root, &layout::segments(), FileKind::File, &parts, report)?;
+    // Under dot names: bodies that are being received, and sets that are being put together.
+    let sets = |name: &str, kind| match kind {
+        FileKind::Dir => name.starts_with('.') || is_digest(name),
+        FileKind::File => name.starts_with('.'),
+        FileKind::Symlink | FileKind::Other => false,
+    };
+    strangers(root, &layout::edge_sets(), &sets, report)?;
+    let parts = |name: &str, kind| kind == FileKind::File && (name.starts_with('.') || layout::is_partial(name));
+    strangers(root, &layout::segments(), &parts, report)?;
     let lock = layout::receipts_lock();
     if root.disk().stat(&lock)?.is_some_and(|stat| stat.kind != FileKind::File) {
         report.findings.push(Finding::damage(
@@ -69,11 +73,10 @@ fn is_digest(name: &str) -> bool {
 fn strangers(
     root: &StateRoot,
     folder: &RelPath,
-    kind: FileKind,
-    fits: &dyn Fn(&str) -> bool,
+    fits: &dyn Fn(&str, FileKind) -> bool,
     report: &mut Report,
 ) -> Result<(), DiskError> {
-    for entry in listed(root, folder)?.into_iter().filter(|entry| entry.kind != kind || !fits(&entry.name)) {
+    for entry in listed(root, folder)?.into_iter().filter(|entry| !fits(&entry.name, entry.kind)) {
         let path = format!("{folder}/{}", entry.name);
         report.findings.push(Finding::notice(path, "it is no part of what `edged` receives", MOVE, Mend::Nothing));
     }

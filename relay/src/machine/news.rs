@@ -62,14 +62,14 @@ impl Machine {
     }
 
     pub(super) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { manifest, stream, serial } = delivery;
+        let Delivery { manifest, stream, serial, documents } = delivery;
         let newer = self.journeys.keys().any(|(held, other, _)| *held == stream && other.0 > serial);
         let known = self.journeys.keys().any(|(_, _, held)| *held == manifest);
         if newer || known {
             return;
         }
         self.withdraw(|(held, other, _)| *held == stream && other.0 < serial);
-        self.journeys.insert((stream, Reverse(serial), manifest), Journey::new(self.now));
+        self.journeys.insert((stream, Reverse(serial), manifest), Journey::new(self.now, documents));
     }
 
     /// What is under way to a peer is still answered; rows that were attempted keep their counts.
@@ -143,9 +143,5 @@ impl Machine {
     pub(super) fn throttled(&mut self, name: &Name, ticks: u64) {
         let Some(peer) = self.peers.get_mut(name) else { return };
         peer.paused_until = peer.paused_until.max(self.now.saturating_add(ticks.max(1)));
-        // A question that met a busy peer was no answer.
-        for task in self.journeys.values_mut().filter_map(|journey| journey.tasks.get_mut(name)) {
-            task.forgotten = false;
-        }
     }
 }

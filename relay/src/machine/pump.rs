@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use autonomy_schema::relay::SuccessCondition;
 use autonomy_schema::{Blake3, Name};
 
-use super::{Machine, Turn};
+use super::{Machine, Turn, kill_segments};
 use crate::book::{Book, State, shortened};
 use crate::delivery::{End, Journey, Place, Task};
 use crate::pack;
@@ -75,7 +75,8 @@ impl Machine {
                 let Some(peer) = self.peers.get_mut(name) else { continue };
                 let task = journey.tasks.entry(name.clone()).or_default();
                 let book = self.books.entry((manifest, name.clone())).or_default();
-                let mut at = At { turn, manifest, name, peer, task, book, schedule: &self.schedule };
+                let (documents, schedule) = (journey.documents, &self.schedule);
+                let mut at = At { turn, manifest, documents, name, peer, task, book, schedule };
                 found.insert(name, at.advance(daily));
             }
         }
@@ -154,6 +155,7 @@ fn choose(
 struct At<'a> {
     turn: &'a mut Turn,
     manifest: Blake3,
+    documents: u64,
     name: &'a Name,
     peer: &'a mut Peer,
     task: &'a mut Task,
@@ -170,10 +172,10 @@ impl At<'_> {
             return Need::Busy;
         }
         if self.book.manifest.state != State::Acked {
-            return self.question(self.book.manifest.due, true);
+            return self.offer(daily);
         }
         if self.task.forgotten {
-            return self.offer_again();
+            return self.offer_again(daily);
         }
         if self.task.known {
             if let Some(need) = self.segments(daily) {
@@ -188,44 +190,62 @@ impl At<'_> {
                 (self.task.idle, self.task.ask_due) = (0, self.turn.now);
             }
         }
-        self.question(self.task.ask_due, false)
+        if let Some(need) = self.may_ask(self.task.ask_due) {
+            return need;
+        }
+        self.peer.question = Some(Question { manifest: self.manifest, offer: false });
+        self.turn.act(Output::Ask { peer: self.name.clone(), manifest: self.manifest });
+        Need::Busy
     }
 
     /// The peer accepted the set and does not know it any more: that costs an attempt too.
-    fn offer_again(&mut self) -> Need {
+    fn offer_again(&mut self, daily: &mut Daily) -> Need {
         if self.book.manifest.attempts < self.schedule.max_attempts {
-            return self.question(self.book.manifest.due, true);
+            return self.offer(daily);
         }
         let held = &mut self.book.manifest;
         held.kill(shortened("the peer accepted the set, and does not know it"));
         self.turn.record(held.change(self.manifest, Part::Manifest, self.name), true);
+        kill_segments(self.turn, self.book, Some(&mut *self.task), self.manifest, self.name);
         Need::Nothing
     }
 
-    /// Offers the set, or asks for it, as soon as it is due and the peer is there.
-    fn question(&mut self, due: u64, offer: bool) -> Need {
+    /// Sends the documents, when the attempt is due and the limits on bytes have room for them.
+    fn offer(&mut self, daily: &mut Daily) -> Need {
+        if let Some(need) = self.may_ask(self.book.manifest.due) {
+            return need;
+        }
+        // Documents that are longer than everything at once begin when that is there.
+        let worth = self.documents.min(self.peer.bucket.burst());
+        if daily.left() < self.documents.min(daily.limit) {
+            return Need::Busy;
+        }
+        if let Err(wait) = self.peer.bucket.take(self.turn.now, worth) {
+            self.turn.remind(self.turn.now.saturating_add(wait));
+            return Need::Busy;
+        }
+        daily.sent = daily.sent.saturating_add(self.documents);
+        self.peer.question = Some(Question { manifest: self.manifest, offer: true });
+        self.turn.begin(&mut self.book.manifest, self.manifest, Part::Manifest, self.name);
+        let (peer, manifest, bytes) = (self.name.clone(), self.manifest, self.documents);
+        self.turn.act(Output::Offer { peer, manifest, bytes });
+        Need::Busy
+    }
+
+    /// Why the peer is not asked or offered anything now; `None` when it can be.
+    fn may_ask(&mut self, due: u64) -> Option<Need> {
         if self.turn.now < due {
             self.turn.remind(due);
-            return Need::From(due);
+            return Some(Need::From(due));
         }
         if self.peer.link != Link::Up {
-            return Need::From(due);
+            return Some(Need::From(due));
         }
         if !self.peer.is_open(self.turn.now) {
             self.turn.remind(self.peer.paused_until);
-            return Need::Busy;
+            return Some(Need::Busy);
         }
-        if self.peer.question.is_none() {
-            self.peer.question = Some(Question { manifest: self.manifest, offer });
-            let (peer, manifest) = (self.name.clone(), self.manifest);
-            if offer {
-                self.turn.begin(&mut self.book.manifest, manifest, Part::Manifest, self.name);
-                self.turn.act(Output::Offer { peer, manifest });
-            } else {
-                self.turn.act(Output::Ask { peer, manifest });
-            }
-        }
-        Need::Busy
+        self.peer.question.is_some().then_some(Need::Busy)
     }
 
     /// Sends a pack of what is lacking; `None` when there is nothing left to send or to wait for.

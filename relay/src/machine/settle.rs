@@ -49,19 +49,25 @@ impl Machine {
         }
     }
 
-    pub(super) fn question_failed(&mut self, turn: &mut Turn, name: &Name, manifest: Blake3, offer: bool, error: &str) {
+    /// An offer was refused, or its answer did not come: that attempt has failed.
+    pub(super) fn offer_failed(&mut self, turn: &mut Turn, name: &Name, manifest: Blake3, error: &str) {
         let Some(peer) = self.peers.get_mut(name) else { return };
-        if peer.question.take_if(|held| held.manifest == manifest && held.offer == offer).is_none() {
-            return;
-        }
-        if offer {
+        if peer.question.take_if(|held| held.manifest == manifest && held.offer).is_some() {
             self.fail(turn, manifest, Part::Manifest, name, &shortened(error));
+        }
+    }
+
+    /// A question was no attempt, so it is asked again, later. A peer that does not know the set is offered it again.
+    pub(super) fn ask_failed(&mut self, name: &Name, manifest: Blake3, unknown: bool) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        if peer.question.take_if(|held| held.manifest == manifest && !held.offer).is_none() {
             return;
         }
-        let paused = peer.paused_until > turn.now;
         let journey = self.journeys.iter_mut().find(|((_, _, held), _)| *held == manifest);
         if let Some(task) = journey.and_then(|(_, journey)| journey.tasks.get_mut(name)) {
-            task.forgotten = !paused;
+            task.forgotten = unknown;
+            task.idle = task.idle.saturating_add(1);
+            task.ask_due = self.now.saturating_add(self.schedule.redial(task.idle));
         }
     }
 

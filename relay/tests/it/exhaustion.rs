@@ -22,7 +22,7 @@ fn refuse_every_pack(judged: &mut Judged, peer: &Name, set: &Set, max_steps: usi
         for output in judged.step(now, input) {
             match output {
                 Output::Dial { peer } => open.push(Input::Reached { peer, quota: FREE }),
-                Output::Offer { peer, manifest } | Output::Ask { peer, manifest } => {
+                Output::Offer { peer, manifest, .. } | Output::Ask { peer, manifest } => {
                     let wanted = set.segments.clone();
                     open.push(Input::Answered { peer, manifest, wanted, more: false, stored: false });
                 }
@@ -156,8 +156,9 @@ fn a_set_that_is_refused_to_the_end_takes_its_segments_along() {
     let asked = judged.step(1003, Input::Reached { peer: peer.clone(), quota: FREE });
     assert_eq!(asked, [Output::Ask { peer: peer.clone(), manifest }]);
     // It has forgotten the set, and then does not take it: that was the second and last attempt.
-    let offered = judged.step(1004, Input::AskFailed { peer: peer.clone(), manifest, error: "404".to_owned() });
-    assert!(offered.contains(&Output::Offer { peer: peer.clone(), manifest }), "{offered:?}");
+    let offered =
+        judged.step(1004, Input::AskFailed { peer: peer.clone(), manifest, error: "404".to_owned(), unknown: true });
+    assert!(offered.contains(&Output::Offer { peer: peer.clone(), manifest, bytes: 4096 }), "{offered:?}");
     let last = judged.step(1005, Input::OfferFailed { peer: peer.clone(), manifest, error: "422".to_owned() });
     let of = |part| Output::DeadLetter(RowKey { manifest, part, peer: peer.clone() });
     let mut segments = ids.clone();
@@ -166,4 +167,54 @@ fn a_set_that_is_refused_to_the_end_takes_its_segments_along() {
     assert_eq!(last[1..4], expected, "{last:?}");
     assert_eq!(last[4..], [Output::Hangup { peer: peer.clone() }]);
     assert_eq!(states(&judged), [(RowState::Deadletter, 1); 2]);
+}
+
+#[test]
+fn a_question_that_fails_costs_no_attempt_and_is_asked_again_later() {
+    let (mut judged, set) = (Judged::new(), Set::new("harbor", 1, 2));
+    let (peer, manifest) = (name("b"), set.manifest());
+    judged.step(0, Input::Configure(Config { max_attempts: 2, ..config(&["b"]) }));
+    judged.step(0, Input::Deliver(set.delivery.clone()));
+    judged.step(0, Input::Reached { peer: peer.clone(), quota: FREE });
+    let answer = Input::Answered { peer: peer.clone(), manifest, wanted: Vec::new(), more: true, stored: false };
+    judged.step(1, answer);
+    let mut asked = 0;
+    for _ in 0..20 {
+        let now = judged.machine.next_due().expect("something is due");
+        for output in judged.step(now, Input::Tick) {
+            assert!(!matches!(output, Output::Offer { .. } | Output::DeadLetter(_)), "{output:?}");
+            if let Output::Ask { peer, manifest } = output {
+                asked += 1;
+                let error = "the disk is full".to_owned();
+                judged.step(now, Input::AskFailed { peer, manifest, error, unknown: false });
+            }
+        }
+    }
+    assert!(asked > 10, "{asked}");
+    let row = judged.ledger.values().next().expect("the row of the set");
+    assert_eq!((row.state, row.attempts), (RowState::Acked, 1));
+}
+
+#[test]
+fn a_set_that_the_peer_forgets_to_the_end_takes_its_segments_along() {
+    let (mut judged, set) = (Judged::new(), Set::new("harbor", 1, 2));
+    let (peer, manifest) = (name("b"), set.manifest());
+    judged.step(0, Input::Configure(Config { max_attempts: 1, ..config(&["b"]) }));
+    judged.step(0, Input::Deliver(set.delivery.clone()));
+    judged.step(
+        0,
+        Input::Reached { peer: peer.clone(), quota: PeerQuota { bytes_per_second: 1, available_bytes: 5000 } },
+    );
+    let wanted = set.segments.clone();
+    // The documents have taken what may be sent, so the segments wait.
+    judged.step(1, Input::Answered { peer: peer.clone(), manifest, wanted, more: false, stored: false });
+    judged.step(2, Input::Lost { peer: peer.clone(), error: "reset".to_owned() });
+    let due = judged.machine.next_due().expect("a dial");
+    judged.step(due, Input::Tick);
+    let asked = judged.step(due + 1, Input::Reached { peer: peer.clone(), quota: FREE });
+    assert_eq!(asked, [Output::Ask { peer: peer.clone(), manifest }]);
+    let last =
+        judged.step(due + 2, Input::AskFailed { peer: peer.clone(), manifest, error: "404".to_owned(), unknown: true });
+    assert!(last.contains(&Output::DeadLetter(RowKey { manifest, part: Part::Manifest, peer })), "{last:?}");
+    assert!(judged.ledger.values().all(|row| row.state == RowState::Deadletter), "{:?}", judged.ledger);
 }

@@ -96,7 +96,7 @@ impl Judged {
                     assert!(!changes.is_empty(), "a commit of nothing");
                     begun = changes.iter().filter_map(|change| self.record(change)).collect();
                 }
-                Output::Offer { peer, manifest } => {
+                Output::Offer { peer, manifest, .. } => {
                     let key = RowKey { manifest: *manifest, part: Part::Manifest, peer: peer.clone() };
                     assert!(begun.remove(&key), "an offer that was not counted before: {key:?}");
                 }

@@ -50,7 +50,10 @@ fn wanting(config: Config, quota: PeerQuota, set: &Set) -> (Judged, Vec<Output>)
     let (mut judged, outputs) = started(config, set);
     assert_eq!(outputs, [dial("b")]);
     let offered = judged.step(0, Input::Reached { peer: name("b"), quota });
-    assert_eq!(acts(offered), [Output::Offer { peer: name("b"), manifest: set.manifest() }]);
+    assert_eq!(
+        acts(offered),
+        [Output::Offer { peer: name("b"), manifest: set.manifest(), bytes: set.delivery.documents }]
+    );
     let outputs = judged.step(0, wants(set, "b", &set.segments));
     (judged, outputs)
 }
@@ -108,7 +111,7 @@ fn one_peer_is_tried_after_the_other_in_the_order_of_their_rank() {
     assert_eq!(outputs, [dial("b")]);
     assert_eq!(judged.step(10, unreachable("b")), [dial("c")]);
     let offered = acts(judged.step(20, reached("c")));
-    assert_eq!(offered, [Output::Offer { peer: name("c"), manifest: set.manifest() }]);
+    assert_eq!(offered, [Output::Offer { peer: name("c"), manifest: set.manifest(), bytes: 4096 }]);
     // `b` is back, but `c` is being served.
     assert_eq!(judged.step(21, Input::Seen { peer: name("b") }), []);
     judged.step(22, wants(&set, "c", &set.segments));
@@ -189,7 +192,7 @@ fn only_the_newest_serial_of_a_stream_travels() {
     let (mut judged, outputs) = wanting(config(&["b"]), FREE, &old);
     let (ids, _) = sent(&outputs).remove(0);
     let offered = acts(judged.step(1, Input::Deliver(new.delivery.clone())));
-    assert_eq!(offered, [Output::Offer { peer: name("b"), manifest: new.manifest() }]);
+    assert_eq!(offered, [Output::Offer { peer: name("b"), manifest: new.manifest(), bytes: 4096 }]);
     // What was under way is still counted.
     judged.step(2, took(&old, "b", &ids));
     assert_eq!(judged.ledger.values().filter(|row| row.state == RowState::Acked).count(), 3);
@@ -215,7 +218,8 @@ fn a_busy_peer_is_left_alone_as_a_whole_for_as_long_as_it_says() {
 
 #[test]
 fn bandwidth_is_the_lower_of_ours_and_nine_tenths_of_theirs() {
-    let set = Set::new("harbor", 1, 40);
+    let mut set = Set::new("harbor", 1, 40);
+    set.delivery.documents = 0;
     let total: u64 = set.segments.iter().map(|one| pack::framed(one.length)).sum();
     for (own, theirs, rate) in
         [(10_000, 0, 10_000), (0, 10_000, 9_000), (10_000, 100_000, 10_000), (50_000, 10_000, 9_000)]
@@ -243,7 +247,8 @@ fn bandwidth_is_the_lower_of_ours_and_nine_tenths_of_theirs() {
 
 #[test]
 fn the_daily_quota_ends_the_day_and_a_new_day_goes_on() {
-    let set = Set::new("harbor", 1, 4);
+    let mut set = Set::new("harbor", 1, 4);
+    set.delivery.documents = 0;
     let first = pack::framed(set.segments[0].length) + pack::framed(set.segments[1].length);
     let (mut judged, outputs) = wanting(Config { daily_bytes: first + 100, ..config(&["b"]) }, FREE, &set);
     let packs = sent(&outputs);
@@ -364,4 +369,25 @@ fn an_error_that_a_peer_wrote_is_kept_short() {
     judged.step(1, Input::OfferFailed { peer: name("b"), manifest: set.manifest(), error });
     let kept = judged.ledger.values().next().unwrap().last_error.clone().unwrap();
     assert_eq!(kept, "\u{e4}".repeat(100));
+}
+
+#[test]
+fn documents_count_against_bandwidth_and_quota_as_segments_do() {
+    let mut set = Set::new("harbor", 1, 1);
+    set.delivery.documents = 100_000;
+    let offers = |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Offer { .. })).count();
+    // 64 KiB a second: 100,000 bytes are more than that, so they begin with a full bucket, and the next wait.
+    let mut judged = Judged::new();
+    judged.step(0, Input::Configure(Config { bytes_per_second: 65_572, ..config(&["b"]) }));
+    judged.step(0, Input::Deliver(set.delivery.clone()));
+    assert_eq!(offers(&judged.step(0, reached("b"))), 1);
+    let waits = judged.step(1, wants(&set, "b", &set.segments));
+    assert_eq!(sent(&waits), [], "the bucket is empty: {waits:?}");
+    // The quota of the day has no room for them.
+    let mut judged = Judged::new();
+    judged.step(0, Input::Configure(Config { daily_bytes: 150_000, ..config(&["b"]) }));
+    judged.step(0, Input::SentToday(60_000));
+    judged.step(0, Input::Deliver(set.delivery.clone()));
+    assert_eq!(offers(&judged.step(0, reached("b"))), 0);
+    assert_eq!(offers(&judged.step(1, Input::SentToday(0))), 1, "and that of the next day has");
 }

@@ -59,7 +59,7 @@ impl Set {
         let of = format!("{stream} {serial}");
         let segments =
             (0..segments).map(|at| Wanted { id: id(&format!("{of} {at}")), length: 4096 + at % 5 * 1000 }).collect();
-        Self { delivery: Delivery { manifest: id(&of), stream: name(stream), serial }, segments }
+        Self { delivery: Delivery { manifest: id(&of), stream: name(stream), serial, documents: 4096 }, segments }
     }
 
     pub(crate) fn manifest(&self) -> Blake3 {
@@ -239,7 +239,7 @@ impl World {
             Output::Hangup { peer } => {
                 self.nodes.get_mut(from).expect("a node").links.remove(&peer);
             }
-            Output::Offer { peer, manifest } => {
+            Output::Offer { peer, manifest, .. } => {
                 let input = if self.fails() {
                     Input::OfferFailed { peer: peer.clone(), manifest, error: "no".to_owned() }
                 } else {
@@ -253,7 +253,7 @@ impl World {
                 let input = if known && !self.fails() {
                     self.answer(&peer, manifest)
                 } else {
-                    Input::AskFailed { peer: peer.clone(), manifest, error: "unknown".to_owned() }
+                    Input::AskFailed { peer: peer.clone(), manifest, error: "no".to_owned(), unknown: !known }
                 };
                 self.later(from, &peer, input);
             }
