@@ -220,9 +220,20 @@ fn history_and_generations_tell_who_what_and_why() {
 
 /// Writes the pins that the relay daemon would.
 pub(crate) fn relay_pins(site: &Site, manifests: &[String]) {
-    std::fs::create_dir_all(site.world.path("node/edge")).expect("edge");
     let pins = json!({ "generation": runs(site), "manifests": manifests, "objects": [] });
-    site.world.write("node/edge/pins.json", pins.to_string());
+    edge_pins(site, &pins.to_string());
+}
+
+/// Writes `edge/pins.json`, with the modes that `edged` gives.
+fn edge_pins(site: &Site, text: &str) {
+    let private = |name: &str, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(site.world.path(name), mode).expect("mode");
+    };
+    std::fs::create_dir_all(site.world.path("node/edge")).expect("edge");
+    private("node/edge", 0o700);
+    site.world.write("node/edge/pins.json", text);
+    private("node/edge/pins.json", 0o600);
 }
 
 /// Empties the outbox, as the relay daemon does.
@@ -244,8 +255,7 @@ fn garbage_goes_and_what_is_needed_stays() {
     // The relay has not said what it needs.
     for spoil in ["", "{}", "{\"generation\":\"1-0-1\",\"manifests\":[],\"objects\":[]}"] {
         if !spoil.is_empty() {
-            std::fs::create_dir_all(site.world.path("node/edge")).expect("edge");
-            site.world.write("node/edge/pins.json", spoil);
+            edge_pins(&site, spoil);
         }
         let before = site.snapshot();
         site.node("gc").exits(5).warns("relay_pins_stale: ");

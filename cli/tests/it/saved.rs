@@ -147,8 +147,10 @@ fn plans_and_facts_hold_no_secret() {
     site.set("one", 1);
     site.node("apply one --auto-approve").exits(0);
     std::fs::create_dir(site.world.path("node/edge")).expect("folder");
-    site.world
-        .write("node/edge/local.toml", format!("listen = \"127.0.0.1:1\" # {SECRET}\n[bandwidth]\nx = \"{SECRET}\"\n"));
+    site.world.write(
+        "node/edge/local.toml",
+        format!("listen = \"127.0.0.1:1\" # {SECRET}\n[bandwidth]\nbytes_per_second = 1 # {SECRET}\n"),
+    );
     let key = String::from_utf8(site.world.read("node/identity/attest.key")).expect("PEM");
     let key = key.lines().nth(1).expect("a line of the key").to_owned();
     std::fs::write(site.world.path("node/current/artifacts/etc/tools.json"), SECRET).expect("drift");
