@@ -75,6 +75,7 @@ bench: build ## Measure; raw results stay in bench/
 	bench/delta
 	bench/trees
 	bench/registry
+	bench/relay
 
 clean: ## Remove everything that was built
 	$(CARGO) clean
