@@ -105,7 +105,7 @@ fn restore(disk: &SimDisk, archive: &Archive) -> Result<Restored, Reasons> {
 /// What must be the same: everything but locks, the cache, the logs, which grow, and what a cut-off write left beside a
 /// file that is whole.
 fn node(disk: &SimDisk) -> BTreeMap<String, Seen> {
-    let grows = ["LOCK", "cache/", "audit/", "telemetry/"];
+    let grows = ["LOCK", "cache/", "audit/", "telemetry/", "receipts/LOCK"];
     let mut seen = disk.snapshot();
     seen.retain(|path, _| !grows.iter().any(|prefix| path.starts_with(prefix)));
     let leftover = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
