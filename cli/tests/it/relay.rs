@@ -20,6 +20,7 @@ pub(crate) struct Daemon {
     lines: Receiver<Value>,
     seen: Vec<Value>,
     pub(crate) listen: String,
+    pub(crate) metrics: String,
 }
 
 impl Daemon {
@@ -38,9 +39,10 @@ impl Daemon {
                 }
             }
         });
-        let mut daemon = Self { child, lines, seen: Vec::new(), listen: String::new() };
+        let mut daemon = Self { child, lines, seen: Vec::new(), listen: String::new(), metrics: String::new() };
         let ready = daemon.wait_for("edge.ready");
         ready["listen"].as_str().expect("address").clone_into(&mut daemon.listen);
+        ready["metrics"].as_str().expect("address").clone_into(&mut daemon.metrics);
         daemon
     }
 
@@ -55,6 +57,10 @@ impl Daemon {
             }
         }
         panic!("no `{event}` among {:#?}", self.seen);
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -90,7 +96,7 @@ pub(crate) fn edgectl(site: &Site, node: &str, arguments: &str) -> Output {
 }
 
 #[track_caller]
-fn said(output: &Output, exit: i32) -> String {
+pub(crate) fn said(output: &Output, exit: i32) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(exit), "{all}");
@@ -98,14 +104,14 @@ fn said(output: &Output, exit: i32) -> String {
 }
 
 #[track_caller]
-fn json_of(output: &Output, exit: i32) -> Value {
+pub(crate) fn json_of(output: &Output, exit: i32) -> Value {
     let text = said(output, exit);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Waits until the status of a node is as wanted.
 #[track_caller]
-fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + PATIENCE;
     loop {
         let status = json_of(&edgectl(site, node, "relay status --output json"), 0);
@@ -118,7 +124,7 @@ fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Val
 }
 
 /// Two nodes of one fleet with certificates; B runs nothing yet and takes what comes.
-fn fleet() -> Site {
+pub(crate) fn fleet() -> Site {
     let site = Site::bare();
     site.world
         .run("init --state-root b --node-id node-b --fleet harbor --label site=pier-7 --hardware x86_64 --trust-root root.json")
@@ -136,7 +142,7 @@ fn fleet() -> Site {
 }
 
 /// A set whose manifest names node B at this address, active on A.
-fn relayed(site: &Site, name: &str, serial: u64, address: &str, relay: &Value) {
+pub(crate) fn relayed(site: &Site, name: &str, serial: u64, address: &str, relay: &Value) {
     site.set(name, serial);
     site.doctor(name, |manifest| {
         let mut wanted =
