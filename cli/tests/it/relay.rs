@@ -1,6 +1,7 @@
 //! Two real daemons: what node A activated goes to node B over mutual TLS, and everything that people see of it.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -123,6 +124,13 @@ pub(crate) fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> b
     }
 }
 
+/// The operator's own settings of a node.
+fn settle(site: &Site, node: &str, text: &str) {
+    let folder = site.world.path(&format!("{node}/edge"));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).expect("folder");
+    site.world.write(&format!("{node}/edge/local.toml"), text);
+}
+
 /// Two nodes of one fleet with certificates; B runs nothing yet and takes what comes.
 pub(crate) fn fleet() -> Site {
     let site = Site::bare();
@@ -133,10 +141,7 @@ pub(crate) fn fleet() -> Site {
     site.world.run("cert issue --ca ca --state-root node").exits(0);
     site.world.run("cert issue --ca ca --state-root b").exits(0);
     for node in ["node", "b"] {
-        site.world.write(
-            &format!("{node}/edge/local.toml"),
-            "listen = \"127.0.0.1:0\" # any port\nmetrics = \"127.0.0.1:0\"\n",
-        );
+        settle(&site, node, "listen = \"127.0.0.1:0\" # any port\nmetrics = \"127.0.0.1:0\"\n");
     }
     site
 }
@@ -166,7 +171,7 @@ fn what_one_node_runs_is_in_the_inbox_of_the_other_and_everybody_is_told() {
     a.wait_for("edge.set.done");
     // B has it where the reconciler looks, and A the receipt that B signed.
     assert!(site.world.has(&format!("b/inbox/{}/manifest.json", fingerprint.hex())));
-    site.world.run("reconcile --once --auto-approve --state-root b").exits(0);
+    site.world.run("reconcile --once --state-root b").exits(0);
     assert_eq!(site.world.read("b/current/manifest.json"), site.world.read("one/manifest.json"));
     let status = status_until(&site, "node", |status| status["counters"]["acked"].as_u64() > Some(1));
     assert_eq!(status["deliveries"][0]["delivered"], json!(["node-b"]), "{status:#}");
@@ -261,7 +266,7 @@ fn a_dead_letter_is_listed_exported_and_purged_and_never_tried_again() {
         .run("init --state-root b --node-id node-b --fleet harbor --hardware x86_64 --trust-root other.json")
         .exits(0);
     site.world.run("cert issue --ca ca --state-root b").exits(0);
-    site.world.write("b/edge/local.toml", "listen = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n");
+    settle(&site, "b", "listen = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n");
     let b = Daemon::start(&site, "b", &[]);
     relayed(&site, "one", 1, &b.listen, &json!({ "maxRetryCount": 2 }));
     let mut a = Daemon::start(&site, "node", &[]);

@@ -187,7 +187,7 @@ impl Rig {
         let again = rows.iter().filter(|row| row["attempts"] != 1).count() as u64;
         assert!(rows.iter().all(|row| row["attempts"].as_u64() <= Some(2)), "{shown}: {rows:#?}");
         assert!(again <= 1 + self.segments - durable, "{shown}: {again} rows were begun again, {durable} were durable");
-        self.site.world.run("reconcile --once --auto-approve --state-root b").exits(0);
+        self.site.world.run("reconcile --once --state-root b").exits(0);
         assert_eq!(self.site.world.read("b/current/manifest.json"), self.site.world.read("one/manifest.json"), "{shown}");
     }
 

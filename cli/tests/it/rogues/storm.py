@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from h2 import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RESET, connect, fields, frame, read_frame, request
+from h2 import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RESET, SETTINGS, connect, fields, frame, read_frame, request
 
 PACK = ("content-type", "application/vnd.autonomy.pack.v1")
 NOBODY = "/v1/segments/blake3:" + "ab" * 32
@@ -58,9 +58,12 @@ def wrong_hash(identity, address):
 def endless_body(identity, address):
     """A segment that does not end."""
     stream = connect(identity, address)
-    stream.sendall(frame(HEADERS, END_HEADERS, 1, request("PUT", NOBODY)))
-    for _ in range(8):
-        stream.sendall(frame(DATA, 0, 1, bytes(16_000)))
+    # The window is below the cap until the other end knows that its settings are known.
+    while read_frame(stream)[0] != SETTINGS:
+        pass
+    stream.sendall(frame(SETTINGS, ACK, 0) + frame(HEADERS, END_HEADERS, 1, request("PUT", NOBODY)))
+    for _ in range(5):
+        stream.sendall(frame(DATA, 0, 1, bytes(16_384)))
     while True:
         kind, _, number, _ = read_frame(stream)
         if number == 1 or kind == GOAWAY:
