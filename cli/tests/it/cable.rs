@@ -40,8 +40,8 @@ impl Cable {
                 own.dials.fetch_add(1, Ordering::SeqCst);
                 let target = own.target.lock().expect("lock").clone();
                 // Without one the caller is hung up on.
-                if let Some(called) = target.and_then(|target| TcpStream::connect(target).ok()) {
-                    own.join(&caller, &called);
+                if let Some(far) = target.and_then(|target| TcpStream::connect(target).ok()) {
+                    own.join(&caller, &far);
                 }
             }
         });
@@ -102,10 +102,10 @@ impl Cable {
 }
 
 impl Ends {
-    fn join(self: &Arc<Self>, caller: &TcpStream, called: &TcpStream) {
+    fn join(self: &Arc<Self>, near: &TcpStream, far: &TcpStream) {
         let era = self.era.load(Ordering::SeqCst);
         for is_forward in [true, false] {
-            let (from, to) = if is_forward { (caller, called) } else { (called, caller) };
+            let (from, to) = if is_forward { (near, far) } else { (far, near) };
             let (from, to) = (from.try_clone().expect("clone"), to.try_clone().expect("clone"));
             let ends = Arc::clone(self);
             std::thread::spawn(move || ends.pass(from, to, is_forward, era));
@@ -136,7 +136,8 @@ impl Ends {
                         self.passed.fetch_add(length as u64, Ordering::SeqCst);
                     }
                 }
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                }
                 Err(_) => break,
             }
         }

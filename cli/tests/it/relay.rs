@@ -197,7 +197,7 @@ fn what_one_node_runs_is_in_the_inbox_of_the_other_and_everybody_is_told() {
     // gc knows what the relay needs.
     let pins: Value = serde_json::from_slice(&site.world.read("node/edge/pins.json")).expect("JSON");
     assert_eq!(pins["generation"], status["generation"], "{pins}");
-    site.node("gc --auto-approve").exits(0);
+    site.node("gc").exits(0);
     // A second daemon is told who serves.
     let second =
         Command::new(program()).current_dir(site.world.path(".")).args(["run", "--state-root", "node"]).output();

@@ -10,6 +10,7 @@ use crate::disks::{Mount, may_mount, run};
 use crate::node::Site;
 use crate::relay::{Daemon, edgectl, fleet, json_of, relayed, status_until};
 use crate::relay_kills::{agent, metric};
+use crate::relay_rogues::{archive, pack, rogue, send};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Beyond what every manifest and certificate of the test is good for.
@@ -67,7 +68,7 @@ fn fi_a_clock_that_jumps_ahead_or_back_expires_nothing_that_is_durable_and_makes
     relayed(&site, "one", 1, &cable.address, &json!({ "window": "2s", "maxRetryCount": 8 }));
     let fingerprint = site.fingerprint("one");
     let (clock_a, clock_b) = (Clock::new(&site, "clock.a"), Clock::new(&site, "clock.b"));
-    let b = clock_b.start("b");
+    let mut b = clock_b.start("b");
     cable.lead_to(&b.listen);
     // Half of it is there when the receiver's clock jumps, and the rest comes then: the set is whole, and not admitted.
     cable.allow(3 << 20);
@@ -76,7 +77,9 @@ fn fi_a_clock_that_jumps_ahead_or_back_expires_nothing_that_is_durable_and_makes
     clock_b.set(FAR);
     let begun = cable.dials();
     cable.allow(u64::MAX);
-    std::thread::sleep(Duration::from_secs(4));
+    let refused = b.wait_for("edge.set.refused");
+    assert!(refused["reasons"].as_str().expect("reasons").contains("expired"), "{refused}");
+    std::thread::sleep(Duration::from_secs(3));
     let held = site.world.path(&format!("b/edge/sets/{}", fingerprint.hex()));
     assert!(held.exists(), "what was durable is there");
     assert!(!site.world.has(&format!("b/inbox/{}", fingerprint.hex())), "and is not admitted");
@@ -90,7 +93,10 @@ fn fi_a_clock_that_jumps_ahead_or_back_expires_nothing_that_is_durable_and_makes
     a.wait_for("edge.set.done");
     assert!(site.world.has(&format!("b/inbox/{}/manifest.json", fingerprint.hex())));
     let again = metric(&b, "autonomy_edge_segments_total{status=\"stored\"}") - stored;
-    assert!(again == 0 && metric(&b, "autonomy_edge_segments_total{status=\"duplicate\"}") == 0, "{again} were sent again");
+    assert!(
+        again == 0 && metric(&b, "autonomy_edge_segments_total{status=\"duplicate\"}") == 0,
+        "{again} were sent again"
+    );
     assert!(attempts(&site) <= 2, "what was cut off is begun again, once");
     // The sender's clock jumps ahead: what it sends on has ended, and begins again with the true time; all of it is there.
     clock_a.set(FAR);
@@ -98,6 +104,28 @@ fn fi_a_clock_that_jumps_ahead_or_back_expires_nothing_that_is_durable_and_makes
     clock_a.set("+0");
     a.wait_for("edge.set.done");
     assert_eq!(metric(&b, "autonomy_edge_segments_total{status=\"stored\"}"), stored);
+}
+
+#[test]
+fn fi_a_set_in_transit_outlives_a_clock_that_jumps_ahead() {
+    let site = fleet();
+    rogue(&site, "node-m");
+    let clock = Clock::new(&site, "clock");
+    let mut a = clock.start("node");
+    site.set("far", 1);
+    site.doctor("far", |manifest| manifest["spec"]["scope"]["matchLabels"] = json!({ "site": "pier-9" }));
+    let fingerprint = site.fingerprint("far");
+    let path = format!("/v1/manifests/{fingerprint}");
+    assert_eq!(send(&site, "node-m", ("node-a", &a), &path, &archive(&site, "far")).0, 201);
+    assert_eq!(send(&site, "node-m", ("node-a", &a), "/v1/packs", &pack(&site, "far")).0, 200);
+    a.wait_for("edge.set.begun");
+    clock.set(FAR);
+    a.wait_for("edge.set.withdrawn");
+    // A few more looks at what there is.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(site.world.has(&format!("node/edge/sets/{}/artifacts/bin/agent", fingerprint.hex())));
+    clock.set("+0");
+    a.wait_for("edge.set.begun");
 }
 
 #[test]

@@ -188,7 +188,11 @@ impl Rig {
         assert!(rows.iter().all(|row| row["attempts"].as_u64() <= Some(2)), "{shown}: {rows:#?}");
         assert!(again <= 1 + self.segments - durable, "{shown}: {again} rows were begun again, {durable} were durable");
         self.site.world.run("reconcile --once --state-root b").exits(0);
-        assert_eq!(self.site.world.read("b/current/manifest.json"), self.site.world.read("one/manifest.json"), "{shown}");
+        assert_eq!(
+            self.site.world.read("b/current/manifest.json"),
+            self.site.world.read("one/manifest.json"),
+            "{shown}"
+        );
     }
 
     /// The five points: before the first byte, within a pack, behind a durable pack, before the whole, behind it.

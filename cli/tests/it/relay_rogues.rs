@@ -17,7 +17,7 @@ use crate::relay_kills::{agent, copy, metric};
 const LOOKS: Duration = Duration::from_secs(3);
 
 /// A node of the fleet that runs no daemon of ours.
-fn rogue(site: &Site, id: &str) {
+pub(crate) fn rogue(site: &Site, id: &str) {
     site.world
         .run(&format!("init --state-root {id} --node-id {id} --fleet harbor --hardware x86_64 --trust-root root.json"))
         .exits(0);
@@ -25,7 +25,7 @@ fn rogue(site: &Site, id: &str) {
 }
 
 /// What goes over the wire first: the set without its artifacts.
-fn archive(site: &Site, set: &str) -> Vec<u8> {
+pub(crate) fn archive(site: &Site, set: &str) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, (_, bytes)) in site.world.tree(set).iter().filter(|(path, _)| !path.starts_with("artifacts/")) {
         let mut header = tar::Header::new_ustar();
@@ -37,7 +37,7 @@ fn archive(site: &Site, set: &str) -> Vec<u8> {
 }
 
 /// Every segment of a set, as one pack.
-fn pack(site: &Site, set: &str) -> Vec<u8> {
+pub(crate) fn pack(site: &Site, set: &str) -> Vec<u8> {
     let manifest: Value = serde_json::from_slice(&site.world.read(&format!("{set}/manifest.json"))).expect("JSON");
     let mut packed = Vec::new();
     for artifact in manifest["spec"]["artifacts"].as_array().expect("artifacts") {
@@ -57,14 +57,11 @@ fn pack(site: &Site, set: &str) -> Vec<u8> {
 }
 
 /// Sends a body to node `to` as node `from`, with curl; gives the status and the answer.
-fn send(site: &Site, from: &str, (to, daemon): (&str, &Daemon), path: &str, body: &[u8]) -> (u16, Value) {
+pub(crate) fn send(site: &Site, from: &str, (to, daemon): (&str, &Daemon), path: &str, body: &[u8]) -> (u16, Value) {
     site.world.write("body", body);
     let port = daemon.listen.rsplit_once(':').expect("port").1;
-    let (method, media) = if path == "/v1/packs" {
-        ("POST", "application/vnd.autonomy.pack.v1")
-    } else {
-        ("PUT", "application/x-tar")
-    };
+    let (method, media) =
+        if path == "/v1/packs" { ("POST", "application/vnd.autonomy.pack.v1") } else { ("PUT", "application/x-tar") };
     let ran = Command::new("curl")
         .current_dir(site.world.path("."))
         .args(["--silent", "--show-error", "--http2", "--max-time", "30", "--write-out", "%{http_code}"])
@@ -109,8 +106,12 @@ fn fi_a_relayed_manifest_that_is_forged_old_or_foreign_is_quarantined_and_reache
         let body = archive(&site, set);
         let (status, answer) = send(&site, "node-m", ("node-a", &a), &format!("/v1/manifests/{fingerprint}"), &body);
         assert_eq!(status, 422, "{set}: {answer}");
-        let codes: Vec<&str> =
-            answer["reasons"].as_array().expect("reasons").iter().filter_map(|reason| reason["code"].as_str()).collect();
+        let codes: Vec<&str> = answer["reasons"]
+            .as_array()
+            .expect("reasons")
+            .iter()
+            .filter_map(|reason| reason["code"].as_str())
+            .collect();
         assert!(codes.contains(&code), "{set}: {codes:?}");
         let told = a.wait_for("edge.manifest.quarantined");
         assert_eq!((&told["peer"], &told["manifest"]), (&json!("node-m"), &json!(fingerprint)), "{told}");
@@ -130,14 +131,16 @@ fn fi_a_relayed_manifest_that_is_forged_old_or_foreign_is_quarantined_and_reache
     site.set("good", 6);
     site.doctor("good", |manifest| manifest["spec"]["scope"]["matchLabels"] = json!({ "site": "pier-9" }));
     let good = site.fingerprint("good");
-    let (status, answer) = send(&site, "node-m", ("node-a", &a), &format!("/v1/manifests/{good}"), &archive(&site, "good"));
+    let (status, answer) =
+        send(&site, "node-m", ("node-a", &a), &format!("/v1/manifests/{good}"), &archive(&site, "good"));
     assert_eq!(status, 201, "{answer}");
     let (status, answer) = send(&site, "node-m", ("node-a", &a), "/v1/packs", &pack(&site, "good"));
     assert_eq!(status, 200, "{answer}");
     a.wait_for("edge.set.done");
     assert!(site.world.has(&format!("b/edge/sets/{}/artifacts", good.hex())), "{:?}", site.world.tree("b/edge").keys());
     std::thread::sleep(LOOKS);
-    let held: Vec<String> = site.world.tree("b/edge/sets").into_keys().filter(|path| !path.starts_with(good.hex().as_str())).collect();
+    let held: Vec<String> =
+        site.world.tree("b/edge/sets").into_keys().filter(|path| !path.starts_with(good.hex().as_str())).collect();
     assert!(held.is_empty() && site.world.tree("b/quarantine").is_empty(), "{held:?}");
     assert_eq!(metric(&c, "autonomy_edge_requests_total{code=\"422\"}"), 0);
     let inbox: Vec<String> = site.world.tree("b/inbox").into_keys().collect();
@@ -220,7 +223,8 @@ fn fi_a_peer_that_says_stored_with_receipts_of_others_gets_no_custody() {
         receipt(&site, "b", "node-c", fingerprint, 2),
         receipt(&site, "b", "node-d", fingerprint, 3),
     ];
-    let answer = json!({ "manifest": fingerprint, "state": "stored", "missing": [], "more": false, "receipts": receipts });
+    let answer =
+        json!({ "manifest": fingerprint, "state": "stored", "missing": [], "more": false, "receipts": receipts });
     site.world.write("answer.json", answer.to_string());
     let mut a = Daemon::start(&site, "node", &[]);
     let refused = [a.wait_for("edge.receipt.refused"), a.wait_for("edge.receipt.refused")];
@@ -229,7 +233,10 @@ fn fi_a_peer_that_says_stored_with_receipts_of_others_gets_no_custody() {
     assert!(refused.iter().all(|line| line["peer"] == "node-b"), "{refused:?}");
     a.wait_for("edge.set.done");
     // The word of the peer ends the delivery, and proves nothing: no receipt is kept, nobody is in the chain.
-    let kept: Vec<String> = site.world.tree("node/receipts").into_keys()
+    let kept: Vec<String> = site
+        .world
+        .tree("node/receipts")
+        .into_keys()
         .filter(|name| ReceiptName::is_like(name) && !name.starts_with("node-a-"))
         .collect();
     assert!(kept.is_empty(), "{kept:?}");
@@ -288,7 +295,8 @@ fn fi_peers_that_send_garbage_stall_and_flood_harm_neither_the_daemon_nor_the_ot
     assert!(metric(&b, "autonomy_edge_requests_total{code=\"413\"}") >= 1, "an endless body was cut off");
     assert!(metric(&b, "autonomy_edge_rejected_connections_total{reason=\"not_tls\"}") >= 1, "garbage was rejected");
     let status = String::from_utf8(std::fs::read(format!("/proc/{}/status", b.id())).expect("status")).expect("UTF-8");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     assert!(peak.expect("VmHWM") < 96 << 10, "{status}");
     drop(storm);
     b.signal("TERM");

@@ -211,12 +211,7 @@ impl Store {
         Ok(self.account.settle(&self.root)?)
     }
 
-    pub(super) fn sign(
-        &self,
-        manifest: Blake3,
-        from: Option<Name>,
-        clock: Time,
-    ) -> Result<(), Reasons> {
+    pub(super) fn sign(&self, manifest: Blake3, from: Option<Name>, clock: Time) -> Result<(), Reasons> {
         let signer = ReceiptSigner { key: evidence::attest_key(&self.root)?, boot_epoch: epoch::known(&self.root) };
         let became = Became { manifest, result: ReceiptResult::Stored, from };
         sign_receipts(&self.root, &signer, &[became], clock).map(drop)
