@@ -3,6 +3,7 @@
 
 mod authoring;
 mod backup;
+mod cable;
 mod cert;
 mod concurrent;
 mod confirm;
@@ -35,6 +36,9 @@ mod registry_others;
 mod registry_referrers;
 mod registry_sets;
 mod relay;
+mod relay_faults;
+mod relay_kills;
+mod relay_rogues;
 mod relay_stories;
 mod revocation;
 mod rogue;

@@ -1,6 +1,7 @@
 //! Two real daemons: what node A activated goes to node B over mutual TLS, and everything that people see of it.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -20,6 +21,7 @@ pub(crate) struct Daemon {
     lines: Receiver<Value>,
     seen: Vec<Value>,
     pub(crate) listen: String,
+    pub(crate) metrics: String,
 }
 
 impl Daemon {
@@ -38,9 +40,10 @@ impl Daemon {
                 }
             }
         });
-        let mut daemon = Self { child, lines, seen: Vec::new(), listen: String::new() };
+        let mut daemon = Self { child, lines, seen: Vec::new(), listen: String::new(), metrics: String::new() };
         let ready = daemon.wait_for("edge.ready");
         ready["listen"].as_str().expect("address").clone_into(&mut daemon.listen);
+        ready["metrics"].as_str().expect("address").clone_into(&mut daemon.metrics);
         daemon
     }
 
@@ -55,6 +58,10 @@ impl Daemon {
             }
         }
         panic!("no `{event}` among {:#?}", self.seen);
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -90,7 +97,7 @@ pub(crate) fn edgectl(site: &Site, node: &str, arguments: &str) -> Output {
 }
 
 #[track_caller]
-fn said(output: &Output, exit: i32) -> String {
+pub(crate) fn said(output: &Output, exit: i32) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(exit), "{all}");
@@ -98,14 +105,14 @@ fn said(output: &Output, exit: i32) -> String {
 }
 
 #[track_caller]
-fn json_of(output: &Output, exit: i32) -> Value {
+pub(crate) fn json_of(output: &Output, exit: i32) -> Value {
     let text = said(output, exit);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Waits until the status of a node is as wanted.
 #[track_caller]
-fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + PATIENCE;
     loop {
         let status = json_of(&edgectl(site, node, "relay status --output json"), 0);
@@ -117,8 +124,15 @@ fn status_until(site: &Site, node: &str, wanted: impl Fn(&Value) -> bool) -> Val
     }
 }
 
+/// The operator's own settings of a node.
+fn settle(site: &Site, node: &str, text: &str) {
+    let folder = site.world.path(&format!("{node}/edge"));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).expect("folder");
+    site.world.write(&format!("{node}/edge/local.toml"), text);
+}
+
 /// Two nodes of one fleet with certificates; B runs nothing yet and takes what comes.
-fn fleet() -> Site {
+pub(crate) fn fleet() -> Site {
     let site = Site::bare();
     site.world
         .run("init --state-root b --node-id node-b --fleet harbor --label site=pier-7 --hardware x86_64 --trust-root root.json")
@@ -127,16 +141,13 @@ fn fleet() -> Site {
     site.world.run("cert issue --ca ca --state-root node").exits(0);
     site.world.run("cert issue --ca ca --state-root b").exits(0);
     for node in ["node", "b"] {
-        site.world.write(
-            &format!("{node}/edge/local.toml"),
-            "listen = \"127.0.0.1:0\" # any port\nmetrics = \"127.0.0.1:0\"\n",
-        );
+        settle(&site, node, "listen = \"127.0.0.1:0\" # any port\nmetrics = \"127.0.0.1:0\"\n");
     }
     site
 }
 
 /// A set whose manifest names node B at this address, active on A.
-fn relayed(site: &Site, name: &str, serial: u64, address: &str, relay: &Value) {
+pub(crate) fn relayed(site: &Site, name: &str, serial: u64, address: &str, relay: &Value) {
     site.set(name, serial);
     site.doctor(name, |manifest| {
         let mut wanted =
@@ -160,7 +171,7 @@ fn what_one_node_runs_is_in_the_inbox_of_the_other_and_everybody_is_told() {
     a.wait_for("edge.set.done");
     // B has it where the reconciler looks, and A the receipt that B signed.
     assert!(site.world.has(&format!("b/inbox/{}/manifest.json", fingerprint.hex())));
-    site.world.run("reconcile --once --auto-approve --state-root b").exits(0);
+    site.world.run("reconcile --once --state-root b").exits(0);
     assert_eq!(site.world.read("b/current/manifest.json"), site.world.read("one/manifest.json"));
     let status = status_until(&site, "node", |status| status["counters"]["acked"].as_u64() > Some(1));
     assert_eq!(status["deliveries"][0]["delivered"], json!(["node-b"]), "{status:#}");
@@ -186,7 +197,7 @@ fn what_one_node_runs_is_in_the_inbox_of_the_other_and_everybody_is_told() {
     // gc knows what the relay needs.
     let pins: Value = serde_json::from_slice(&site.world.read("node/edge/pins.json")).expect("JSON");
     assert_eq!(pins["generation"], status["generation"], "{pins}");
-    site.node("gc --auto-approve").exits(0);
+    site.node("gc").exits(0);
     // A second daemon is told who serves.
     let second =
         Command::new(program()).current_dir(site.world.path(".")).args(["run", "--state-root", "node"]).output();
@@ -255,7 +266,7 @@ fn a_dead_letter_is_listed_exported_and_purged_and_never_tried_again() {
         .run("init --state-root b --node-id node-b --fleet harbor --hardware x86_64 --trust-root other.json")
         .exits(0);
     site.world.run("cert issue --ca ca --state-root b").exits(0);
-    site.world.write("b/edge/local.toml", "listen = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n");
+    settle(&site, "b", "listen = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n");
     let b = Daemon::start(&site, "b", &[]);
     relayed(&site, "one", 1, &b.listen, &json!({ "maxRetryCount": 2 }));
     let mut a = Daemon::start(&site, "node", &[]);

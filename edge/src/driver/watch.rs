@@ -117,7 +117,8 @@ impl Driver {
             if !is_sent && known.source.take().is_some() {
                 gone.push(*manifest);
             }
-            if known.at == At::Transit && !is_sent {
+            // One that has expired stays until the ceiling wants its room: a clock that jumped ahead comes back.
+            if known.at == At::Transit && !sent.contains(manifest) {
                 ended.push(*manifest);
             }
             if is_sent && known.source.is_none() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use autonomy_precheck::{epoch, evidence};
 use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::receipt::ReceiptResult;
-use autonomy_schema::{Blake3, Code, Mode, Name, Reason, RelPath, Time, set};
+use autonomy_schema::{Blake3, Code, Mode, Name, Reason, Reasons, RelPath, Time, set};
 use autonomy_sets::{Became, Documents, Putting, ReceiptSigner, put_in_inbox, sign_receipts};
 use autonomy_stateroot::{
     Durability, FillError, Filling, LockGuard, ObjectStore, Pins, StatCache, SyncTarget, Unfolded, Writer, contents,
@@ -27,8 +27,14 @@ impl From<FillError> for StoreError {
     }
 }
 
+/// Whether it is the time alone that speaks against a set.
+fn is_of_the_hour(reasons: &Reasons) -> bool {
+    reasons.as_slice().iter().all(|reason| matches!(reason.code, Code::Expired | Code::IssuedInFuture))
+}
+
 impl Store {
-    /// Completes every set that lacks nothing; gives those that became whole. One that is no longer admitted goes.
+    /// Completes every set that lacks nothing; gives those that became whole. One that is no
+    /// longer admitted goes, unless it is the time alone that speaks against it.
     pub(super) fn complete_all(&mut self, from: Option<&Name>, clock: Time) -> Result<Vec<Blake3>, StoreError> {
         let ready: Vec<Blake3> = self.sets.keys().copied().filter(|set| self.lacks_nothing(*set)).collect();
         let mut completed = Vec::new();
@@ -41,7 +47,10 @@ impl Store {
                 Ok(false) => {}
                 Err(StoreError::Refused(reasons)) => {
                     tracing::warn!(event = "edge.set.refused", manifest = %fingerprint, reasons = %reasons, "a set that became whole is not admitted");
-                    self.forget(fingerprint)?;
+                    // A clock that is wrong comes right again: what is durable stays until a newer set of its stream comes.
+                    if !is_of_the_hour(&reasons) {
+                        self.forget(fingerprint)?;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -202,12 +211,7 @@ impl Store {
         Ok(self.account.settle(&self.root)?)
     }
 
-    pub(super) fn sign(
-        &self,
-        manifest: Blake3,
-        from: Option<Name>,
-        clock: Time,
-    ) -> Result<(), autonomy_schema::Reasons> {
+    pub(super) fn sign(&self, manifest: Blake3, from: Option<Name>, clock: Time) -> Result<(), Reasons> {
         let signer = ReceiptSigner { key: evidence::attest_key(&self.root)?, boot_epoch: epoch::known(&self.root) };
         let became = Became { manifest, result: ReceiptResult::Stored, from };
         sign_receipts(&self.root, &signer, &[became], clock).map(drop)

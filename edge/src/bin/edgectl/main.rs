@@ -124,11 +124,18 @@ fn main() -> ExitCode {
             return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
         }
     };
-    let Some(path) = &cli.state_root else {
-        show::note("no state root: give --state-root DIR, or set AUTONOMY_STATE_ROOT\n");
-        return ExitCode::from(USAGE);
+    let ran = match (&cli.command, &cli.state_root) {
+        // Whatever follows it is its own, the state root too.
+        (Command::Relay(Relay::DeadLetter(deadletter::Verb::Retry { .. })), _) => {
+            Err(Reason::new(Code::NoRetry, "a dead letter is not tried again, by design").into())
+        }
+        (_, Some(path)) => run(&cli, path),
+        (_, None) => {
+            show::note("no state root: give --state-root DIR, or set AUTONOMY_STATE_ROOT\n");
+            return ExitCode::from(USAGE);
+        }
     };
-    match run(&cli, path) {
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(reasons) => {
             show::refusal(&reasons, cli.output);
@@ -138,9 +145,6 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, path: &Path) -> Result<(), Reasons> {
-    if let Command::Relay(Relay::DeadLetter(deadletter::Verb::Retry { .. })) = &cli.command {
-        return Err(Reason::new(Code::NoRetry, "a dead letter is not tried again, by design").into());
-    }
     let context = Context { path: path.to_owned(), root: StateRoot::open(path)?, output: cli.output };
     match &cli.command {
         Command::Relay(Relay::Status) => status::status(&context),

@@ -8,7 +8,7 @@ use autonomy_stateroot::{StatCache, StateRoot, durable, layout};
 use autonomy_trust::Purpose;
 
 use super::fixture::{
-    Fleet, Release, Sent, deliver, missing, name, noise, now, offer, open, progress, push, state_root,
+    Fleet, Release, Sent, deliver, missing, name, noise, now, offer, open, progress, push, state_root, time,
 };
 
 /// The set in a folder of the state root verifies like any other.
@@ -175,4 +175,30 @@ fn a_garbage_collection_holds_a_completion_back_and_no_longer() {
     assert!(!durable::exists(root.disk(), &layout::inbox_entry(sent.fingerprint)).expect("stat"));
     drop(collecting);
     assert_eq!(progress(&mut store, &sent).state, SetState::Stored);
+}
+
+#[test]
+fn fi_a_set_that_becomes_whole_under_a_wrong_clock_stays_and_is_admitted_under_the_right_one() {
+    for wrong in ["2040-01-01T00:00:00Z", "2010-01-01T00:00:00Z"].map(time) {
+        let fleet = Fleet::new();
+        let disk = fleet.node();
+        let (mut store, root) = (open(&disk), state_root(&disk));
+        let sent = fleet.set(&release());
+        offer(&mut store, &sent).expect("accepts");
+        store.put(sent.all()).expect("puts");
+        let completed = store.commit(&name("node-a"), wrong).expect("commits");
+        let is_ahead = wrong > now();
+        // A clock that is behind admits what was issued in its future, as far as the root's time step goes; one that is ahead
+        // finds it expired.
+        assert_eq!(completed.is_empty(), is_ahead, "{wrong}");
+        if is_ahead {
+            let told = store.progress(sent.fingerprint, wrong).expect("asks").expect("known");
+            assert!(told.state == SetState::Receiving && told.missing.is_empty(), "{told:?}");
+            // Also to a process that starts anew.
+            store = open(&disk);
+        }
+        let told = progress(&mut store, &sent);
+        assert!(told.state == SetState::Stored && !told.receipts.is_empty(), "{wrong}: {told:?}");
+        is_whole(&root, layout::inbox_entry(sent.fingerprint), &sent);
+    }
 }
