@@ -2,7 +2,7 @@
 
 use autonomy_relay::{Change, Input, Output, RowState};
 
-use super::{Driver, DriverError, News, tell};
+use super::{Driver, DriverError, News, custody, tell};
 use crate::ledger::Sent;
 
 /// Stops the process between the durable attempt and its first byte, for a test that kills there.
@@ -54,6 +54,7 @@ impl Driver {
 
     fn act(&mut self, act: Output) {
         self.has_changed = true;
+        let now = self.now();
         match act {
             // The rows were taken out before.
             Output::Record(_) => {}
@@ -75,7 +76,7 @@ impl Driver {
                 tracing::info!(event = "edge.set.delivered", %peer, %manifest, "the peer has the whole set");
                 self.places.remove(&(manifest, peer.clone()));
                 if let Some(known) = self.sets.get_mut(&manifest) {
-                    known.delivered.insert(peer);
+                    known.delivered.insert(peer, custody::Inquiry::after(now));
                 }
             }
             Output::Done { manifest } => self.done(manifest),
