@@ -5,6 +5,7 @@
 //! is done; rounds that wait share one commit.
 
 mod calls;
+mod custody;
 mod receipts;
 mod round;
 pub mod source;
@@ -28,6 +29,7 @@ use crate::status::Status;
 use crate::storage::{Storage, StorageGone};
 use crate::store::{Limits, StoreError};
 use crate::wire::{Client, Connection, Metrics, Steer, Tls};
+use custody::{Inquiry, Learnt};
 use source::{At, Place, Source, Wants};
 
 /// How often outbox, transit and the active generation are looked at, and the status is published.
@@ -102,6 +104,8 @@ enum News {
     Input { link: Option<u64>, input: Input },
     /// A peer told what it has of a set.
     Answered { link: u64, peer: Name, manifest: Blake3, wants: Wants, more: bool, stored: bool },
+    /// A peer was asked who else has a set.
+    Learnt { peer: Name, manifest: Blake3, learnt: Learnt },
 }
 
 /// A connection that stands.
@@ -136,7 +140,8 @@ struct Known {
     /// It is the newest of its stream, and is sent.
     source: Option<Arc<Source>>,
     done: bool,
-    delivered: BTreeSet<Name>,
+    /// Peers that have it, and when each is asked who else has.
+    delivered: BTreeMap<Name, Inquiry>,
 }
 
 /// The driver.
@@ -219,7 +224,10 @@ impl Driver {
                 Some(news) = self.told.recv() => self.take_news(news).await?,
                 Some(peer) = seen.recv() => self.take(vec![Input::Seen { peer }]).await?,
                 Some(command) = commands.recv() => self.command(command).await?,
-                _ = look.tick() => self.look().await?,
+                _ = look.tick() => {
+                    self.inquire();
+                    self.look().await?;
+                }
                 () = wake => self.take(vec![Input::Tick]).await?,
             }
             if self.draining.is_some_and(|until| until <= Instant::now() || Arc::strong_count(&self.calls) == 1) {
@@ -326,6 +334,7 @@ impl Driver {
         while let Some(news) = next {
             match news {
                 News::Connected { peer, connection, quota } => inputs.extend(self.connected(peer, connection, quota)),
+                News::Learnt { peer, manifest, learnt } => self.learnt(&peer, manifest, learnt),
                 News::Input { link, input } => {
                     if self.is_current(&input, link) {
                         self.note(&input);

@@ -26,24 +26,33 @@ impl Keep {
     }
 
     /// Keeps those that count. One that does not is told and passed over: the set is with the peer nevertheless.
-    pub(super) async fn receipts(&self, peer: &Name, manifest: Blake3, receipts: Vec<SignedReceipt>) {
+    /// Gives how many were not here before.
+    pub(super) async fn receipts(&self, peer: &Name, manifest: Blake3, receipts: Vec<SignedReceipt>) -> usize {
         if receipts.is_empty() {
-            return;
+            return 0;
         }
         let (root, of) = (self.root.clone(), peer.clone());
         let kept = self.storage.call(move |_| {
-            let refused = receipts.iter().filter_map(|receipt| keep(&root, &of, manifest, receipt).err());
-            refused.map(|reasons| reasons.one_line()).collect::<Vec<_>>()
+            let (mut new, mut refused) = (0, Vec::new());
+            for receipt in &receipts {
+                match keep(&root, &of, manifest, receipt) {
+                    Ok(is_new) => new += usize::from(is_new),
+                    Err(reasons) => refused.push(reasons.one_line()),
+                }
+            }
+            (new, refused)
         });
-        for reasons in kept.await.unwrap_or_default() {
+        let (new, refused) = kept.await.unwrap_or_default();
+        for reasons in refused {
             tracing::warn!(event = "edge.receipt.refused", %peer, %manifest, reasons, "a receipt of the peer does not count");
         }
+        new
     }
 }
 
 /// A receipt counts for this manifest when its node is known to have signed it; where the node's key is not known, when the
-/// node itself gave it.
-fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) -> Result<(), Reasons> {
+/// node itself gave it. Gives whether it was not here before.
+fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) -> Result<bool, Reasons> {
     let (bytes, signatures) = (given.document.as_bytes(), given.signatures.as_bytes());
     if bytes.len() > MAX_RECEIPT_BYTES || signatures.len() as u64 > MAX_SIGNATURES_BYTES {
         return Err(Reason::new(Code::DocumentTooLarge, "the receipt is larger than one may be").into());
@@ -60,7 +69,7 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
             (receipt, lines.first().and_then(bundle::SignatureLine::hint))
         }
         // What somebody says of a third, whose key is not known here, proves nothing.
-        Receipted::Unverified(_) => return Ok(()),
+        Receipted::Unverified(_) => return Ok(false),
     };
     if receipt.manifest != manifest {
         let message = format!("a receipt for {} came where one for {manifest} belongs", receipt.manifest);
@@ -73,7 +82,7 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
     let failed = |error: autonomy_stateroot::DiskError| Reasons::from(error.to_reason());
     let kept = read_capped(root.disk(), &layout::receipt(&name), MAX_RECEIPT_BYTES as u64);
     match kept.map_err(|error| error.to_reason())? {
-        Some(kept) if kept == bytes => return Ok(()),
+        Some(kept) if kept == bytes => return Ok(false),
         Some(_) => {
             let message =
                 format!("node `{}` signed two receipts with the counter {}", receipt.node_id, receipt.counter);
@@ -82,7 +91,8 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
         None => {}
     }
     let held = root.lock_receipts().map_err(|error| error.to_reason())?;
-    root.keep_receipt(&held, &name, bytes, signatures).map_err(failed)
+    root.keep_receipt(&held, &name, bytes, signatures).map_err(failed)?;
+    Ok(true)
 }
 
 /// The attest key that is known of a node.

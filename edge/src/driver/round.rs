@@ -2,7 +2,7 @@
 
 use autonomy_relay::{Change, Input, Output, RowState};
 
-use super::{Driver, DriverError, News, tell};
+use super::{Driver, DriverError, News, custody, tell};
 use crate::ledger::Sent;
 
 /// Bytes that count against the limits.
@@ -59,6 +59,7 @@ impl Driver {
 
     fn act(&mut self, act: Output) {
         self.has_changed = true;
+        let now = self.now();
         match act {
             // The rows were taken out before.
             Output::Record(_) => {}
@@ -80,7 +81,7 @@ impl Driver {
                 tracing::info!(event = "edge.set.delivered", %peer, %manifest, "the peer has the whole set");
                 self.places.remove(&(manifest, peer.clone()));
                 if let Some(known) = self.sets.get_mut(&manifest) {
-                    known.delivered.insert(peer);
+                    known.delivered.insert(peer, custody::Inquiry::after(now));
                 }
             }
             Output::Done { manifest } => self.done(manifest),

@@ -52,7 +52,7 @@ impl Driver {
             stream: known.stream.clone(),
             serial: known.serial,
             done: known.done,
-            delivered: known.delivered.iter().cloned().collect(),
+            delivered: known.delivered.keys().cloned().collect(),
         });
         let waiting = self
             .machine

@@ -150,7 +150,7 @@ impl Driver {
                     expires: source.expires,
                     source: None,
                     done: false,
-                    delivered: BTreeSet::new(),
+                    delivered: BTreeMap::new(),
                 };
                 self.sets.insert(manifest, known);
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use autonomy_apply::{ServiceRunner, Silent};
 use autonomy_schema::receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptName, SUFFIX};
 use autonomy_schema::set::{MAX_SIGNATURES_BYTES, SIGNATURES_SUFFIX};
-use autonomy_schema::{Code, Name, Reason, Reasons, document};
+use autonomy_schema::{Code, Name, Reason, Reasons, Time, document};
 use autonomy_stateroot::{DirSet, KeptReceipt, SetSource, SourceFile, SourceKind, StateRoot, layout, read_file};
 use autonomy_trust::{PublicKey, Receipted, Signed, verify_receipt};
 use serde_json::json;
@@ -17,6 +17,8 @@ use crate::recovery::{recover_held, told};
 
 /// Most receipts of one medium.
 const MAX_RECEIPTS: usize = 10_000;
+/// Seconds within which a verb that signs has ended.
+const VERB_SECONDS: i64 = 600;
 /// Where they lie on a medium.
 const FOLDER: &str = "receipts/";
 /// How the file of a node's public key ends.
@@ -200,7 +202,7 @@ fn contradictions(receipts: &mut [FoundReceipt], kept: &[KeptReceipt]) -> Vec<St
     let mut before: Option<&Receipt> = None;
     for receipt in history.values() {
         if let Some(earlier) =
-            before.filter(|earlier| earlier.node_id == receipt.node_id && earlier.time > receipt.time)
+            before.filter(|earlier| earlier.node_id == receipt.node_id && is_behind(receipt.time, earlier.time))
         {
             warnings.push(format!(
                 "node `{}` signed receipt {} at {} and receipt {} at {}: its clock or its state went back",
@@ -210,6 +212,12 @@ fn contradictions(receipts: &mut [FoundReceipt], kept: &[KeptReceipt]) -> Vec<St
         before = Some(receipt);
     }
     warnings
+}
+
+/// Whether a time lies further behind another than a verb takes: each process of a node signs by the clock as it was when the
+/// verb began.
+fn is_behind(time: Time, other: Time) -> bool {
+    other.unix().saturating_sub(time.unix()) > VERB_SECONDS
 }
 
 /// Looks at the receipts of a medium, and keeps those in the state root that their nodes signed.

@@ -91,8 +91,10 @@ fn arrow(svg: &mut String, from: (usize, usize), to: (usize, usize), label: &str
         end.1
     )
     .ok();
-    let attributes = format!("fill=\"{GREY}\" font-size=\"11\" text-anchor=\"end\"");
-    text(svg, (end.0.saturating_sub(12), end.1.saturating_sub(6)), &attributes, label);
+    let attributes = format!("fill=\"{GREY}\" font-size=\"10\" text-anchor=\"end\"");
+    // Below the end of its arrow, where no other arrow goes; the day stands in the box.
+    let time = label.rsplit(' ').next().unwrap_or(label);
+    text(svg, (end.0.saturating_sub(4), end.1 + 16), &attributes, time);
 }
 
 fn node(svg: &mut String, stop: &Stop, (x, y): (usize, usize)) {
