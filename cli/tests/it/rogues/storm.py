@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from h2 import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RESET, SETTINGS, connect, fields, frame, read_frame, request
+from h2 import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, RESET, SETTINGS, connect, fields, frame, read_frame, request
 
 PACK = ("content-type", "application/vnd.autonomy.pack.v1")
 NOBODY = "/v1/segments/blake3:" + "ab" * 32
@@ -66,7 +66,7 @@ def endless_body(identity, address):
         stream.sendall(frame(DATA, 0, 1, bytes(16_384)))
     while True:
         kind, _, number, _ = read_frame(stream)
-        if number == 1 or kind == GOAWAY:
+        if (kind, number) == (HEADERS, 1):
             return stream
 
 
