@@ -89,12 +89,22 @@ def again(what, *arguments):
         time.sleep(0.05)
 
 
+def answered(what, *arguments):
+    """Until it is answered: the other end may hang up before."""
+    for _ in range(20):
+        try:
+            return what(*arguments)
+        except (OSError, EOFError):
+            time.sleep(0.1)
+    sys.exit("it is never answered")
+
+
 def main():
     one, other, host, port, ready = sys.argv[1:]
     address = (host, int(port))
     held = [half_a_segment(one, address), slow_headers(one, address), wrong_hash(one, address)]
     garbage(one, address)
-    endless_body(one, address)
+    answered(endless_body, one, address)
     for is_reset in (False, True):
         threading.Thread(target=again, args=(streams, other, address, is_reset), daemon=True).start()
     threading.Thread(target=again, args=(garbage, one, address), daemon=True).start()
