@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from h2 import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RESET, SETTINGS, connect, fields, frame, read_frame, request
+from h2 import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, RESET, SETTINGS, connect, fields, frame, read_frame, request
 
 PACK = ("content-type", "application/vnd.autonomy.pack.v1")
 NOBODY = "/v1/segments/blake3:" + "ab" * 32
@@ -66,7 +66,7 @@ def endless_body(identity, address):
         stream.sendall(frame(DATA, 0, 1, bytes(16_384)))
     while True:
         kind, _, number, _ = read_frame(stream)
-        if number == 1 or kind == GOAWAY:
+        if (kind, number) == (HEADERS, 1):
             return stream
 
 
@@ -89,12 +89,22 @@ def again(what, *arguments):
         time.sleep(0.05)
 
 
+def answered(what, *arguments):
+    """Until it is answered: the other end may hang up before."""
+    for _ in range(20):
+        try:
+            return what(*arguments)
+        except (OSError, EOFError):
+            time.sleep(0.1)
+    sys.exit("it is never answered")
+
+
 def main():
     one, other, host, port, ready = sys.argv[1:]
     address = (host, int(port))
     held = [half_a_segment(one, address), slow_headers(one, address), wrong_hash(one, address)]
     garbage(one, address)
-    endless_body(one, address)
+    answered(endless_body, one, address)
     for is_reset in (False, True):
         threading.Thread(target=again, args=(streams, other, address, is_reset), daemon=True).start()
     threading.Thread(target=again, args=(garbage, one, address), daemon=True).start()
