@@ -123,7 +123,7 @@ impl Store {
     }
 
     fn put_all(&mut self, batch: Vec<Segment>) -> Result<(), StoreError> {
-        self.put(batch).map(drop)
+        self.write(batch, None).map(drop)
     }
 
     /// Whether some place of a segment is empty.
