@@ -259,7 +259,7 @@ impl Store {
         let alive = Arc::new(());
         self.bodies.push((path.clone(), Arc::downgrade(&alive)));
         self.root.disk().set_len(&path, 0)?;
-        Ok(Incoming { path, size: 0, _alive: alive })
+        Ok(Incoming { path, size: 0, reserved: account::BLOCK, _alive: alive })
     }
 
     /// Takes the next bytes of the body.
@@ -268,7 +268,9 @@ impl Store {
             let message = format!("the body of a set may have {MAX_SET_BYTES} bytes");
             return Err(StoreError::TooLarge(Reason::new(Code::SourceTooLarge, message)));
         }
-        self.reserve(account::blocks(incoming.size, bytes.len() as u64))?;
+        let need = account::blocks(incoming.size, bytes.len() as u64);
+        self.reserve(need)?;
+        incoming.reserved += need;
         self.root.disk().write_at(&incoming.path, incoming.size, bytes)?;
         incoming.size += bytes.len() as u64;
         Ok(())
@@ -283,6 +285,7 @@ impl Store {
         clock: Time,
     ) -> Result<Accepted, StoreError> {
         if self.is_known(fingerprint)? {
+            self.account.release(incoming.reserved);
             drop(incoming);
             self.sweep_bodies()?;
             return Ok(Accepted { first: false });
@@ -293,6 +296,8 @@ impl Store {
         {
             quarantine::keep(&self.root, &incoming.path, fingerprint)?;
         }
+        // The body goes, or lies in quarantine: it is measured with the rest.
+        self.account.release(incoming.reserved);
         drop(incoming);
         // What is left to do changes nothing of what was said of the set.
         if let Err(error) = self.tidy_up(fingerprint, clock) {
@@ -306,7 +311,7 @@ impl Store {
         self.sweep_bodies()?;
         if self.sets.contains_key(&fingerprint) {
             self.drop_older(fingerprint)?;
-            self.account.settle(&self.root)?;
+            self.account.walk(&self.root)?;
             self.complete_all(None, clock)?;
         }
         Ok(())

@@ -100,7 +100,7 @@ impl Account {
         self.free = self.free.saturating_sub(bytes);
     }
 
-    /// What was reserved for something that came to nothing; what it left behind is measured by the next walk.
+    /// What was reserved is written, or came to nothing: the walk that the caller sees to measures what there is.
     pub(super) fn release(&mut self, bytes: u64) {
         self.pending = self.pending.saturating_sub(bytes);
     }

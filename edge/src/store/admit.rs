@@ -47,13 +47,19 @@ impl Store {
         let manifest = documents.manifest.document().clone();
         self.check_rank(&manifest, fingerprint)?;
         self.check_count(&manifest)?;
-        self.reserve(incoming.size + BLOCK * (16 + 3 * manifest.spec.artifacts.len() as u64))?;
+        let need = incoming.size + BLOCK * (16 + 3 * manifest.spec.artifacts.len() as u64);
+        self.reserve(need)?;
         let admitted = self.unpack(&body, Documents::from(&documents), fingerprint).and_then(|()| {
             self.insert(fingerprint, manifest, incoming.size, Some(from.clone()))?;
+            if let Some(set) = self.sets.get_mut(&fingerprint) {
+                set.touched = Some(clock);
+            }
             self.make_room(self.promised())?;
             self.name_all()?;
             self.copy_local()
         });
+        // The caller measures what is there now.
+        self.account.release(need);
         admitted.inspect_err(|_| {
             // It was not accepted, so nothing of it stays.
             if let Err(error) = self.forget(fingerprint) {
@@ -192,7 +198,7 @@ impl Store {
             documents,
             is_transit,
             keys: pinned.iter().map(|(key, _)| *key).collect(),
-            is_fresh: from.is_some(),
+            is_fresh: false,
             from,
             touched: None,
             is_abandoned: false,

@@ -81,9 +81,10 @@ impl Store {
         let cost = self.cost(fingerprint);
         self.reserve(cost)?;
         let placed = self.place_objects(fingerprint, &mut cache);
-        placed
-            .and_then(|()| self.put_in_place(fingerprint, &judged, &*store, &mut cache))
-            .inspect_err(|_| self.account.release(cost))?;
+        let placed = placed.and_then(|()| self.put_in_place(fingerprint, &judged, &*store, &mut cache));
+        // It is measured when the set is settled, or by the next walk.
+        self.account.release(cost);
+        placed?;
         drop(store);
         self.settle_completed(fingerprint, judged.is_ours, clock)?;
         Ok(true)
@@ -230,7 +231,7 @@ impl Store {
         }
         self.drop_payloads()?;
         self.name_all()?;
-        Ok(self.account.settle(&self.root)?)
+        Ok(self.account.walk(&self.root)?)
     }
 
     pub(super) fn sign(
