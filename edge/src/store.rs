@@ -36,6 +36,8 @@ pub const MAX_SET_BYTES: u64 = 64 << 20;
 pub const MAX_UNDER_WAY: usize = 16;
 /// Most bytes of one write: large enough for the disk, small enough for memory.
 const MAX_RUN: usize = 1 << 20;
+/// Seconds without a segment after which a set under way gives up its place to others that need it.
+const ABANDONED: i64 = 600;
 
 /// What the state root may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,19 @@ pub enum Put {
     /// No accepted manifest names it.
     NotNamed,
 }
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// For each segment, in order.
+    pub results: Vec<Put>,
+    /// To be given to [`Store::commit`]; of several batches that one commit makes durable, the first.
+    pub ticket: Ticket,
+}
+
+/// How many syncs had failed when something was put. One that fails later takes with it what others put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
 
 /// A set was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +124,16 @@ struct Set {
     is_transit: bool,
     /// Who brought the last of it.
     from: Option<Name>,
+    /// The payloads that it is made of.
+    keys: BTreeSet<Key>,
+    /// Something of it was put since the last commit.
+    is_fresh: bool,
+    /// When something of it came last, as far as this process knows.
+    touched: Option<Time>,
+    /// Nothing of it came for long: it goes when others need its place.
+    is_abandoned: bool,
+    /// It lacks nothing and could not be completed; the next look tries again.
+    has_failed: bool,
 }
 
 /// What is received, on the disk of one node.
@@ -131,7 +156,14 @@ pub struct Store {
     next_body: u64,
     /// What was reserved for segments that are not synced yet.
     reserved: u64,
+    /// Generations that are not with every peer yet.
     unrelayed: BTreeSet<Blake3>,
+    /// Sets in transit that need not be here for anybody any more.
+    handed_on: BTreeSet<Blake3>,
+    /// Syncs that failed.
+    failures: u64,
+    /// The names could not be built to their end.
+    lacks_names: bool,
 }
 
 impl Store {
@@ -153,6 +185,9 @@ impl Store {
             next_body: 0,
             reserved: 0,
             unrelayed: BTreeSet::new(),
+            handed_on: BTreeSet::new(),
+            failures: 0,
+            lacks_names: false,
         };
         store.load().map_err(failed)?;
         Ok(store)
@@ -164,10 +199,51 @@ impl Store {
         self.fruitless = None;
     }
 
-    /// What the relay has not handed on yet: eviction leaves it alone.
+    /// What of the generations the relay has not handed on yet: eviction leaves it alone.
     pub fn set_unrelayed(&mut self, manifests: BTreeSet<Blake3>) {
         self.unrelayed = manifests;
         self.fruitless = None;
+    }
+
+    /// The sets in transit that whoever shall have them has, or that cannot be handed on. Eviction leaves all others alone,
+    /// also those that the relay does not know yet.
+    pub fn set_handed_on(&mut self, manifests: BTreeSet<Blake3>) {
+        if self.handed_on != manifests {
+            self.handed_on = manifests;
+            self.fruitless = None;
+        }
+    }
+
+    /// What is done now and then: sets under way that expired go, and what could not be completed is tried again.
+    pub fn look(&mut self, clock: Time) -> Result<(), StoreError> {
+        let mut expired = Vec::new();
+        for (fingerprint, set) in self.sets.iter_mut().filter(|(_, set)| !set.is_transit) {
+            set.has_failed = false;
+            let touched = set.touched.get_or_insert(clock);
+            set.is_abandoned = clock.unix().saturating_sub(touched.unix()) > ABANDONED;
+            if set.manifest.metadata.expires_at <= clock {
+                expired.push(*fingerprint);
+            }
+        }
+        for fingerprint in &expired {
+            tracing::info!(event = "edge.set.expired", manifest = %fingerprint, "a set under way is of no use any more");
+            self.forget(*fingerprint)?;
+        }
+        if !expired.is_empty() {
+            self.account.walk(&self.root)?;
+        }
+        if self.lacks_names {
+            self.name_all()?;
+        }
+        self.sync_dirty()?;
+        self.complete_all(None, clock).map(drop)
+    }
+
+    /// Room for bytes that others are about to write below this state root: refuses what would pass the ceiling (INV-04).
+    pub fn reserve_bytes(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.make_room(bytes)?;
+        self.account.spend(bytes);
+        Ok(())
     }
 
     /// Begins the body of a set.
@@ -183,7 +259,7 @@ impl Store {
         let alive = Arc::new(());
         self.bodies.push((path.clone(), Arc::downgrade(&alive)));
         self.root.disk().set_len(&path, 0)?;
-        Ok(Incoming { path, size: 0, _alive: alive })
+        Ok(Incoming { path, size: 0, reserved: account::BLOCK, _alive: alive })
     }
 
     /// Takes the next bytes of the body.
@@ -192,7 +268,9 @@ impl Store {
             let message = format!("the body of a set may have {MAX_SET_BYTES} bytes");
             return Err(StoreError::TooLarge(Reason::new(Code::SourceTooLarge, message)));
         }
-        self.reserve(account::blocks(incoming.size, bytes.len() as u64))?;
+        let need = account::blocks(incoming.size, bytes.len() as u64);
+        self.reserve(need)?;
+        incoming.reserved += need;
         self.root.disk().write_at(&incoming.path, incoming.size, bytes)?;
         incoming.size += bytes.len() as u64;
         Ok(())
@@ -207,28 +285,43 @@ impl Store {
         clock: Time,
     ) -> Result<Accepted, StoreError> {
         if self.is_known(fingerprint)? {
+            self.account.release(incoming.reserved);
             drop(incoming);
             self.sweep_bodies()?;
             return Ok(Accepted { first: false });
         }
         let accepted = self.admit(&incoming, fingerprint, from, clock);
-        if let Err(StoreError::Refused(_)) = &accepted {
+        if let Err(StoreError::Refused(reasons)) = &accepted
+            && !is_late(reasons)
+        {
             quarantine::keep(&self.root, &incoming.path, fingerprint)?;
         }
+        // The body goes, or lies in quarantine: it is measured with the rest.
+        self.account.release(incoming.reserved);
         drop(incoming);
+        // What is left to do changes nothing of what was said of the set.
+        if let Err(error) = self.tidy_up(fingerprint, clock) {
+            tracing::warn!(event = "edge.store.failed", manifest = %fingerprint, reason = %error, "the next call or look goes on");
+        }
+        accepted.map(|()| Accepted { first: true })
+    }
+
+    /// What follows a body, whatever became of it.
+    fn tidy_up(&mut self, fingerprint: Blake3, clock: Time) -> Result<(), StoreError> {
         self.sweep_bodies()?;
-        accepted?;
-        self.drop_older(fingerprint)?;
-        self.account.settle(&self.root)?;
-        self.complete_all(Some(from), clock)?;
-        Ok(Accepted { first: true })
+        if self.sets.contains_key(&fingerprint) {
+            self.drop_older(fingerprint)?;
+            self.account.walk(&self.root)?;
+            self.complete_all(None, clock)?;
+        }
+        Ok(())
     }
 
     /// How far a set is; `None` for one that is not known.
     pub fn progress(&mut self, fingerprint: Blake3, clock: Time) -> Result<Option<Progress>, StoreError> {
         if self.sets.contains_key(&fingerprint) {
             self.sync_dirty()?;
-            self.complete_all(None, clock)?;
+            self.complete_all(Some(fingerprint), clock)?;
         }
         match self.sets.get(&fingerprint) {
             Some(set) if !set.is_transit => Ok(Some(self.receiving(fingerprint, &set.manifest))),
@@ -238,9 +331,13 @@ impl Store {
         }
     }
 
-    /// Writes segments, whose hashes the caller checked; durable with the next [`Store::commit`].
+    /// Writes segments, whose hashes the caller checked and which `from` brought; durable with the next [`Store::commit`].
+    pub fn put(&mut self, batch: Vec<Segment>, from: &Name) -> Result<Written, StoreError> {
+        self.write(batch, Some(from))
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "the bytes are given up, and go with the call")]
-    pub fn put(&mut self, batch: Vec<Segment>) -> Result<Vec<Put>, StoreError> {
+    fn write(&mut self, batch: Vec<Segment>, from: Option<&Name>) -> Result<Written, StoreError> {
         let mut results = Vec::with_capacity(batch.len());
         let mut writes: BTreeMap<(u16, u64), (u32, usize)> = BTreeMap::new();
         for (at, segment) in batch.iter().enumerate() {
@@ -261,6 +358,7 @@ impl Store {
         let need = writes.iter().map(|((_, offset), (_, at))| account::blocks(*offset, bytes(*at).len() as u64)).sum();
         self.reserve(need)?;
         self.reserved += need;
+        let slots: BTreeSet<u16> = writes.keys().map(|(slot, _)| *slot).collect();
         let mut writes = writes.into_iter().peekable();
         let mut run = Vec::new();
         while let Some(((slot, offset), (number, at))) = writes.next() {
@@ -283,31 +381,48 @@ impl Store {
                 payload.dirty.push(number);
             }
         }
-        Ok(results)
+        if let Some(from) = from {
+            self.note_from(&slots, from);
+        }
+        Ok(Written { results, ticket: Ticket(self.failures) })
     }
 
-    /// Makes durable what was put, and completes the sets that became whole, which `from` brought: gives their manifests.
-    pub fn commit(&mut self, from: &Name, clock: Time) -> Result<Vec<Blake3>, StoreError> {
+    /// Remembers who brought something of the sets that these payloads belong to.
+    fn note_from(&mut self, slots: &BTreeSet<u16>, from: &Name) {
+        let keys: Vec<Key> = slots.iter().filter_map(|slot| self.slots.get(usize::from(*slot)).copied()).collect();
+        for set in self.sets.values_mut().filter(|set| !set.is_transit) {
+            if keys.iter().any(|key| set.keys.contains(key)) {
+                set.from = Some(from.clone());
+                set.is_fresh = true;
+            }
+        }
+    }
+
+    /// Makes durable what was put, and completes the sets that became whole: gives their manifests. That one of them cannot
+    /// be completed is logged, and told to whoever asks for it: what was put is durable nevertheless.
+    pub fn commit(&mut self, ticket: Ticket, clock: Time) -> Result<Vec<Blake3>, StoreError> {
         self.sync_dirty()?;
+        if Ticket(self.failures) != ticket {
+            let message = "a sync failed since these segments were put, so they may not be durable";
+            return Err(StoreError::Disk(Reason::new(Code::IoError, message).with_remedy("send them again")));
+        }
+        for set in self.sets.values_mut().filter(|set| set.is_fresh) {
+            (set.is_fresh, set.touched, set.is_abandoned) = (false, Some(clock), false);
+        }
         self.account.refresh(&self.root, &self.limits, 0)?;
-        let completed = self.complete_all(Some(from), clock)?;
+        let completed = self.complete_all(None, clock)?;
         // Somebody else may have written meanwhile.
         self.make_room(0)?;
         Ok(completed)
     }
 
-    /// Forgets a set in transit that is handed on, or has ended.
+    /// Forgets a set in transit that has expired, or is not the newest of its stream any more.
     pub fn withdraw(&mut self, fingerprint: Blake3) -> Result<(), StoreError> {
         if self.sets.get(&fingerprint).is_some_and(|set| set.is_transit) {
             self.forget(fingerprint)?;
             self.account.walk(&self.root)?;
         }
         Ok(())
-    }
-
-    /// Whether an accepted manifest names a segment.
-    pub fn is_named(&self, id: &Blake3) -> bool {
-        !self.names.find(id).is_empty()
     }
 
     /// Bytes that the state root takes.
@@ -333,6 +448,11 @@ impl Store {
     pub fn segments(&self) -> Result<Vec<Listed>, StoreError> {
         self.listed()
     }
+}
+
+/// An older serial from an honest peer that has not heard of the newer one: no evidence of anything.
+fn is_late(reasons: &Reasons) -> bool {
+    reasons.as_slice().iter().all(|reason| reason.code == Code::SerialTooLow)
 }
 
 fn busy(message: &str) -> StoreError {

@@ -1,11 +1,12 @@
 //! Verification of a whole set: signatures first, then the closed list of files, then every byte of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use autonomy_schema::lock::Lock;
 use autonomy_schema::manifest::StateManifest;
-use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, segments, set};
+use autonomy_schema::segments::{Entries, IndexError};
+use autonomy_schema::{Blake3, Code, Reason, Reasons, RelPath, Sha256, document, set};
 use autonomy_stateroot::{
     Content, Identity, Known, Pins, SetSource, SourceFile, StatCache, known_contents, read_failed, read_file,
     regular_files,
@@ -292,17 +293,30 @@ impl Bytes<'_> {
         }
         let Some(listed) = self.files.get(name) else { return Ok(()) };
         size_matches(self.files, name, index_size)?;
-        // Read once: what is parsed is what was hashed.
-        let bytes = read(self.check.set, self.files, name, index_size).map_err(first)?.unwrap_or_default();
-        let found = Blake3::of(&bytes);
+        let path = rel(name).map_err(first)?;
+        let file = self.check.set.open(&path).map_err(|error| error.to_reason())?;
+        // Read once, and never whole in memory: what is parsed is what was hashed.
+        let mut hashing =
+            Hashing { file: file.take(index_size), blake3: blake3::Hasher::new(), sha256: sha2::Sha256::new() };
+        let mut buffered = BufReader::with_capacity(BUFFER, &mut hashing);
+        let lengths = Entries::of(&mut buffered).map(|segment| segment.map(|segment| segment.length));
+        let parsed = lengths.sum::<std::io::Result<u64>>();
+        // What follows a bad entry belongs to the hash as well.
+        std::io::copy(&mut buffered, &mut std::io::sink()).map_err(|error| read_failed(name, &error))?;
+        let (found, sha256) = hashing.digests();
         if found != pinned {
             return Err(other_digest(name, &pinned, &found));
         }
         if let Some(identity) = listed.identity {
-            self.learned.push(Learned { identity, size: index_size, digests: (found, Sha256::of(&bytes)) });
+            self.learned.push(Learned { identity, size: index_size, digests: (found, sha256) });
         }
-        let parsed = segments::parse_index(&bytes, size);
-        parsed.map(|_| ()).map_err(|error| Reason::new(Code::BadValue, format!("`{name}`: {error}")))
+        let bad = |error: &dyn std::fmt::Display| Reason::new(Code::BadValue, format!("`{name}`: {error}"));
+        match parsed {
+            Ok(sum) if sum == size => Ok(()),
+            Ok(sum) => Err(bad(&IndexError::BadSum { sum, size })),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(bad(&error)),
+            Err(error) => Err(read_failed(name, &error)),
+        }
     }
 
     fn cached(&self, name: &str) -> Option<(Blake3, Sha256)> {
@@ -356,6 +370,28 @@ impl Bytes<'_> {
             self.learned.push(Learned { identity, size, digests });
         }
         Ok(digests)
+    }
+}
+
+/// Hashes what is read through it.
+struct Hashing<R> {
+    file: R,
+    blake3: blake3::Hasher,
+    sha256: sha2::Sha256,
+}
+
+impl<R> Hashing<R> {
+    fn digests(self) -> (Blake3, Sha256) {
+        (Blake3::from_bytes(*self.blake3.finalize().as_bytes()), Sha256::from_bytes(self.sha256.finalize().into()))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.blake3.update(&buffer[..read]);
+        self.sha256.update(&buffer[..read]);
+        Ok(read)
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{durable, layout};
 
 /// Largest content of `LOCK` that is read.
 const MAX_HOLDER_BYTES: u64 = 64 << 10;
-/// `lock_holder` takes the lock for an instant to ask whether it is free; a `lock` that meets it tries again.
+/// `lock_holder` takes the lock for an instant to ask whether it is free, and the relay daemon the store's to remove what it
+/// evicts; whoever meets them tries again.
 const TRIES: u32 = 5;
 /// How long it waits in between.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -121,9 +122,15 @@ impl StateRoot {
 
     /// Holds off garbage collections while objects are stored that nothing refers to yet.
     pub fn share_store(&self) -> Result<Box<dyn LockGuard>, LockError> {
-        self.store_lock(LockMode::Shared)?.ok_or_else(|| {
-            LockError::Held(Reason::new(Code::Locked, "the object store is locked by a garbage collection"))
-        })
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            if let Some(guard) = self.store_lock(LockMode::Shared)? {
+                return Ok(guard);
+            }
+        }
+        Err(LockError::Held(Reason::new(Code::Locked, "the object store is locked by a garbage collection")))
     }
 
     /// Takes the lock of the object store: shared to write, exclusive to collect garbage.

@@ -43,6 +43,9 @@ impl Driver {
         self.glance = Some(glance);
         let root = self.tools.root.clone();
         let found = self.tools.storage.call(move |stores| {
+            if let Err(error) = stores.store.look(clock()) {
+                complain("what is under way cannot be looked after", error);
+            }
             let transit: Vec<Blake3> = stores.store.transit().map(|(manifest, _)| manifest).collect();
             let (pinned, used_bytes) = (stores.store.pins(), stores.store.used_bytes());
             Ok::<_, Reasons>(Look { sets: sets(&root, transit)?, active: root.current()?, pinned, used_bytes })
@@ -224,6 +227,10 @@ impl Driver {
             let told = unrelayed.clone();
             self.tools.storage.call(move |stores| stores.store.set_unrelayed(told)).await?;
         }
+        let done = self.sets.iter().filter(|(_, known)| known.at == At::Transit && known.done).map(|(id, _)| *id);
+        let unreadable = self.unreadable.iter().filter(|(_, at)| **at == At::Transit).map(|(id, _)| *id);
+        let handed_on: BTreeSet<Blake3> = done.chain(unreadable).collect();
+        self.tools.storage.call(move |stores| stores.store.set_handed_on(handed_on)).await?;
         let Some(generation) = self.settings.generation.clone() else { return Ok(()) };
         let manifests = unrelayed.into_iter().chain(pinned.manifests).collect();
         let pins = RelayPins { generation, manifests, objects: pinned.objects };

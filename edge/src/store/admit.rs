@@ -1,12 +1,14 @@
 //! The life of a set here: admitted, loaded again after a restart, forgotten.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 
+use autonomy_schema::manifest::Artifact;
 use autonomy_schema::{Blake3, Code, Mode, Name, Reason, RelPath, StateManifest, Time, document, set};
 use autonomy_sets::{Documents, write_documents};
 use autonomy_stateroot::{
-    DiskError, FileKind, LockMode, Pins, Stored, SyncTarget, durable, known_contents, layout, pinned_contents,
-    read_capped, read_file, unverified,
+    DiskError, FileKind, LockMode, Pins, SetSource as _, Stored, SyncTarget, digests, durable, known_contents, layout,
+    pinned_contents, read_capped, unverified,
 };
 
 use super::account::BLOCK;
@@ -17,7 +19,7 @@ use super::payload::{Key, Payload};
 use super::{MAX_UNDER_WAY, Set, Store, StoreError, busy};
 
 /// Most segments that are named at once: some 16 GiB of payloads. Each takes 32 bytes of memory.
-const MAX_NAMED: u64 = 1 << 20;
+const MAX_NAMED: usize = 1 << 20;
 /// Sets that are remembered after they were completed.
 const MAX_RECENT: usize = 4;
 /// The number of payloads that are here whole.
@@ -44,30 +46,81 @@ impl Store {
         let documents = judge(&self.root, &body, clock)?.documents;
         let manifest = documents.manifest.document().clone();
         self.check_rank(&manifest, fingerprint)?;
-        self.check_room(&manifest)?;
-        self.reserve(incoming.size + BLOCK * (16 + 3 * manifest.spec.artifacts.len() as u64))?;
-        self.unpack(&body, Documents::from(&documents), fingerprint)?;
-        self.insert(fingerprint, manifest, incoming.size, Some(from.clone()))?;
-        self.name_all()?;
-        self.copy_local()
+        self.check_count(&manifest)?;
+        let need = incoming.size + BLOCK * (16 + 3 * manifest.spec.artifacts.len() as u64);
+        self.reserve(need)?;
+        let admitted = self.unpack(&body, Documents::from(&documents), fingerprint).and_then(|()| {
+            self.insert(fingerprint, manifest, incoming.size, Some(from.clone()))?;
+            if let Some(set) = self.sets.get_mut(&fingerprint) {
+                set.touched = Some(clock);
+            }
+            self.make_room(self.promised())?;
+            self.name_all()?;
+            self.copy_local()
+        });
+        // The caller measures what is there now.
+        self.account.release(need);
+        admitted.inspect_err(|_| {
+            // It was not accepted, so nothing of it stays.
+            if let Err(error) = self.forget(fingerprint) {
+                tracing::warn!(event = "edge.store.failed", manifest = %fingerprint, reason = %error, "a set that was not accepted could not be removed");
+            }
+        })
     }
 
-    /// Whether one more may be under way.
-    fn check_room(&self, manifest: &StateManifest) -> Result<(), StoreError> {
-        let stays = |set: &&Set| !set.is_transit && set.manifest.metadata.name != manifest.metadata.name;
-        if self.sets.values().filter(stays).count() >= MAX_UNDER_WAY {
-            return Err(busy("as many sets are under way as may be"));
+    /// Whether one more may be under way, as far as numbers go.
+    fn check_count(&mut self, manifest: &StateManifest) -> Result<(), StoreError> {
+        let stays = |set: &Set| !set.is_transit && set.manifest.metadata.name != manifest.metadata.name;
+        if self.sets.values().filter(|set| stays(set)).count() >= MAX_UNDER_WAY {
+            let abandoned = self.sets.iter().filter(|(_, set)| stays(set) && set.is_abandoned);
+            let Some(longest) = abandoned.min_by_key(|(_, set)| set.touched).map(|(fingerprint, _)| *fingerprint)
+            else {
+                return Err(busy("as many sets are under way as may be"));
+            };
+            self.forget(longest)?;
         }
-        let pins = manifest.spec.artifacts.iter().filter_map(autonomy_schema::manifest::Artifact::payload);
-        let named: u64 = pins.map(|pins| pins.segments.count).sum();
+        let own: BTreeMap<Key, usize> = manifest.spec.artifacts.iter().filter_map(counted).collect();
+        let named = own.values().fold(0_usize, |sum, count| sum.saturating_add(*count));
         if named > MAX_NAMED {
             let message = format!("the set has {named} segments; a node that receives takes {MAX_NAMED}");
             return Err(refused(Reason::new(Code::LimitExceeded, message)));
         }
-        if named + self.names.len() as u64 > MAX_NAMED {
+        let staying = self.sets.values().filter(|set| stays(set));
+        let all: BTreeMap<Key, usize> =
+            staying.flat_map(|set| set.manifest.spec.artifacts.iter().filter_map(counted)).chain(own).collect();
+        if all.values().sum::<usize>() > MAX_NAMED {
             return Err(busy("the sets under way have as many segments as may be"));
         }
         Ok(())
+    }
+
+    /// Sets under way, without those that a newer one of their stream is about to replace.
+    fn live(&self) -> impl Iterator<Item = (Blake3, &Set)> {
+        let under_way = |set: &Set| !set.is_transit;
+        let is_newest = move |set: &Set| {
+            let metadata = &set.manifest.metadata;
+            let mut others = self.sets.values().filter(|other| under_way(other)).map(|other| &other.manifest.metadata);
+            !others.any(|other| other.name == metadata.name && other.serial > metadata.serial)
+        };
+        self.sets
+            .iter()
+            .filter(move |(_, set)| under_way(set) && is_newest(set))
+            .map(|(fingerprint, set)| (*fingerprint, set))
+    }
+
+    /// Bytes that the sets under way will yet take, until all of them are complete.
+    fn promised(&self) -> u64 {
+        let live: BTreeSet<Key> = self.live().flat_map(|(_, set)| &set.keys).copied().collect();
+        let (mut lacking, mut freed) = (0, 0);
+        for payload in self.payloads.values().filter(|payload| payload.whole.is_none()) {
+            if live.contains(&payload.key) {
+                lacking += payload.pins.size.next_multiple_of(BLOCK).saturating_sub(payload.allocated);
+            } else {
+                freed += payload.allocated;
+            }
+        }
+        let placed: u64 = self.live().map(|(fingerprint, _)| self.cost(fingerprint)).sum();
+        (lacking + placed).saturating_sub(freed)
     }
 
     /// Writes the documents, durably; they appear in one rename.
@@ -95,20 +148,38 @@ impl Store {
             if content.path.as_str().starts_with(set::ARTIFACTS) {
                 continue;
             }
-            let bytes = read_file(body, content.path.as_str(), content.pins.size).map_err(refused)?.unwrap_or_default();
-            let found = Blake3::of(&bytes);
+            let place = part.join(&content.path);
+            if let Some(folder) = place.parent() {
+                durable::make_dirs(self.root.disk(), &folder)?;
+            }
+            let found = self.copy_index(body, &content.path, content.pins.size, &place)?;
             if found != content.pins.blake3 {
                 // It was verified a moment ago.
                 let message = format!("`{}` is {found}; it was {}", content.path, content.pins.blake3);
                 return Err(StoreError::Disk(Reason::new(Code::IoError, message)));
             }
-            let place = part.join(&content.path);
-            if let Some(folder) = place.parent() {
-                durable::make_dirs(self.root.disk(), &folder)?;
-            }
-            durable::write_new(self.root.disk(), &place, &bytes, Mode::FILE)?;
         }
         Ok(())
+    }
+
+    /// Copies a file of the body piece by piece, as an index may have 40 MiB; gives its hash.
+    fn copy_index(&self, body: &TarSet, path: &RelPath, size: u64, to: &RelPath) -> Result<Blake3, StoreError> {
+        let disk = self.root.disk();
+        let file = body.open(path).map_err(|error| refused(error.to_reason()))?;
+        let (mut file, mut hasher, mut offset) = (file.take(size), blake3::Hasher::new(), 0);
+        let mut buffer = vec![0; 256 << 10];
+        disk.set_len(to, 0)?;
+        loop {
+            let read = file.read(&mut buffer).map_err(|source| DiskError::new("read", path, source))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            disk.write_at(to, offset, &buffer[..read])?;
+            offset += read as u64;
+        }
+        disk.set_meta(to, Mode::FILE)?;
+        Ok(Blake3::from_bytes(*hasher.finalize().as_bytes()))
     }
 
     /// Takes a set, whose documents lie there, among those under way, and finds out what of it is here.
@@ -122,7 +193,18 @@ impl Store {
         let pinned: Vec<_> = manifest.spec.artifacts.iter().filter_map(Key::of).collect();
         let artifacts = layout::edge_set(fingerprint).join(&RelPath::fixed(set::ARTIFACTS));
         let is_transit = durable::exists(self.root.disk(), &artifacts)?;
-        self.sets.insert(fingerprint, Set { manifest, documents, is_transit, from });
+        let set = Set {
+            manifest,
+            documents,
+            is_transit,
+            keys: pinned.iter().map(|(key, _)| *key).collect(),
+            is_fresh: false,
+            from,
+            touched: None,
+            is_abandoned: false,
+            has_failed: false,
+        };
+        self.sets.insert(fingerprint, set);
         if is_transit {
             return Ok(());
         }
@@ -177,7 +259,21 @@ impl Store {
             .filter(|content| !content.path.as_str().starts_with(set::ARTIFACTS));
         let indices: u64 = documents.map(|content| content.pins.size).sum();
         let size = bytes.len() as u64 + manifest.spec.policy.size + indices;
+        if !self.has_indices(fingerprint, &manifest) {
+            tracing::warn!(event = "edge.set.damaged", manifest = %fingerprint, "an index of a set under way is not what it was; the set goes, and may be sent again");
+            return None;
+        }
         Some((manifest, size))
+    }
+
+    /// Whether every index lies there as it was accepted.
+    fn has_indices(&self, fingerprint: Blake3, manifest: &StateManifest) -> bool {
+        let base = layout::edge_set(fingerprint);
+        let indices = pinned_contents(manifest).unwrap_or_default().into_iter();
+        indices.filter(|content| !content.path.as_str().starts_with(set::ARTIFACTS)).all(|content| {
+            let found = digests(self.root.disk(), &base.join(&content.path), content.pins.size);
+            found.ok().flatten().is_some_and(|(blake3, _)| blake3 == content.pins.blake3)
+        })
     }
 
     /// An older set of the same stream that is under way is of no use any more.
@@ -270,25 +366,28 @@ impl Store {
 
     /// Builds the names anew.
     pub(super) fn name_all(&mut self) -> Result<(), StoreError> {
+        // The old ones go first: two of them would not fit into the memory that a daemon has. While it lasts, nothing is named.
+        self.names = Names::default();
+        self.lacks_names = true;
         let mut names = Names::default();
+        let live: BTreeSet<Key> = self.live().flat_map(|(_, set)| &set.keys).copied().collect();
         self.slots = self.payloads.keys().copied().collect();
         for (slot, key) in (0..ELSEWHERE).zip(self.slots.clone()) {
-            let Some(index) = self.index_of(key) else { continue };
-            names.add(&self.root, &index, slot)?;
+            let Some(index) = self.index_of(key).filter(|_| live.contains(&key)) else { continue };
+            names.add(&self.root, &index, slot, usize::MAX)?;
         }
         let transit = self.sets.iter().filter(|(_, set)| set.is_transit).map(|(found, _)| layout::edge_set(*found));
         let recent = self.recent.iter().map(|fingerprint| layout::inbox_entry(*fingerprint));
         for base in transit.chain(recent) {
             let folder = base.join(&RelPath::fixed(set::SEGMENTS));
-            for entry in list(self.root.disk(), &folder)? {
+            for entry in list(self.root.disk(), &folder).unwrap_or_default() {
                 let index = durable::child(&folder, &entry.name)?;
-                if (names.len() as u64) < MAX_NAMED {
-                    names.add(&self.root, &index, ELSEWHERE)?;
-                }
+                // It may go at any moment, as others work in the inbox; then what comes late is not known, and refused.
+                names.add(&self.root, &index, ELSEWHERE, MAX_NAMED).ok();
             }
         }
         names.sort();
-        self.names = names;
+        (self.names, self.lacks_names) = (names, false);
         Ok(())
     }
 
@@ -308,6 +407,7 @@ impl Store {
                     // What the kernel holds of it may differ from what the disk holds: nothing of it is believed.
                     durable::remove_tree(self.root.disk(), &payload.key.partial()).ok();
                     payload.forget();
+                    self.failures += 1;
                     failed = Some(error);
                 }
             }
@@ -322,6 +422,12 @@ impl Store {
             None => Ok(()),
         }
     }
+}
+
+/// Which payload an artifact has, and how many segments.
+fn counted(artifact: &Artifact) -> Option<(Key, usize)> {
+    let (key, pins) = Key::of(artifact)?;
+    Some((key, usize::try_from(pins.segments.count).unwrap_or(usize::MAX)))
 }
 
 /// The entries of a folder, which may be absent.

@@ -18,6 +18,8 @@ const BLOCK: usize = 512;
 pub struct Incoming {
     pub(super) path: RelPath,
     pub(super) size: u64,
+    /// Room that was taken for it.
+    pub(super) reserved: u64,
     /// Held as long as somebody writes.
     pub(super) _alive: Arc<()>,
 }

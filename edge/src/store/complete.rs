@@ -1,6 +1,6 @@
 //! A set that became whole: into the inbox, or into transit when it is for other nodes; and the receipt for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use autonomy_precheck::{epoch, evidence};
 use autonomy_schema::manifest::ArtifactType;
@@ -13,10 +13,10 @@ use autonomy_stateroot::{
 };
 
 use super::account::BLOCK;
-use super::judge::{judge, refused};
+use super::judge::{Judged, judge, refused};
 use super::payload::{Key, Whole};
 use super::received::Received;
-use super::{Store, StoreError};
+use super::{Set, Store, StoreError};
 
 impl From<FillError> for StoreError {
     fn from(error: FillError) -> Self {
@@ -33,15 +33,15 @@ fn is_of_the_hour(reasons: &Reasons) -> bool {
 }
 
 impl Store {
-    /// Completes every set that lacks nothing; gives those that became whole. One that is no
-    /// longer admitted goes, unless it is the time alone that speaks against it.
-    pub(super) fn complete_all(&mut self, from: Option<&Name>, clock: Time) -> Result<Vec<Blake3>, StoreError> {
-        let ready: Vec<Blake3> = self.sets.keys().copied().filter(|set| self.lacks_nothing(*set)).collect();
-        let mut completed = Vec::new();
+    /// Completes every set that lacks nothing; gives those that became whole. One that is no longer admitted goes, unless it
+    /// is the time alone that speaks against it. One that cannot be completed keeps nobody else from anything: its error is given when it is the one that is asked for, and it
+    /// is tried again at the next look.
+    pub(super) fn complete_all(&mut self, asked: Option<Blake3>, clock: Time) -> Result<Vec<Blake3>, StoreError> {
+        let is_due = |(fingerprint, set): &(&Blake3, &Set)| !set.has_failed || asked == Some(**fingerprint);
+        let due: Vec<Blake3> = self.sets.iter().filter(is_due).map(|(fingerprint, _)| *fingerprint).collect();
+        let ready: Vec<Blake3> = due.into_iter().filter(|set| self.lacks_nothing(*set)).collect();
+        let (mut completed, mut failed) = (Vec::new(), None);
         for fingerprint in ready {
-            if let (Some(set), Some(from)) = (self.sets.get_mut(&fingerprint), from) {
-                set.from = Some(from.clone());
-            }
             match self.complete(fingerprint, clock) {
                 Ok(true) => completed.push(fingerprint),
                 Ok(false) => {}
@@ -50,12 +50,22 @@ impl Store {
                     // A clock that is wrong comes right again: what is durable stays until a newer set of its stream comes.
                     if !is_of_the_hour(&reasons) {
                         self.forget(fingerprint)?;
+                    } else if let Some(set) = self.sets.get_mut(&fingerprint) {
+                        set.has_failed = true;
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(event = "edge.completion.failed", manifest = %fingerprint, reason = %error, "a set that lacks nothing could not be completed");
+                    if let Some(set) = self.sets.get_mut(&fingerprint) {
+                        set.has_failed = true;
+                    }
+                    if asked == Some(fingerprint) {
+                        failed = Some(error);
+                    }
+                }
             }
         }
-        Ok(completed)
+        failed.map_or(Ok(completed), Err)
     }
 
     fn lacks_nothing(&self, fingerprint: Blake3) -> bool {
@@ -75,32 +85,55 @@ impl Store {
             return Ok(false);
         }
         let base = layout::edge_set(fingerprint);
-        let judged = judge(&self.root, &Received::new(&self.root, base.clone(), BTreeMap::new()), clock)?;
+        let judged = judge(&self.root, &Received::new(&self.root, base, BTreeMap::new()), clock)?;
         let mut cache = StatCache::load(&self.root);
-        self.place_objects(fingerprint, &mut cache)?;
-        let documents = Documents::from(&judged.documents);
-        let source = Unfolded::new(Box::new(Received::new(&self.root, base, self.places(fingerprint))));
-        self.reserve(self.cost(fingerprint))?;
-        if judged.is_ours {
-            let mut putting =
-                Putting { writer: Writer::Relay, store: &*store, cache: &mut cache, progress: &|_, _| {} };
-            put_in_inbox(&self.root, &source, documents, &mut putting)?;
-        } else {
-            self.put_in_transit(fingerprint, &source, documents, &*store, &mut cache)?;
-        }
+        // Asked before all of it is hashed.
+        let cost = self.cost(fingerprint);
+        self.reserve(cost)?;
+        let placed = self.place_objects(fingerprint, &mut cache);
+        let placed = placed.and_then(|()| self.put_in_place(fingerprint, &judged, &*store, &mut cache));
+        // It is measured when the set is settled, or by the next walk.
+        self.account.release(cost);
+        placed?;
         drop(store);
         self.settle_completed(fingerprint, judged.is_ours, clock)?;
         Ok(true)
     }
 
+    /// Into the inbox, or into transit.
+    fn put_in_place(
+        &self,
+        fingerprint: Blake3,
+        judged: &Judged,
+        store: &dyn LockGuard,
+        cache: &mut StatCache,
+    ) -> Result<(), StoreError> {
+        let base = layout::edge_set(fingerprint);
+        let documents = Documents::from(&judged.documents);
+        let source = Unfolded::new(Box::new(Received::new(&self.root, base, self.places(fingerprint))));
+        if judged.is_ours {
+            let mut putting = Putting { writer: Writer::Relay, store, cache, progress: &|_, _| {} };
+            put_in_inbox(&self.root, &source, documents, &mut putting)?;
+            Ok(())
+        } else {
+            self.put_in_transit(fingerprint, &source, documents, store, cache)
+        }
+    }
+
     /// What completing a set writes anew: the files of trees, files of another mode, and the documents.
-    fn cost(&self, fingerprint: Blake3) -> u64 {
+    pub(super) fn cost(&self, fingerprint: Blake3) -> u64 {
         let Some(set) = self.sets.get(&fingerprint) else { return 0 };
+        // The first file that is made of a payload takes the place of the partial.
+        let mut renamed = BTreeSet::new();
         let artifacts = set.manifest.spec.artifacts.iter().filter_map(|artifact| Some((artifact, Key::of(artifact)?)));
         let copied = artifacts.map(|(artifact, (key, pins))| {
             let own = artifact.file().map(|file| Whole::Object(layout::object(file.blake3, file.mode)));
             let whole = self.payloads.get(&key).and_then(|payload| payload.whole.as_ref());
-            let is_placed = whole.is_some() && (whole == own.as_ref() || whole == Some(&Whole::Files));
+            let is_placed = match whole {
+                None => own.is_some() && renamed.insert(key),
+                Some(Whole::Files) => true,
+                Some(whole) => own.as_ref() == Some(whole),
+            };
             let bytes = if is_placed { 0 } else { pins.size };
             bytes + pins.segments.size + artifact.index.map_or(0, |index| index.size) + 4 * BLOCK
         });
@@ -195,7 +228,7 @@ impl Store {
         if let Err(reasons) = self.sign(fingerprint, from, clock) {
             tracing::warn!(event = "edge.receipt.failed", manifest = %fingerprint, reasons = %reasons, "no receipt was made");
         }
-        let older = |(_, set): &(&Blake3, &super::Set)| {
+        let older = |(_, set): &(&Blake3, &Set)| {
             set.manifest.metadata.name == metadata.name && set.manifest.metadata.serial < metadata.serial
         };
         let mut gone: Vec<Blake3> = self.sets.iter().filter(older).map(|(fingerprint, _)| *fingerprint).collect();
@@ -208,7 +241,7 @@ impl Store {
         }
         self.drop_payloads()?;
         self.name_all()?;
-        Ok(self.account.settle(&self.root)?)
+        Ok(self.account.walk(&self.root)?)
     }
 
     pub(super) fn sign(&self, manifest: Blake3, from: Option<Name>, clock: Time) -> Result<(), Reasons> {

@@ -11,7 +11,7 @@ use super::{Store, StoreError, quarantine};
 /// Something that may go.
 enum Thing {
     Body(RelPath),
-    Transit(Blake3),
+    Set(Blake3),
     Generation(Name),
 }
 
@@ -40,6 +40,8 @@ impl Store {
             return Ok(());
         }
         self.sweep_bodies()?;
+        // Others may have made room.
+        self.account.walk(&self.root)?;
         for (_, thing) in self.candidates()? {
             if !self.account.is_high(&self.limits, need) {
                 self.fruitless = None;
@@ -47,7 +49,7 @@ impl Store {
             }
             let done = match &thing {
                 Thing::Body(path) => self.root.disk().remove(path).map_err(StoreError::from),
-                Thing::Transit(fingerprint) => self.forget(*fingerprint),
+                Thing::Set(fingerprint) => self.forget(*fingerprint),
                 Thing::Generation(name) => self.collect(name),
             };
             // What cannot go now is passed over: whether there is room is judged by what is there.
@@ -76,14 +78,24 @@ impl Store {
             let newer = self.sets.values().map(|other| &other.manifest.metadata);
             let newer = newer.filter(|other| other.name == metadata.name).any(|other| other.serial > metadata.serial);
             let standing = if newer { Standing::Superseded } else { Standing::Relayed };
-            let protected = self.unrelayed.contains(fingerprint).then_some(Protection::Unrelayed);
+            let protected = (!self.handed_on.contains(fingerprint)).then_some(Protection::Unrelayed);
             let bytes = set.manifest.spec.artifacts.iter().filter_map(|artifact| artifact.size).sum();
-            add(*fingerprint, bytes, standing, metadata.serial, protected, Thing::Transit(*fingerprint));
+            add(*fingerprint, bytes, standing, metadata.serial, protected, Thing::Set(*fingerprint));
+        }
+        for (fingerprint, set) in self.sets.iter().filter(|(_, set)| !set.is_transit && set.is_abandoned) {
+            let partials = self.payloads.values().filter(|payload| set.keys.contains(&payload.key));
+            let bytes = partials.map(|payload| payload.allocated).sum();
+            let serial = set.manifest.metadata.serial;
+            add(*fingerprint, bytes, Standing::Receiving, serial, None, Thing::Set(*fingerprint));
         }
         // Where it is not known what is needed, no generation goes.
-        for name in gc::find(&self.root, 0).map(|garbage| garbage.generations).unwrap_or_default() {
+        let known = gc::find(&self.root, 0).unwrap_or_default();
+        let free = known.generations.into_iter().map(|name| (name, None));
+        let kept = known.kept.into_iter().map(|(name, why)| (name, why.first().map(|why| protection(why))));
+        for (name, protected) in free.chain(kept) {
             let Some((manifest, fingerprint)) = manifest_of(&self.root, &name) else { continue };
-            let protected = self.unrelayed.contains(&fingerprint).then_some(Protection::Unrelayed);
+            let is_waited_for = self.unrelayed.contains(&fingerprint);
+            let protected = protected.or(is_waited_for.then_some(Protection::Unrelayed));
             let serial = manifest.metadata.serial;
             add(fingerprint, 0, Standing::Superseded, serial, protected, Thing::Generation(name));
         }
@@ -136,5 +148,15 @@ impl Store {
             self.account.walk(&self.root)?;
         }
         Ok(())
+    }
+}
+
+/// Why a generation stays, from the words of the collection.
+fn protection(why: &str) -> Protection {
+    match why {
+        "active" => Protection::Active,
+        "last known good" => Protection::LastKnownGood,
+        "in the outbox" | "the relay needs it" => Protection::Unrelayed,
+        _ => Protection::Pinned,
     }
 }

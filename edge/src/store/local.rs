@@ -88,11 +88,16 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (mut batch, mut gathered, mut seen) = (Vec::new(), 0, BTreeSet::new());
         let mut reader: Option<(u64, Box<dyn Read + Send>)> = None;
-        let mut offset = 0;
+        let (mut offset, mut last) = (0, None);
         for (number, segment) in (0..).zip(Entries::of(BufReader::new(index)).map_while(Result::ok)) {
             let begin = offset;
             offset += segment.length;
-            if !has(number) || seen.contains(&segment.id) || !self.lacks(&segment.id) {
+            if !has(number) || seen.contains(&segment.id) || last == Some(segment.id) {
+                continue;
+            }
+            if !self.lacks(&segment.id) {
+                // Payloads repeat themselves, and each such segment has as many places.
+                last = Some(segment.id);
                 continue;
             }
             let at = match reader.take() {
@@ -123,7 +128,7 @@ impl Store {
     }
 
     fn put_all(&mut self, batch: Vec<Segment>) -> Result<(), StoreError> {
-        self.put(batch).map(drop)
+        self.write(batch, None).map(drop)
     }
 
     /// Whether some place of a segment is empty.

@@ -37,11 +37,20 @@ fn key(id: &Blake3) -> u128 {
 }
 
 impl Names {
-    /// Adds the segments of an index.
-    pub(super) fn add(&mut self, root: &StateRoot, index: &RelPath, payload: u16) -> Result<(), DiskError> {
+    /// Adds the segments of an index, until there are `limit` names.
+    pub(super) fn add(
+        &mut self,
+        root: &StateRoot,
+        index: &RelPath,
+        payload: u16,
+        limit: usize,
+    ) -> Result<(), DiskError> {
         let failed = |source| DiskError::new("read", index, source);
         let mut offset = 0;
         for (number, segment) in (0..).zip(Entries::of(BufReader::new(root.disk().open(index)?))) {
+            if self.0.len() >= limit {
+                break;
+            }
             let segment = segment.map_err(failed)?;
             // The entry of an index is 1 to 65536 bytes long.
             let length_less_one = u16::try_from(segment.length.saturating_sub(1)).unwrap_or(u16::MAX);
@@ -55,10 +64,6 @@ impl Names {
     pub(super) fn sort(&mut self) {
         self.0.sort_unstable();
         self.0.shrink_to_fit();
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// Every place of a segment.

@@ -5,4 +5,6 @@ mod crash;
 mod delta;
 mod fixture;
 mod hostile;
+mod looks;
 mod receive;
+mod several;

@@ -58,3 +58,18 @@ fn many_may_write_objects_and_one_collect_them() {
     drop(writers);
     assert!(root.store_lock(LockMode::Exclusive).expect("asked").is_some());
 }
+
+#[test]
+fn who_stores_objects_waits_for_a_collection_of_a_moment() {
+    let (_disk, root) = sim_root();
+    let collecting = root.store_lock(LockMode::Exclusive).expect("asked").expect("free");
+    let other = root.clone();
+    let writer = std::thread::spawn(move || other.share_store().map(drop));
+    // Less than its patience, and long enough for it to have asked.
+    std::thread::sleep(std::time::Duration::from_millis(8));
+    drop(collecting);
+    writer.join().expect("joins").expect("the moment was over");
+    let _collecting = root.store_lock(LockMode::Exclusive).expect("asked").expect("free");
+    let Err(LockError::Held(reason)) = root.share_store() else { panic!("not refused") };
+    assert_eq!(reason.code, Code::Locked);
+}

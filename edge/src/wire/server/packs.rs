@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use autonomy_relay::pack::{self, Frame, PackError};
-use autonomy_schema::{Blake3, Code, Reason};
+use autonomy_schema::{Blake3, Code, Name, Reason};
 use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,7 +12,7 @@ use super::Shared;
 use super::answer::{Answer, Refusal, bad_request, json};
 use super::body::{Body, Held, media_type};
 use super::connection::Visit;
-use crate::store::{Put, Segment};
+use crate::store::{Put, Segment, Ticket};
 use crate::wire::limits::{BATCH_BYTES, BATCH_PATIENCE};
 
 /// What became of a segment.
@@ -51,6 +51,9 @@ struct Batch {
     permit: Option<OwnedSemaphorePermit>,
     /// What became of those before, in the order of the pack.
     outcomes: Vec<Outcome>,
+    from: Name,
+    /// Of the first that was handed over.
+    ticket: Option<Ticket>,
 }
 
 /// Takes a pack.
@@ -59,7 +62,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
     media_type(&head.headers, pack::MEDIA_TYPE)?;
     let mut body = Body::admit(shared, visit, &head.headers, incoming, pack::MAX_BYTES).await?;
     let mut reader = pack::Reader::new();
-    let mut batch = Batch { segments: Vec::new(), bytes: 0, permit: None, outcomes: Vec::new() };
+    let from = visit.guest.id().clone();
+    let mut batch = Batch { segments: Vec::new(), bytes: 0, permit: None, outcomes: Vec::new(), from, ticket: None };
     loop {
         // What waits in memory does not wait for a slow peer.
         let read = if batch.segments.is_empty() { None } else { body.soon(BATCH_PATIENCE).await };
@@ -77,9 +81,10 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
     }
     reader.end().map_err(|error| bad_pack(&error))?;
     batch.flush(shared).await?;
-    let from = visit.guest.id().clone();
     // One commit for all; nothing is said before it is durable.
-    shared.storage.call(move |stores| stores.store.commit(&from, Shared::clock())).await??;
+    if let Some(ticket) = batch.ticket {
+        shared.storage.call(move |stores| stores.store.commit(ticket, Shared::clock())).await??;
+    }
     shared.metrics.packed();
     for outcome in &batch.outcomes {
         shared.metrics.segment(outcome.status);
@@ -132,15 +137,17 @@ impl Batch {
         let segments = std::mem::take(&mut self.segments);
         let ids: Vec<Blake3> = segments.iter().map(|segment| segment.id).collect();
         let permit = self.permit.take();
+        let from = self.from.clone();
         self.bytes = 0;
         // The permit goes along: the room is free when the bytes are written, even when nobody waits for it any more.
         let put = shared.storage.call(move |stores| {
-            let put = stores.store.put(segments);
+            let put = stores.store.put(segments, &from);
             drop(permit);
             put
         });
         let put = put.await??;
-        self.outcomes.extend(ids.into_iter().zip(put).map(|(id, put)| Outcome::new(id, put)));
+        self.ticket.get_or_insert(put.ticket);
+        self.outcomes.extend(ids.into_iter().zip(put.results).map(|(id, put)| Outcome::new(id, put)));
         Ok(())
     }
 }

@@ -33,9 +33,9 @@ pub(super) async fn put(
     }
     let from = visit.guest.id().clone();
     let put = shared.storage.call(move |stores| {
-        let put = stores.store.put(vec![Segment { id, bytes }])?;
-        stores.store.commit(&from, Shared::clock())?;
-        Ok::<_, crate::store::StoreError>(put)
+        let written = stores.store.put(vec![Segment { id, bytes }], &from)?;
+        stores.store.commit(written.ticket, Shared::clock())?;
+        Ok::<_, crate::store::StoreError>(written.results)
     });
     let (status, word) = match put.await??.first() {
         Some(Put::Stored) => (StatusCode::CREATED, "stored"),

@@ -29,9 +29,11 @@ fn fi_disk_ceiling_err_ceiling_exceeded() {
     let fleet = Fleet::new();
     let disk = fleet.node();
     let ceiling = used(&disk) + (400 << 10);
-    let mut store = Store::open(state_root(&disk), limits(ceiling)).expect("opens");
+    let mut store = open(&disk);
     let sent = fleet.set(&Release::of(1, noise("agent", 1 << 20)));
+    // It was admitted while there was room for it.
     offer(&mut store, &sent).expect("accepts");
+    store.set_limits(limits(ceiling));
     let mut taken = 0;
     let refused = sent.all().into_iter().find_map(|segment| {
         let put = push(&mut store, vec![segment]);
@@ -79,14 +81,15 @@ fn fi_disk_ceiling_concurrent_writes_at_boundary() {
         std::thread::spawn(move || {
             let mut refused = 0;
             for segment in sent.all() {
-                if let Err(error) = store.lock().expect("lock").put(vec![segment]) {
-                    is_ceiling(error);
-                    refused += 1;
-                }
+                let put = store.lock().expect("lock").put(vec![segment], &name("node-a"));
                 std::thread::yield_now();
                 let mut store = store.lock().expect("lock");
-                if let Err(error) = store.commit(&name("node-a"), now()) {
-                    is_ceiling(error);
+                match put.and_then(|put| store.commit(put.ticket, now())) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        is_ceiling(error);
+                        refused += 1;
+                    }
                 }
                 let used = used_bytes(&root).expect("walks");
                 assert!(used <= ceiling, "{used} above {ceiling}");
@@ -98,6 +101,53 @@ fn fi_disk_ceiling_concurrent_writes_at_boundary() {
     let refused: usize = writers.into_iter().map(|writer| writer.join().expect("joins")).sum();
     assert!(refused > 0, "the boundary was never reached");
     assert!(ceiling - used_bytes(&root).expect("walks") < 100 << 10, "much room was left");
+}
+
+#[test]
+fn a_set_that_cannot_fit_is_refused_before_a_segment_of_it_is_asked_for() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = Store::open(state_root(&disk), limits(used(&disk) + (400 << 10))).expect("opens");
+    let sent = fleet.set(&Release::of(1, noise("agent", 1 << 20)));
+    is_ceiling(offer(&mut store, &sent).expect_err("refuses"));
+    assert!(store.progress(sent.fingerprint, now()).expect("asks").is_none());
+    assert_eq!(state_root(&disk).disk().list(Some(&layout::edge_sets())).expect("lists"), []);
+    // One that fits is taken, and no second one on top of what the first will yet take.
+    let (one, other) = (
+        fleet.set(&Release { stream: "one", ..Release::of(1, noise("one", 150_000)) }),
+        fleet.set(&Release { stream: "other", ..Release::of(1, noise("other", 150_000)) }),
+    );
+    offer(&mut store, &one).expect("accepts");
+    is_ceiling(offer(&mut store, &other).expect_err("refuses"));
+    deliver(&mut store, &one).expect("delivers");
+}
+
+#[test]
+fn what_others_write_into_the_state_root_is_refused_above_the_ceiling_as_well() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = Store::open(state_root(&disk), limits(used(&disk) + (100 << 10))).expect("opens");
+    store.reserve_bytes(60 << 10).expect("fits");
+    let path = layout::edge_pins();
+    durable::ensure_dir(state_root(&disk).disk(), &path.parent().expect("folder")).expect("makes");
+    durable::replace(state_root(&disk).disk(), &path, &[0; 60 << 10], autonomy_schema::Mode::PRIVATE).expect("writes");
+    is_ceiling(store.reserve_bytes(60 << 10).expect_err("refuses"));
+}
+
+#[test]
+fn a_set_in_transit_is_not_evicted_before_the_relay_says_that_it_is_handed_on() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    // The line is passed from the first byte on.
+    let limits = Limits { ceiling_bytes: used(&disk) + (1 << 20), eviction_percent: 1 };
+    let mut store = Store::open(state_root(&disk), limits).expect("opens");
+    let scope = "fleet: harbor, nodes: [node-c]";
+    let sent = fleet.set(&Release { scope, ..Release::of(1, noise("agent", 300_000)) });
+    deliver(&mut store, &sent).expect("delivers");
+    assert_eq!(store.transit().count(), 1, "it was evicted in the moment in which it was whole");
+    store.set_handed_on([sent.fingerprint].into());
+    store.reserve_bytes(1).expect("fits");
+    assert_eq!(store.transit().count(), 0);
 }
 
 /// A generation as an apply would leave it, of a set that lies in the inbox.
@@ -139,21 +189,20 @@ fn eviction_takes_what_nobody_needs_in_order_and_leaves_what_is_protected() {
     let (disk, [old, active], transit, taken) = inhabited(&fleet);
     let root = state_root(&disk);
     let next = fleet.set(&Release::of(3, noise("next", 300_000)));
-    let mut store = Store::open(root.clone(), limits(taken + (200 << 10))).expect("opens");
-    store.set_unrelayed([transit.fingerprint].into());
+    let mut store = Store::open(root.clone(), limits(taken + (260 << 10))).expect("opens");
     // One has to go, and that is enough: the old generation, as the set in transit is not relayed yet.
     deliver(&mut store, &next).expect("delivers");
     assert_eq!(root.generations().expect("lists"), std::slice::from_ref(&active));
     assert_ne!(old, active);
     assert_eq!(store.transit().count(), 1);
-    assert!(used(&disk) <= taken + (200 << 10));
+    assert!(used(&disk) <= taken + (260 << 10));
     // What is left is all protected.
     let more = fleet.set(&Release { stream: "more", ..Release::of(1, noise("more", 300_000)) });
     is_ceiling(deliver(&mut store, &more).expect_err("refuses"));
     assert_eq!(root.generations().expect("lists"), [active]);
     assert_eq!(progress(&mut store, &next).state, SetState::Stored);
     // It was handed on: now it may go.
-    store.set_unrelayed([].into());
+    store.set_handed_on([transit.fingerprint].into());
     deliver(&mut store, &more).expect("delivers");
     assert!(store.transit().all(|(fingerprint, _)| fingerprint != transit.fingerprint));
 }
@@ -161,12 +210,11 @@ fn eviction_takes_what_nobody_needs_in_order_and_leaves_what_is_protected() {
 #[test]
 fn fi_disk_ceiling_eviction_failure_write_rejected_cleanly() {
     let fleet = Fleet::new();
-    let (disk, [old, active], transit, taken) = inhabited(&fleet);
+    let (disk, [old, active], _, taken) = inhabited(&fleet);
     let root = state_root(&disk);
-    let ceiling = taken + (200 << 10);
+    let ceiling = taken + (260 << 10);
     let next = fleet.set(&Release::of(3, noise("next", 300_000)));
     let mut store = Store::open(root.clone(), limits(ceiling)).expect("opens");
-    store.set_unrelayed([transit.fingerprint].into());
     // An apply is at work, so no generation can go.
     let held = root.lock("apply").expect("locks");
     is_ceiling(deliver(&mut store, &next).expect_err("refuses"));
@@ -182,13 +230,12 @@ fn an_eviction_that_fails_at_any_verb_leaves_the_store_below_the_ceiling_and_goi
     const EIO: i32 = 5;
     let fleet = Fleet::new();
     let (before, _, _, taken) = inhabited(&fleet);
-    let ceiling = taken + (200 << 10);
+    let ceiling = taken + (260 << 10);
     let next = fleet.set(&Release::of(3, noise("next", 300_000)));
     let body = next.tar();
     for verb in (1..).step_by(3) {
         let disk = before.crash(Image::All);
         let mut store = Store::open(state_root(&disk), limits(ceiling)).expect("opens");
-        offer(&mut store, &next).expect("accepts");
         let start = disk.verbs();
         disk.fail_at(start + verb, EIO);
         let first = deliver(&mut store, &next);

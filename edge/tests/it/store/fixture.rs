@@ -148,15 +148,20 @@ impl Fleet {
     }
 
     pub(crate) fn set(&self, release: &Release) -> Sent {
-        self.build(release, None)
+        self.build(release, None, false)
+    }
+
+    /// A set whose payloads are cut into single bytes.
+    pub(crate) fn shredded(&self, release: &Release) -> Sent {
+        self.build(release, None, true)
     }
 
     /// A set whose agent has the segments of other bytes, of the same length.
     pub(crate) fn wrong_index(&self, release: &Release, other: &[u8]) -> Sent {
-        self.build(release, Some(other))
+        self.build(release, Some(other), false)
     }
 
-    fn build(&self, release: &Release, other: Option<&[u8]>) -> Sent {
+    fn build(&self, release: &Release, other: Option<&[u8]>, is_shredded: bool) -> Sent {
         let mut authored = String::new();
         let (mut measured, mut trees) = (BTreeMap::new(), BTreeMap::new());
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -165,6 +170,10 @@ impl Fleet {
             let mut found = segments::measure(payload, u64::MAX - 1).expect("measures");
             let payload = other.filter(|_| name == "agent").unwrap_or(payload);
             found.index = segments::measure(payload, u64::MAX - 1).expect("measures").index;
+            if is_shredded {
+                let entry = |byte| [Blake3::of(&[byte]).as_bytes().as_slice(), &1_u64.to_le_bytes()].concat();
+                found.index = payload.iter().copied().flat_map(entry).collect();
+            }
             files.insert(format!("segments/{name}.idx"), found.index.clone());
             cut.insert(name.to_owned(), split(payload, &found));
             measured.insert(self::name(name), found);
@@ -281,9 +290,9 @@ pub(crate) fn missing(progress: &Progress, sent: &Sent) -> Vec<Segment> {
 }
 
 pub(crate) fn push(store: &mut Store, batch: Vec<Segment>) -> Result<Vec<Put>, StoreError> {
-    let put = store.put(batch)?;
-    store.commit(&name("node-a"), now())?;
-    Ok(put)
+    let put = store.put(batch, &name("node-a"))?;
+    store.commit(put.ticket, now())?;
+    Ok(put.results)
 }
 
 /// What a sender does: asks, sends what lacks, until the set is whole. Gives the bytes that it sent.

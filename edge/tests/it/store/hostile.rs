@@ -170,6 +170,8 @@ fn a_serial_below_the_floor_is_refused() {
         Err(StoreError::Refused(reasons)) => assert!(reasons.has(Code::SerialTooLow), "{reasons}"),
         other => panic!("{other:?}"),
     }
+    // A peer that has not heard of the newer one is honest: it takes no place from evidence.
+    assert_eq!(root.disk().list(Some(&layout::quarantine())).unwrap_or_default(), []);
 }
 
 #[test]
