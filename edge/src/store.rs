@@ -132,6 +132,8 @@ pub struct Store {
     /// What was reserved for segments that are not synced yet.
     reserved: u64,
     unrelayed: BTreeSet<Blake3>,
+    /// What the receipts that were read are for, by the names of their files.
+    receipted: BTreeMap<String, Option<Blake3>>,
 }
 
 impl Store {
@@ -153,6 +155,7 @@ impl Store {
             next_body: 0,
             reserved: 0,
             unrelayed: BTreeSet::new(),
+            receipted: BTreeMap::new(),
         };
         store.load().map_err(failed)?;
         Ok(store)
@@ -168,6 +171,11 @@ impl Store {
     pub fn set_unrelayed(&mut self, manifests: BTreeSet<Blake3>) {
         self.unrelayed = manifests;
         self.fruitless = None;
+    }
+
+    /// Room for bytes that others are about to write below this state root: refuses what would pass the ceiling (INV-04).
+    pub fn reserve_bytes(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.make_room(bytes)
     }
 
     /// Begins the body of a set.
@@ -329,9 +337,9 @@ impl Store {
         self.sets.iter().filter(|(_, set)| set.is_transit).map(|(fingerprint, set)| (*fingerprint, &set.manifest))
     }
 
-    /// The segments of sets under way.
-    pub fn segments(&self) -> Result<Vec<Listed>, StoreError> {
-        self.listed()
+    /// The segments of sets under way, at most `limit` of them; and how many more there are.
+    pub fn segments(&self, limit: usize) -> Result<(Vec<Listed>, u64), StoreError> {
+        self.listed(limit)
     }
 }
 

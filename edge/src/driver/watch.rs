@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use autonomy_relay::{Input, Part, RowState};
+use autonomy_relay::Input;
 use autonomy_schema::{Blake3, Mode, Name, Reasons, Time, canonical};
 use autonomy_stateroot::gc::RelayPins;
 use autonomy_stateroot::{DiskError, StateRoot, durable, layout};
@@ -36,6 +36,10 @@ impl Driver {
         // in transit come and go without them: an idle daemon hardly wakes up.
         let glance = (self.tools.root.current().ok().flatten(), self.tools.root.outbox().ok());
         self.looks = self.looks.wrapping_add(1);
+        if !self.go_on().await? {
+            self.sample();
+            return Ok(());
+        }
         if self.glance.as_ref() == Some(&glance) && !self.has_changed && !self.looks.is_multiple_of(IDLE_LOOKS) {
             self.sample();
             return Ok(());
@@ -68,7 +72,7 @@ impl Driver {
         self.update(look.sets).await?;
         self.pin(look.pinned).await?;
         self.sample();
-        if self.has_changed {
+        if self.has_changed && self.publish_from <= Instant::now() {
             self.publish().await?;
         }
         Ok(())
@@ -81,7 +85,11 @@ impl Driver {
         if day <= self.day {
             return Ok(());
         }
-        let sent = self.tools.storage.call(|stores| stores.ledger.sent()).await??;
+        let sent = match self.tools.storage.call(|stores| stores.ledger.sent()).await? {
+            Ok(sent) => sent,
+            // It is asked again at the next look.
+            Err(error) => return self.stall(error, Default::default()),
+        };
         self.day = day.max(sent.day);
         let counted = if sent.day == self.day { sent.bytes } else { 0 };
         self.take(vec![Input::SentToday(counted)]).await
@@ -133,7 +141,10 @@ impl Driver {
         for (manifest, at) in begins {
             self.begin(manifest, at).await?;
         }
-        let open = self.sets.values().filter(|known| known.source.is_some() && !known.done).count();
+        if !self.is_tidy && self.stall.is_none() {
+            self.is_tidy = self.tidy().await?;
+        }
+        let open = self.open_sets().count();
         self.tools.metrics.queue_depth.set(i64::try_from(open).unwrap_or(i64::MAX));
         Ok(())
     }
@@ -148,7 +159,6 @@ impl Driver {
                     serial: source.delivery.serial,
                     expires: source.expires,
                     source: None,
-                    done: false,
                     delivered: BTreeSet::new(),
                 };
                 self.sets.insert(manifest, known);
@@ -177,8 +187,15 @@ impl Driver {
                 return Ok(());
             }
         };
-        let mut rows = self.tools.storage.call(move |stores| stores.ledger.restore(manifest)).await??;
-        rows.retain(|(key, row)| key.part == Part::Manifest || row.state != RowState::Acked);
+        let rows = self.tools.storage.call(move |stores| {
+            stores.ledger.begin(manifest)?;
+            stores.ledger.restore(manifest)
+        });
+        let rows = match rows.await? {
+            Ok(rows) => rows,
+            // It begins at a later look.
+            Err(error) => return self.stall(error, Default::default()),
+        };
         let delivery = source.delivery.clone();
         tracing::info!(event = "edge.set.begun", %manifest, stream = %delivery.stream, serial = delivery.serial, "it is sent on");
         if let Some(known) = self.sets.get_mut(&manifest) {
@@ -192,9 +209,31 @@ impl Driver {
         tracing::info!(event = "edge.set.withdrawn", %manifest, "it is sent no more");
         self.places.retain(|(of, _), _| *of != manifest);
         self.take(vec![Input::Withdraw(manifest)]).await?;
-        self.tools.storage.call(move |stores| stores.ledger.withdraw(manifest)).await??;
         self.has_changed = true;
-        Ok(())
+        match self.tools.storage.call(move |stores| stores.ledger.withdraw(manifest)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Looked for again once the ledger can be written.
+                self.is_tidy = false;
+                self.stall(error, Default::default())
+            }
+        }
+    }
+
+    /// Withdraws rows of sets that went while nobody could write that down; tells whether that is done.
+    async fn tidy(&mut self) -> Result<bool, DriverError> {
+        let sent: BTreeSet<Blake3> =
+            self.sets.iter().filter(|(_, known)| known.source.is_some()).map(|(manifest, _)| *manifest).collect();
+        match self.tools.storage.call(move |stores| stores.ledger.withdraw_others(&sent)).await? {
+            Ok(()) => Ok(true),
+            Err(error) => self.stall(error, Default::default()).map(|()| false),
+        }
+    }
+
+    /// Sets that not as many peers have as shall.
+    fn open_sets(&self) -> impl Iterator<Item = Blake3> {
+        let open = |(manifest, known): &(&Blake3, &Known)| known.source.is_some() && !self.machine.is_done(**manifest);
+        self.sets.iter().filter(open).map(|(manifest, _)| *manifest)
     }
 
     /// A set for other nodes has ended here.
@@ -206,18 +245,9 @@ impl Driver {
         Ok(())
     }
 
-    /// As many peers have a set as shall.
-    pub(super) fn done(&mut self, manifest: Blake3) {
-        tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
-        if let Some(known) = self.sets.get_mut(&manifest) {
-            known.done = true;
-        }
-    }
-
     /// Says what must not be collected or evicted.
     async fn pin(&mut self, pinned: Pinned) -> Result<(), DriverError> {
-        let unrelayed: BTreeSet<Blake3> =
-            self.sets.iter().filter(|(_, known)| known.source.is_some() && !known.done).map(|(id, _)| *id).collect();
+        let unrelayed: BTreeSet<Blake3> = self.open_sets().collect();
         if unrelayed != self.unrelayed {
             self.unrelayed.clone_from(&unrelayed);
             let told = unrelayed.clone();

@@ -79,7 +79,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
     batch.flush(shared).await?;
     let from = visit.guest.id().clone();
     // One commit for all; nothing is said before it is durable.
-    shared.storage.call(move |stores| stores.store.commit(&from, Shared::clock())).await??;
+    let whole = shared.storage.call(move |stores| stores.store.commit(&from, Shared::clock())).await??;
+    shared.arrived(whole.len());
     shared.metrics.packed();
     for outcome in &batch.outcomes {
         shared.metrics.segment(outcome.status);

@@ -34,10 +34,12 @@ pub(super) async fn put(
     let from = visit.guest.id().clone();
     let put = shared.storage.call(move |stores| {
         let put = stores.store.put(vec![Segment { id, bytes }])?;
-        stores.store.commit(&from, Shared::clock())?;
-        Ok::<_, crate::store::StoreError>(put)
+        let whole = stores.store.commit(&from, Shared::clock())?;
+        Ok::<_, crate::store::StoreError>((put, whole))
     });
-    let (status, word) = match put.await??.first() {
+    let (put, whole) = put.await??;
+    shared.arrived(whole.len());
+    let (status, word) = match put.first() {
         Some(Put::Stored) => (StatusCode::CREATED, "stored"),
         Some(Put::Duplicate) => (StatusCode::OK, "duplicate"),
         Some(Put::NotNamed) | None => {
