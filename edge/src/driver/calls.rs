@@ -174,11 +174,10 @@ impl Call {
 }
 
 fn failure(peer: &Name, error: &WireError, input: Input) -> impl Iterator<Item = Input> {
-    let pause = match error {
-        WireError::Throttled { seconds, .. } => {
-            Some(Input::Throttled { peer: peer.clone(), ticks: seconds.saturating_mul(1000) })
-        }
-        _ => None,
+    let pause = if let WireError::Throttled { seconds, .. } = error {
+        Some(Input::Throttled { peer: peer.clone(), ticks: seconds.saturating_mul(1000) })
+    } else {
+        None
     };
     pause.into_iter().chain([input])
 }
@@ -230,5 +229,22 @@ impl Write for Chunks {
         }
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
         self.chunks.blocking_send(full.into()).map_err(|_gone| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_wants_a_pause_has_it_before_the_machine_goes_on() {
+        let peer: Name = "node-b".parse().expect("name");
+        let manifest = Blake3::of(b"m");
+        let failed = Input::PackFailed { peer: peer.clone(), manifest, ids: Vec::new(), error: "429".to_owned() };
+        let error = WireError::Throttled { seconds: 2, status: 429 };
+        let told: Vec<Input> = failure(&peer, &error, failed.clone()).collect();
+        assert_eq!(told, [Input::Throttled { peer: peer.clone(), ticks: 2000 }, failed.clone()]);
+        let lost = WireError::Lost("gone".to_owned());
+        assert_eq!(failure(&peer, &lost, failed.clone()).collect::<Vec<_>>(), [failed]);
     }
 }
