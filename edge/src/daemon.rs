@@ -12,7 +12,7 @@ use autonomy_schema::manifest::Durability;
 use autonomy_schema::{Code, Reason, Reasons, Time};
 use autonomy_stateroot::StateRoot;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::Settings;
 use crate::control::Control;
@@ -25,7 +25,7 @@ use crate::wire::{Client, Metrics, Parts, Scrape, Server, Shed, Timeouts, Tls};
 /// Threads that serve sockets.
 const WORKERS: usize = 2;
 /// Threads that read what is sent; one that waits for a slow peer holds its own.
-const READERS: usize = 64;
+pub(crate) const READERS: usize = 64;
 /// How often the certificates' files are looked at.
 const IDENTITY_PAUSE: Duration = Duration::from_secs(60);
 /// Commands and peers that may wait.
@@ -51,6 +51,16 @@ pub fn run(start: &Start) -> Result<(), Reasons> {
     let node = root.node()?;
     assure(&root, &start.cgroup_root)?;
     let started = now();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(READERS)
+        .enable_all()
+        .build()
+        .map_err(|error| failed("start its threads", &error))?;
+    // Before anything that takes its time: a signal that nobody hears ends the process.
+    let (commands, asked) = mpsc::channel(WAITING);
+    let heard = runtime.block_on(async { signals(&commands) });
+    heard.map_err(|error| failed("hear signals", &error))?;
     let tls = Tls::open(root.clone())?;
     warn_of_ends(&root, started);
     let ledger = Ledger::open(&root).map_err(|error| error.to_reason())?;
@@ -61,14 +71,8 @@ pub fn run(start: &Start) -> Result<(), Reasons> {
     let store = Store::open(root.clone(), limits)?;
     let (storage, thread) =
         Storage::start(Stores { store, ledger }).map_err(|error| failed("start a thread", &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(READERS)
-        .enable_all()
-        .build()
-        .map_err(|error| failed("start its threads", &error))?;
     let face = Face { node: node.node_id, started, listen: String::new(), metrics: String::new() };
-    let served = runtime.block_on(serve(start, root, settings, tls, storage, face));
+    let served = runtime.block_on(serve(start, root, settings, tls, storage, face, (commands, asked)));
     // What waits for a peer is given up; what waits for the disk is done.
     runtime.shutdown_timeout(Duration::from_secs(1));
     join(thread);
@@ -88,9 +92,11 @@ async fn serve(
     tls: Tls,
     storage: Storage,
     mut face: Face,
+    (commands, asked): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
 ) -> Result<(), Reasons> {
     let metrics = Arc::new(Metrics::default());
     let (seen, connected) = mpsc::channel(WAITING);
+    let arrived = Arc::new(Notify::new());
     let parts = Parts {
         tls: tls.clone(),
         storage: storage.clone(),
@@ -99,6 +105,7 @@ async fn serve(
         shed: Shed::new(&start.os_root, start.memory_limit),
         timeouts: Timeouts::default(),
         seen,
+        arrived: Arc::clone(&arrived),
     };
     let listening = |what: &str, error: &io::Error| {
         let reason = failed(&format!("listen on {what}"), error);
@@ -108,12 +115,10 @@ async fn serve(
     let server = server.map_err(|error| listening(&settings.listen.to_string(), &error))?;
     let scrape = Scrape::bind(settings.metrics, Arc::clone(&metrics)).await;
     let scrape = scrape.map_err(|error| listening(&settings.metrics.to_string(), &error))?;
-    let (commands, asked) = mpsc::channel(WAITING);
     let control = Control::bind(&start.state_root, storage.clone(), commands.clone());
     let control = control.map_err(|error| listening(crate::control::SOCKET, &error))?;
     face.listen = server.address().map_err(|error| failed("tell its address", &error))?.to_string();
     face.metrics = scrape.address().map_err(|error| failed("tell its address", &error))?.to_string();
-    signals(&commands).map_err(|error| failed("hear signals", &error))?;
     let steer = server.steer();
     tracing::info!(
         event = "edge.ready",
@@ -124,7 +129,7 @@ async fn serve(
         "peers are served"
     );
     let client = Client::new(tls.clone(), Arc::clone(&metrics), Timeouts::default());
-    let tools = Tools { root, storage, client, tls: tls.clone(), steer, metrics, face };
+    let tools = Tools { root, storage, client, tls: tls.clone(), steer, metrics, arrived, face };
     let driver = Driver::new(tools, settings);
     let others = [tokio::spawn(scrape.run()), tokio::spawn(control.run()), tokio::spawn(tls.follow(IDENTITY_PAUSE))];
     let serving = tokio::spawn(server.run());

@@ -9,6 +9,7 @@ mod custody;
 mod receipts;
 mod round;
 pub mod source;
+mod stall;
 mod tell;
 mod watch;
 
@@ -21,7 +22,7 @@ use autonomy_schema::relay::Relay;
 use autonomy_schema::{Blake3, Name, Reasons, Time};
 use autonomy_stateroot::StateRoot;
 use autonomy_stateroot::gc::RelayPins;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::config::Settings;
 use crate::ledger::LedgerError;
@@ -31,8 +32,9 @@ use crate::store::{Limits, StoreError};
 use crate::wire::{Client, Connection, Metrics, Steer, Tls};
 use custody::{Inquiry, Learnt};
 use source::{At, Place, Source, Wants};
+use stall::Stall;
 
-/// How often outbox, transit and the active generation are looked at, and the status is published.
+/// How often outbox and active generation are looked at; sets in transit with them when one came, and every fifth time.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long calls may go on when the daemon ends.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -40,6 +42,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 const FOR_EVER: u64 = 1 << 52;
 /// News that may wait. Tasks that have some then wait too.
 const WAITING: usize = 64;
+/// Bodies that are read from the disk for peers at once. Each holds one of the threads that read, and some are left over
+/// for everything else.
+const BODIES: usize = crate::daemon::READERS / 4 * 3;
 
 /// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +72,8 @@ pub struct Tools {
     pub steer: Steer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Told when a set was received that may have to be sent on.
+    pub arrived: Arc<Notify>,
     /// Who this is, and where it is reached.
     pub face: Face,
 }
@@ -90,7 +97,7 @@ pub enum Command {
     /// Read certificates and configuration again.
     Reload(oneshot::Sender<Result<(), Reasons>>),
     /// Tell how things stand.
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<Result<Status, Reasons>>),
     /// Take no new work, and end.
     Drain,
 }
@@ -125,7 +132,7 @@ struct Peer {
     paused_until: u64,
     allowed: u64,
     last_error: Option<String>,
-    /// Bytes of packs that it took, in all.
+    /// Bytes that went to it in all: documents, packs, and answers.
     sent: u64,
     /// Tick and `sent`, once a second, the last ten.
     samples: VecDeque<(u64, u64)>,
@@ -139,7 +146,6 @@ struct Known {
     expires: Time,
     /// It is the newest of its stream, and is sent.
     source: Option<Arc<Source>>,
-    done: bool,
     /// Peers that have it, and when each is asked who else has.
     delivered: BTreeMap<Name, Inquiry>,
 }
@@ -167,8 +173,16 @@ pub struct Driver {
     looks: u32,
     /// No new work; and when what is under way is given up.
     draining: Option<Instant>,
+    /// Rows of sets that went while nobody ran were looked for.
+    is_tidy: bool,
+    /// When the status may be published next: the more there is of it, the less often.
+    publish_from: Instant,
+    /// The ledger cannot be written: what waits for it.
+    stall: Option<Stall>,
     /// Every call to a peer holds one.
     calls: Arc<()>,
+    /// And every body that is read for one holds one of these.
+    bodies: Arc<Semaphore>,
     news: mpsc::Sender<News>,
     told: mpsc::Receiver<News>,
 }
@@ -196,7 +210,11 @@ impl Driver {
             glance: None,
             looks: 0,
             draining: None,
+            is_tidy: false,
+            publish_from: Instant::now(),
+            stall: None,
             calls: Arc::new(()),
+            bodies: Arc::new(Semaphore::new(BODIES)),
             news,
             told,
         }
@@ -211,8 +229,11 @@ impl Driver {
         self.configure().await?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let arrived = Arc::clone(&self.tools.arrived);
         loop {
-            let due = self.machine.next_due();
+            // While the ledger cannot be written, nothing new is begun, and what comes waits where it is.
+            let goes_on = self.stall.is_none();
+            let due = self.machine.next_due().filter(|_| goes_on);
             let pause = due.map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
             let wake = async {
                 match pause {
@@ -221,11 +242,15 @@ impl Driver {
                 }
             };
             tokio::select! {
-                Some(news) = self.told.recv() => self.take_news(news).await?,
-                Some(peer) = seen.recv() => self.take(vec![Input::Seen { peer }]).await?,
+                Some(news) = self.told.recv(), if goes_on => self.take_news(news).await?,
+                Some(peer) = seen.recv(), if goes_on => self.take(vec![Input::Seen { peer }]).await?,
                 Some(command) = commands.recv() => self.command(command).await?,
                 _ = look.tick() => {
                     self.inquire();
+                    self.look().await?;
+                }
+                () = arrived.notified() => {
+                    self.has_changed = true;
                     self.look().await?;
                 }
                 () = wake => self.take(vec![Input::Tick]).await?,
@@ -253,7 +278,7 @@ impl Driver {
             }
             Command::Status(answer) => {
                 let status = self.status().await?;
-                answer.send(status).ok();
+                answer.send(status.map_err(|error| error.to_reason().into())).ok();
             }
             Command::Drain if self.draining.is_some() => {}
             Command::Drain => {
@@ -318,13 +343,22 @@ impl Driver {
         let own = self.tools.face.node.clone();
         // A manifest is for many nodes, and may name this one among its peers.
         let peers: Vec<&autonomy_schema::relay::Peer> = relay.peers.iter().filter(|peer| peer.id != own).collect();
-        self.peers.retain(|id, known| peers.iter().any(|peer| peer.id == *id && peer.address == known.address));
+        let mut inputs = Vec::new();
+        self.peers.retain(|id, known| {
+            let stays = peers.iter().any(|peer| peer.id == *id && peer.address == known.address);
+            if !stays && known.link.is_some() {
+                // Whoever watched the connection is let go of with it, so nobody else tells.
+                inputs.push(Input::Lost { peer: id.clone(), error: MOVED.to_owned() });
+            }
+            stays
+        });
         for peer in peers {
             self.peers.entry(peer.id.clone()).or_insert_with(|| Peer::at(peer.address.clone()));
         }
         let config = config(&relay, self.peers.keys().cloned().collect());
         self.has_changed = true;
-        self.take(vec![Input::Configure(config)]).await
+        inputs.push(Input::Configure(config));
+        self.take(inputs).await
     }
 
     /// News of a task.
@@ -348,7 +382,13 @@ impl Driver {
                     }
                     // What is known of these rows is in the ledger, once everything before is recorded.
                     self.take(std::mem::take(&mut inputs)).await?;
-                    let known = self.known_rows(&peer, manifest, &wants).await?;
+                    let known = match self.known_rows(&peer, manifest, &wants).await? {
+                        Ok(known) if self.stall.is_none() => known,
+                        known => {
+                            let news = News::Answered { link, peer, manifest, wants, more, stored };
+                            return self.stall_news(news, known.err());
+                        }
+                    };
                     self.places.insert((manifest, peer.clone()), Arc::new(wants.places));
                     inputs.push(Input::Restore(known));
                     inputs.push(Input::Answered { peer, manifest, wanted: wants.wanted, more, stored });
@@ -370,12 +410,13 @@ impl Driver {
     }
 
     /// A connection stands; it is watched until it ends or is let go of.
-    fn connected(&mut self, peer: Name, connection: Arc<Connection>, quota: PeerQuota) -> Option<Input> {
-        let known = self.peers.get_mut(&peer)?;
+    fn connected(&mut self, peer: Name, connection: Arc<Connection>, quota: PeerQuota) -> Vec<Input> {
+        let Some(known) = self.peers.get_mut(&peer) else { return Vec::new() };
         self.links += 1;
         let number = self.links;
         let (watched, let_go) = oneshot::channel::<()>();
-        known.link = Some(Link { number, connection: Arc::clone(&connection), _watched: watched });
+        let link = Link { number, connection: Arc::clone(&connection), _watched: watched };
+        let replaced = known.link.replace(link);
         known.allowed = quota.bytes_per_second;
         known.last_error = None;
         tracing::info!(event = "edge.peer.connected", %peer, "a connection stands");
@@ -390,7 +431,8 @@ impl Driver {
                 _ = let_go => {}
             }
         });
-        Some(Input::Reached { peer, quota })
+        let lost = replaced.map(|_link| Input::Lost { peer: peer.clone(), error: MOVED.to_owned() });
+        lost.into_iter().chain([Input::Reached { peer, quota }]).collect()
     }
 
     /// Keeps what the status tells of an input.
@@ -422,9 +464,9 @@ impl Driver {
         peer: &Name,
         manifest: Blake3,
         wants: &Wants,
-    ) -> Result<Vec<(RowKey, Row)>, DriverError> {
+    ) -> Result<Result<Vec<(RowKey, Row)>, LedgerError>, DriverError> {
         let (peer, ids) = (peer.clone(), wants.wanted.iter().map(|wanted| wanted.id).collect::<Vec<_>>());
-        Ok(self.tools.storage.call(move |stores| stores.ledger.known(manifest, &peer, &ids)).await??)
+        Ok(self.tools.storage.call(move |stores| stores.ledger.known(manifest, &peer, &ids)).await?)
     }
 }
 
@@ -468,6 +510,9 @@ fn peer_of(input: &Input) -> Option<&Name> {
         | Input::Tick => None,
     }
 }
+
+/// A connection gave way to another one, or to another address.
+const MOVED: &str = "the connection was replaced";
 
 /// What the store says of its disk, told once here.
 fn complain(what: &'static str, error: StoreError) {

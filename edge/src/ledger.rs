@@ -7,19 +7,23 @@ mod backend;
 mod codec;
 mod open;
 mod retain;
+mod tables;
 
 use autonomy_relay::{Change, Part, Row, RowKey, RowState};
 use autonomy_schema::{Blake3, Code, Name, Reason};
-use autonomy_stateroot::{DiskError, LockGuard};
+use autonomy_stateroot::{DiskError, LockGuard, StateRoot};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 pub use open::{LEDGER, OpenError};
+use tables::{counts, number, write};
 
 /// Rows by key (`codec`).
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Numbers by name.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Dead letters in the order in which they died: a number that grows, and the row.
+/// Keys of the rows that are not acked, so that nobody goes through those that are to find them.
+const OPEN: TableDefinition<'_, &[u8], ()> = TableDefinition::new("open");
+/// Dead letters of withdrawn sets, in the order of their withdrawal: a number that grows, and the row.
 const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead");
 /// Manifests that were withdrawn, in that order.
 const WITHDRAWN: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("withdrawn");
@@ -135,59 +139,44 @@ pub struct Sent {
 /// The ledger. It is closed, and free for another process, when it is dropped.
 #[derive(Debug)]
 pub struct Ledger {
-    database: Database,
+    root: StateRoot,
+    /// `None` when the disk failed: what redb holds then is not trusted, and it is opened again before it is used.
+    database: Option<Database>,
     _owner: Box<dyn LockGuard>,
 }
 
 impl Ledger {
-    /// Makes changes durable, in one transaction, and with them what the sends after them count.
+    /// Makes changes durable, in one transaction, and with them what the sends after them count. After an error of the disk
+    /// it may be asked for the same again: nothing is counted twice but bytes of the day.
     pub fn record(&mut self, changes: &[Change], sent: Option<Sent>) -> Result<(), LedgerError> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut rows = transaction.open_table(ROWS)?;
-            let mut meta = transaction.open_table(META)?;
-            let mut dead = transaction.open_table(DEAD)?;
-            for change in changes {
-                let key = codec::key(&change.key);
-                let known = match rows.get(key.as_slice())? {
-                    Some(bytes) => Some(codec::read_row(bytes.value()).ok_or(LedgerError::Damaged)?),
-                    None => None,
-                };
-                if let Some(known) = &known {
-                    goes_on(&change.key, known, &change.row)?;
+        self.with(|database| {
+            write(database, |tables| {
+                for change in changes {
+                    tables.change(change)?;
                 }
-                if known.as_ref().is_some_and(|known| known.purged) {
-                    // It stays purged; the machine holds the row as the dead letter that it is.
-                    continue;
+                if let Some(sent) = sent {
+                    let counted = if tables.number("day")? == sent.day { tables.number("day_bytes")? } else { 0 };
+                    tables.set("day", sent.day)?;
+                    tables.set("day_bytes", counted.saturating_add(sent.bytes))?;
                 }
-                let was_dead = known.is_some_and(|known| known.row.state == RowState::Deadletter);
-                if change.row.state == RowState::Deadletter && !was_dead {
-                    retain::note_dead(&mut dead, &mut meta, &key)?;
-                }
-                rows.insert(key.as_slice(), codec::row(&change.row, false).as_slice())?;
-            }
-            retain::bound_dead(&mut rows, &mut dead, &mut meta)?;
-            if let Some(sent) = sent {
-                let counted = if number(&meta, "day")? == sent.day { number(&meta, "day_bytes")? } else { 0 };
-                meta.insert("day", sent.day)?;
-                meta.insert("day_bytes", counted.saturating_add(sent.bytes))?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
+                Ok(())
+            })
+        })
     }
 
     /// What was sent on the last day on which anything was.
-    pub fn sent(&self) -> Result<Sent, LedgerError> {
-        let meta = self.database.begin_read()?.open_table(META)?;
-        Ok(Sent { day: number(&meta, "day")?, bytes: number(&meta, "day_bytes")? })
+    pub fn sent(&mut self) -> Result<Sent, LedgerError> {
+        self.with(|database| {
+            let meta = database.begin_read()?.open_table(META)?;
+            Ok(Sent { day: number(&meta, "day")?, bytes: number(&meta, "day_bytes")? })
+        })
     }
 
     /// Rows by key, at most `limit` of them and never more than [`MAX_ROWS`].
-    pub fn rows(&self, filter: &Filter, limit: usize) -> Result<Rows, LedgerError> {
+    pub fn rows(&mut self, filter: &Filter, limit: usize) -> Result<Rows, LedgerError> {
         let limit = limit.min(MAX_ROWS);
         let mut found = Rows::default();
-        self.each(filter.manifest, |key, kept| {
+        let mut take = |key: RowKey, kept: codec::Kept| {
             if kept.purged || !filter.takes(&key, &kept.row) {
                 return;
             }
@@ -196,59 +185,138 @@ impl Ledger {
             } else {
                 found.truncated += 1;
             }
-        })?;
+        };
+        if filter.states.is_empty() || filter.states.contains(&RowState::Acked) {
+            self.with(|database| each(database, filter.manifest, &mut take))?;
+        } else {
+            self.with(|database| each_open(database, filter.manifest, &mut take))?;
+        }
         Ok(found)
     }
 
-    /// Every row of a set, for the machine that goes on with it. A purged row is the dead letter that it was.
-    pub fn restore(&self, manifest: Blake3) -> Result<Vec<(RowKey, Row)>, LedgerError> {
-        let mut found = Vec::new();
-        self.each(Some(manifest), |key, kept| found.push((key, kept.row)))?;
-        Ok(found)
+    /// What the machine needs of a set that it goes on with: the rows of the set itself, and of segments those that are not
+    /// acked. A purged row is the dead letter that it was.
+    pub fn restore(&mut self, manifest: Blake3) -> Result<Vec<(RowKey, Row)>, LedgerError> {
+        self.with(|database| {
+            let mut found = Vec::new();
+            each_open(database, Some(manifest), &mut |key, kept| found.push((key, kept.row)))?;
+            let rows = database.begin_read()?.open_table(ROWS)?;
+            let (first, last) = codec::range_of_manifest(manifest);
+            for entry in rows.range(first.as_slice()..=last.as_slice())? {
+                let (key, row) = read(&entry?)?;
+                if row.row.state == RowState::Acked {
+                    found.push((key, row.row));
+                }
+            }
+            Ok(found)
+        })
     }
 
     /// Rows of these segments of a set for a peer, as far as there are any.
-    pub fn known(&self, manifest: Blake3, peer: &Name, ids: &[Blake3]) -> Result<Vec<(RowKey, Row)>, LedgerError> {
-        let rows = self.database.begin_read()?.open_table(ROWS)?;
-        let mut found = Vec::new();
-        for id in ids {
-            let key = RowKey { manifest, part: Part::Segment(*id), peer: peer.clone() };
-            if let Some(row) = rows.get(codec::key(&key).as_slice())? {
-                found.push((key, codec::read_row(row.value()).ok_or(LedgerError::Damaged)?.row));
+    pub fn known(&mut self, manifest: Blake3, peer: &Name, ids: &[Blake3]) -> Result<Vec<(RowKey, Row)>, LedgerError> {
+        self.with(|database| {
+            let rows = database.begin_read()?.open_table(ROWS)?;
+            let mut found = Vec::new();
+            for id in ids {
+                let key = RowKey { manifest, part: Part::Segment(*id), peer: peer.clone() };
+                if let Some(row) = rows.get(codec::key(&key).as_slice())? {
+                    found.push((key, codec::read_row(row.value()).ok_or(LedgerError::Damaged)?.row));
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// How everything stands: rows that are not with their peer, then those that are, `limit` in all; and how many there are.
-    pub fn overview(&self, limit: usize) -> Result<Overview, LedgerError> {
-        let (mut open, mut acked, mut counts) = (Vec::new(), Vec::new(), Counts::default());
-        self.each(None, |key, kept| {
-            counts.add(&kept);
-            let list = if kept.row.state == RowState::Acked { &mut acked } else { &mut open };
-            if !kept.purged && list.len() < limit {
-                list.push((key, kept.row));
+    /// What it reads grows with the limit, and with dead letters, and not with what arrived.
+    pub fn overview(&mut self, limit: usize) -> Result<Overview, LedgerError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let (rows, open) = (transaction.open_table(ROWS)?, transaction.open_table(OPEN)?);
+            let counts = counts(&transaction.open_table(META)?)?;
+            let mut listed = Vec::new();
+            for entry in open.iter()? {
+                if listed.len() >= limit {
+                    break;
+                }
+                let (key, kept) = opened(&rows, entry?.0.value())?;
+                if !kept.purged {
+                    listed.push((key, kept.row));
+                }
             }
-        })?;
-        open.extend(acked);
-        open.truncate(limit);
-        let meta = self.database.begin_read()?.open_table(META)?;
-        counts.dropped = number(&meta, "dropped")?;
-        let all = counts.scheduled + counts.inflight + counts.acked + counts.failed + counts.deadletter;
-        let truncated = all.saturating_sub(open.len() as u64);
-        Ok(Overview { rows: open, truncated, counts })
+            for entry in rows.iter()? {
+                if listed.len() >= limit {
+                    break;
+                }
+                let (key, kept) = read(&entry?)?;
+                if kept.row.state == RowState::Acked {
+                    listed.push((key, kept.row));
+                }
+            }
+            let all = counts.scheduled + counts.inflight + counts.acked + counts.failed + counts.deadletter;
+            let truncated = all.saturating_sub(listed.len() as u64);
+            Ok(Overview { rows: listed, truncated, counts })
+        })
     }
 
-    fn each(&self, manifest: Option<Blake3>, mut take: impl FnMut(RowKey, codec::Kept)) -> Result<(), LedgerError> {
-        let rows = self.database.begin_read()?.open_table(ROWS)?;
-        let (first, last) = codec::range(manifest);
-        for entry in rows.range(first.as_slice()..=last.as_slice())? {
-            let (key, row) = entry?;
-            let key = codec::read_key(key.value()).ok_or(LedgerError::Damaged)?;
-            take(key, codec::read_row(row.value()).ok_or(LedgerError::Damaged)?);
+    /// Works with the database. After an error of the disk it is closed, and opened and checked again by whoever comes next.
+    fn with<R>(&mut self, job: impl FnOnce(&Database) -> Result<R, LedgerError>) -> Result<R, LedgerError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open::reopen(&self.root).map_err(|error| LedgerError::Disk(error.to_reason().message))?,
+        };
+        let result = job(&database);
+        if !matches!(result, Err(LedgerError::Disk(_))) {
+            self.database = Some(database);
         }
-        Ok(())
+        result
     }
+}
+
+type Entry<'t> = (redb::AccessGuard<'t, &'static [u8]>, redb::AccessGuard<'t, &'static [u8]>);
+
+fn read((key, row): &Entry<'_>) -> Result<(RowKey, codec::Kept), LedgerError> {
+    let key = codec::read_key(key.value()).ok_or(LedgerError::Damaged)?;
+    Ok((key, codec::read_row(row.value()).ok_or(LedgerError::Damaged)?))
+}
+
+/// The row of a key that is open.
+fn opened(
+    rows: &impl redb::ReadableTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<(RowKey, codec::Kept), LedgerError> {
+    let row = rows.get(key)?.and_then(|row| codec::read_row(row.value())).ok_or(LedgerError::Damaged)?;
+    Ok((codec::read_key(key).ok_or(LedgerError::Damaged)?, row))
+}
+
+fn each(
+    database: &Database,
+    manifest: Option<Blake3>,
+    take: &mut impl FnMut(RowKey, codec::Kept),
+) -> Result<(), LedgerError> {
+    let rows = database.begin_read()?.open_table(ROWS)?;
+    let (first, last) = codec::range(manifest);
+    for entry in rows.range(first.as_slice()..=last.as_slice())? {
+        let (key, row) = read(&entry?)?;
+        take(key, row);
+    }
+    Ok(())
+}
+
+/// As [`each`], and only those that are not acked.
+fn each_open(
+    database: &Database,
+    manifest: Option<Blake3>,
+    take: &mut impl FnMut(RowKey, codec::Kept),
+) -> Result<(), LedgerError> {
+    let transaction = database.begin_read()?;
+    let (rows, open) = (transaction.open_table(ROWS)?, transaction.open_table(OPEN)?);
+    let (first, last) = codec::range(manifest);
+    for entry in open.range(first.as_slice()..=last.as_slice())? {
+        let (key, row) = opened(&rows, entry?.0.value())?;
+        take(key, row);
+    }
+    Ok(())
 }
 
 /// How everything stands.
@@ -282,21 +350,16 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, kept: &codec::Kept) {
-        let place = match kept.row.state {
+    fn place(&mut self, kept: &codec::Kept) -> &mut u64 {
+        match kept.row.state {
             _ if kept.purged => &mut self.purged,
             RowState::Scheduled => &mut self.scheduled,
             RowState::Inflight => &mut self.inflight,
             RowState::Acked => &mut self.acked,
             RowState::Failed => &mut self.failed,
             RowState::Deadletter => &mut self.deadletter,
-        };
-        *place += 1;
+        }
     }
-}
-
-fn number(meta: &impl redb::ReadableTable<&'static str, u64>, name: &str) -> Result<u64, LedgerError> {
-    Ok(meta.get(name)?.map_or(0, |number| number.value()))
 }
 
 /// INV-12: attempts never go down, and what is terminal stays.

@@ -132,8 +132,6 @@ struct Set {
     touched: Option<Time>,
     /// Nothing of it came for long: it goes when others need its place.
     is_abandoned: bool,
-    /// It lacks nothing and could not be completed; the next look tries again.
-    has_failed: bool,
 }
 
 /// What is received, on the disk of one node.
@@ -164,6 +162,10 @@ pub struct Store {
     failures: u64,
     /// The names could not be built to their end.
     lacks_names: bool,
+    /// Sets that lack nothing and could not be completed; the next look tries again.
+    failed: BTreeSet<Blake3>,
+    /// What the receipts that were read are for, by the names of their files.
+    receipted: BTreeMap<String, Option<Blake3>>,
 }
 
 impl Store {
@@ -188,6 +190,8 @@ impl Store {
             handed_on: BTreeSet::new(),
             failures: 0,
             lacks_names: false,
+            failed: BTreeSet::new(),
+            receipted: BTreeMap::new(),
         };
         store.load().map_err(failed)?;
         Ok(store)
@@ -214,23 +218,14 @@ impl Store {
         }
     }
 
-    /// What is done now and then: sets under way that expired go, and what could not be completed is tried again.
+    /// What is done now and then: what could not be completed is tried again, and sets under way that nobody brings on, or
+    /// whose time is over by a clock that may be wrong, may be evicted.
     pub fn look(&mut self, clock: Time) -> Result<(), StoreError> {
-        let mut expired = Vec::new();
-        for (fingerprint, set) in self.sets.iter_mut().filter(|(_, set)| !set.is_transit) {
-            set.has_failed = false;
+        self.failed.clear();
+        for set in self.sets.values_mut().filter(|set| !set.is_transit) {
             let touched = set.touched.get_or_insert(clock);
-            set.is_abandoned = clock.unix().saturating_sub(touched.unix()) > ABANDONED;
-            if set.manifest.metadata.expires_at <= clock {
-                expired.push(*fingerprint);
-            }
-        }
-        for fingerprint in &expired {
-            tracing::info!(event = "edge.set.expired", manifest = %fingerprint, "a set under way is of no use any more");
-            self.forget(*fingerprint)?;
-        }
-        if !expired.is_empty() {
-            self.account.walk(&self.root)?;
+            set.is_abandoned =
+                clock.unix().saturating_sub(touched.unix()) > ABANDONED || set.manifest.metadata.expires_at <= clock;
         }
         if self.lacks_names {
             self.name_all()?;
@@ -444,9 +439,9 @@ impl Store {
         self.sets.iter().filter(|(_, set)| set.is_transit).map(|(fingerprint, set)| (*fingerprint, &set.manifest))
     }
 
-    /// The segments of sets under way.
-    pub fn segments(&self) -> Result<Vec<Listed>, StoreError> {
-        self.listed()
+    /// The segments of sets under way, at most `limit` of them; and how many more there are.
+    pub fn segments(&self, limit: usize) -> Result<(Vec<Listed>, u64), StoreError> {
+        self.listed(limit)
     }
 }
 

@@ -84,6 +84,11 @@ impl Machine {
             .collect()
     }
 
+    /// Whether as many of the peers of now have a set as the success condition of now demands.
+    pub fn is_done(&self, manifest: Blake3) -> bool {
+        self.journeys.iter().any(|((_, _, held), journey)| *held == manifest && journey.done)
+    }
+
     fn take(&mut self, turn: &mut Turn, input: Input) {
         match input {
             Input::Configure(config) => self.configure(turn, config),

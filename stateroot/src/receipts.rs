@@ -1,5 +1,7 @@
 //! Receipts: the node's own, so that they can be left on a medium again, and those of other nodes that were collected here.
 
+use std::collections::BTreeSet;
+
 use autonomy_schema::receipt::{MAX_RECEIPT_BYTES, ReceiptName, SUFFIX};
 use autonomy_schema::set::{MAX_SIGNATURES_BYTES, SIGNATURES_SUFFIX};
 use autonomy_schema::{Mode, Reasons, canonical};
@@ -75,26 +77,29 @@ impl StateRoot {
 
     /// The receipts whose file names begin like this. What cannot be read is none.
     pub fn kept_receipts(&self, prefix: &str) -> Result<Vec<KeptReceipt>, Reasons> {
-        let folder = layout::receipts();
-        let entries = match self.disk().list(Some(&folder)) {
+        let files = self.receipt_files()?.into_iter().filter(|file| file.starts_with(prefix));
+        Ok(files.take(MAX_KEPT).filter_map(|file| self.kept_receipt(&file)).collect())
+    }
+
+    /// The names of the files of all receipts.
+    pub fn receipt_files(&self) -> Result<BTreeSet<String>, Reasons> {
+        let entries = match self.disk().list(Some(&layout::receipts())) {
             Ok(entries) => entries,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) if error.is_not_found() => return Ok(BTreeSet::new()),
             Err(error) => return Err(error.to_reason().into()),
         };
-        let documents = entries.into_iter().filter(|entry| {
-            entry.kind == FileKind::File && entry.name.starts_with(prefix) && entry.name.ends_with(SUFFIX)
-        });
-        let mut kept = Vec::new();
-        for entry in documents.take(MAX_KEPT) {
-            let read = |name: &str, cap| {
-                let path = durable::child(&folder, name).ok()?;
-                read_capped(self.disk(), &path, cap).ok()?
-            };
-            let Some(bytes) = read(&entry.name, MAX_RECEIPT_BYTES as u64) else { continue };
-            let beside = format!("{}{SIGNATURES_SUFFIX}", entry.name);
-            let Some(signatures) = read(&beside, MAX_SIGNATURES_BYTES) else { continue };
-            kept.push(KeptReceipt { file: entry.name, bytes, signatures });
-        }
-        Ok(kept)
+        let files = entries.into_iter().filter(|entry| entry.kind == FileKind::File && entry.name.ends_with(SUFFIX));
+        Ok(files.map(|entry| entry.name).collect())
+    }
+
+    /// The receipt whose file is called so, if it can be read.
+    pub fn kept_receipt(&self, file: &str) -> Option<KeptReceipt> {
+        let read = |name: &str, cap| {
+            let path = durable::child(&layout::receipts(), name).ok()?;
+            read_capped(self.disk(), &path, cap).ok()?
+        };
+        let bytes = read(file, MAX_RECEIPT_BYTES as u64)?;
+        let signatures = read(&format!("{file}{SIGNATURES_SUFFIX}"), MAX_SIGNATURES_BYTES)?;
+        Some(KeptReceipt { file: file.to_owned(), bytes, signatures })
     }
 }

@@ -103,7 +103,7 @@ async fn answer(
         Question::Status => {
             let (answer, told) = oneshot::channel();
             commands.send(Command::Status(answer)).await.map_err(|_ended| ends())?;
-            let status = told.await.map_err(|_ended| ends())?;
+            let status = told.await.map_err(|_ended| ends())??;
             serde_json::to_value(status).map_err(|error| Reason::new(Code::IoError, error.to_string()).into())
         }
         Question::Reload => {
@@ -132,10 +132,8 @@ async fn answer(
             Ok(json!({ "purged": purged }))
         }
         Question::Segments => {
-            let found = storage.call(|stores| stores.store.segments()).await.map_err(|_ended| ends())?;
-            let mut segments = found.map_err(crate::store::StoreError::into_reasons)?;
-            let truncated = segments.len().saturating_sub(MAX_SEGMENTS);
-            segments.truncate(MAX_SEGMENTS);
+            let found = storage.call(|stores| stores.store.segments(MAX_SEGMENTS)).await.map_err(|_ended| ends())?;
+            let (segments, truncated) = found.map_err(crate::store::StoreError::into_reasons)?;
             Ok(json!({ "segments": segments, "truncated": truncated }))
         }
     }

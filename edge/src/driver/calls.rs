@@ -7,7 +7,7 @@ use std::sync::Arc;
 use autonomy_relay::{Input, PeerQuota};
 use autonomy_schema::{Blake3, Name};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::source::{Source, Wants};
 use super::{Driver, News, receipts};
@@ -92,10 +92,11 @@ impl Driver {
             self.fail(Input::OfferFailed { peer, manifest, error: GONE.to_owned() });
             return;
         };
+        let bodies = Arc::clone(&self.bodies);
         tokio::spawn(async move {
             let failed = |error| Input::OfferFailed { peer: call.peer.clone(), manifest, error };
             let source = Arc::clone(&call.source);
-            let (chunks, read) = body(move |to| source.documents(to));
+            let (chunks, read) = body(&bodies, move |to| source.documents(to)).await;
             let sent = call.connection.offer(manifest, call.source.delivery.documents, chunks).await;
             match (sent, read.await) {
                 (Ok(progress), _) => call.answered(progress, &failed).await,
@@ -114,9 +115,10 @@ impl Driver {
             self.fail(Input::PackFailed { peer, manifest, ids, error: GONE.to_owned() });
             return;
         };
+        let bodies = Arc::clone(&self.bodies);
         tokio::spawn(async move {
             let source = Arc::clone(&call.source);
-            let (chunks, read) = body(move |to| source.pack(&located, to));
+            let (chunks, read) = body(&bodies, move |to| source.pack(&located, to)).await;
             let sent = call.connection.send_pack(&ids, bytes, chunks).await;
             let error = match (sent, read.await) {
                 (Ok(results), _) => {
@@ -139,11 +141,10 @@ impl Call {
         self.news.send(News::Input { link: Some(self.link), input }).await.ok();
     }
 
-    /// What failed; and when the peer takes nothing for a while, that.
+    /// What failed; and before it, when the peer takes nothing for a while, that: nothing is sent to it in between.
     async fn failed(&self, error: &WireError, input: Input) {
-        self.tell(input).await;
-        if let WireError::Throttled { seconds, .. } = error {
-            self.tell(Input::Throttled { peer: self.peer.clone(), ticks: seconds.saturating_mul(1000) }).await;
+        for input in failure(&self.peer, error, input) {
+            self.tell(input).await;
         }
     }
 
@@ -167,12 +168,25 @@ impl Call {
     }
 }
 
-/// A body that a blocking thread writes; and what went wrong there, once it has ended.
-fn body(
+fn failure(peer: &Name, error: &WireError, input: Input) -> impl Iterator<Item = Input> {
+    let pause = if let WireError::Throttled { seconds, .. } = error {
+        Some(Input::Throttled { peer: peer.clone(), ticks: seconds.saturating_mul(1000) })
+    } else {
+        None
+    };
+    pause.into_iter().chain([input])
+}
+
+/// A body that a blocking thread writes, as soon as there is one for it; and what went wrong there, once it has ended.
+async fn body(
+    bodies: &Arc<Semaphore>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> (mpsc::Receiver<Bytes>, impl Future<Output = Option<String>>) {
+    // The semaphore is never closed.
+    let turn = Arc::clone(bodies).acquire_owned().await.ok();
     let (chunks, body) = mpsc::channel(CHUNKS);
     let writer = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let mut to = Chunks { buffer: Vec::with_capacity(CHUNK), chunks };
         write(&mut to).and_then(|()| to.flush())
     });
@@ -210,5 +224,22 @@ impl Write for Chunks {
         }
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
         self.chunks.blocking_send(full.into()).map_err(|_gone| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_wants_a_pause_has_it_before_the_machine_goes_on() {
+        let peer: Name = "node-b".parse().expect("name");
+        let manifest = Blake3::of(b"m");
+        let failed = Input::PackFailed { peer: peer.clone(), manifest, ids: Vec::new(), error: "429".to_owned() };
+        let error = WireError::Throttled { seconds: 2, status: 429 };
+        let told: Vec<Input> = failure(&peer, &error, failed.clone()).collect();
+        assert_eq!(told, [Input::Throttled { peer: peer.clone(), ticks: 2000 }, failed.clone()]);
+        let lost = WireError::Lost("gone".to_owned());
+        assert_eq!(failure(&peer, &lost, failed.clone()).collect::<Vec<_>>(), [failed]);
     }
 }

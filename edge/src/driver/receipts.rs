@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use autonomy_schema::receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptName};
-use autonomy_schema::set::MAX_SIGNATURES_BYTES;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, Sha256};
-use autonomy_stateroot::{StateRoot, layout, read_capped};
+use autonomy_stateroot::{KeptReceipt, StateRoot, layout, read_capped};
 use autonomy_trust::{PublicKey, Receipted, Signed, bundle, verify_receipt};
 
 use crate::storage::Storage;
-use crate::store::SignedReceipt;
+use crate::store::{MAX_RECEIPTS, SignedReceipt, Store, StoreError};
 
+/// Most receipts of one node for one manifest that are kept: it is received, activated, rolled back, a few times over.
+const MAX_OF_NODE: usize = 16;
+/// Longest signature line that is kept, in bytes: that of one key, with room for a log entry.
+const MAX_LINE_BYTES: usize = 16 << 10;
+/// Most bytes that a receipt takes on the disk besides its own: the ends of two blocks.
+const BLOCKS: u64 = 2 * 4096;
 /// Largest public key in bytes.
 const MAX_KEY_BYTES: u64 = 16 << 10;
 
@@ -32,10 +37,11 @@ impl Keep {
             return 0;
         }
         let (root, of) = (self.root.clone(), peer.clone());
-        let kept = self.storage.call(move |_| {
+        let kept = self.storage.call(move |stores| {
             let (mut new, mut refused) = (0, Vec::new());
-            for receipt in &receipts {
-                match keep(&root, &of, manifest, receipt) {
+            // No honest peer gives more.
+            for receipt in receipts.iter().take(MAX_RECEIPTS) {
+                match keep(&root, &mut stores.store, &of, manifest, receipt) {
                     Ok(is_new) => new += usize::from(is_new),
                     Err(reasons) => refused.push(reasons.one_line()),
                 }
@@ -52,9 +58,18 @@ impl Keep {
 
 /// A receipt counts for this manifest when its node is known to have signed it; where the node's key is not known, when the
 /// node itself gave it. Gives whether it was not here before.
-fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) -> Result<bool, Reasons> {
-    let (bytes, signatures) = (given.document.as_bytes(), given.signatures.as_bytes());
-    if bytes.len() > MAX_RECEIPT_BYTES || signatures.len() as u64 > MAX_SIGNATURES_BYTES {
+fn keep(
+    root: &StateRoot,
+    store: &mut Store,
+    peer: &Name,
+    manifest: Blake3,
+    given: &SignedReceipt,
+) -> Result<bool, Reasons> {
+    let bytes = given.document.as_bytes();
+    // One line signs a receipt; what stands around it is not kept.
+    let signatures = [given.signatures.trim().as_bytes(), b"\n"].concat();
+    let signatures = signatures.as_slice();
+    if bytes.len() > MAX_RECEIPT_BYTES || signatures.len() > MAX_LINE_BYTES {
         return Err(Reason::new(Code::DocumentTooLarge, "the receipt is larger than one may be").into());
     }
     let says: Receipt = autonomy_schema::document::parse(bytes)?;
@@ -66,7 +81,10 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
         }
         Receipted::Unverified(receipt) if receipt.node_id == *peer => {
             let (lines, _) = bundle::parse(signatures, Sha256::of(bytes));
-            (receipt, lines.first().and_then(bundle::SignatureLine::hint))
+            let [line] = lines.as_slice() else {
+                return Err(Reason::new(Code::BadSignatureLine, "the receipt has not one signature").into());
+            };
+            (receipt, line.hint())
         }
         // What somebody says of a third, whose key is not known here, proves nothing.
         Receipted::Unverified(_) => return Ok(false),
@@ -90,6 +108,16 @@ fn keep(root: &StateRoot, peer: &Name, manifest: Blake3, given: &SignedReceipt) 
         }
         None => {}
     }
+    let of_node = root.kept_receipts(&ReceiptName::prefix(&receipt.node_id, key))?;
+    let same = |kept: &&KeptReceipt| {
+        autonomy_schema::document::parse::<Receipt>(&kept.bytes).is_ok_and(|kept| kept.manifest == manifest)
+    };
+    if of_node.iter().filter(same).count() >= MAX_OF_NODE {
+        let message = format!("{MAX_OF_NODE} receipts of node `{}` for {manifest} are here", receipt.node_id);
+        return Err(Reason::new(Code::LimitExceeded, message).into());
+    }
+    let length = (bytes.len() + signatures.len()) as u64;
+    store.reserve_bytes(length + BLOCKS).map_err(StoreError::into_reasons)?;
     let held = root.lock_receipts().map_err(|error| error.to_reason())?;
     root.keep_receipt(&held, &name, bytes, signatures).map_err(failed)?;
     Ok(true)

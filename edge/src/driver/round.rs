@@ -3,7 +3,7 @@
 use autonomy_relay::{Change, Input, Output, RowState};
 
 use super::{Driver, DriverError, News, custody, tell};
-use crate::ledger::Sent;
+use crate::ledger::{LedgerError, Sent};
 
 /// Bytes that count against the limits.
 fn bytes_of(act: &Output) -> u64 {
@@ -18,6 +18,7 @@ impl Driver {
     /// Runs inputs through the machine, and does what it says.
     #[expect(clippy::wildcard_enum_match_arm, reason = "everything but rows is done in its turn")]
     pub(super) async fn take(&mut self, inputs: Vec<Input>) -> Result<(), DriverError> {
+        let Some(inputs) = self.hold_back(inputs) else { return Ok(()) };
         let now = self.now();
         let mut changes: Vec<Change> = Vec::new();
         let mut acts = Vec::new();
@@ -32,7 +33,11 @@ impl Driver {
         }
         let bytes: u64 = acts.iter().map(bytes_of).sum();
         if !changes.is_empty() || bytes > 0 {
-            self.record(changes, bytes).await?;
+            let sent = (bytes > 0).then_some(Sent { day: self.day, bytes });
+            let (changes, recorded) = self.record(changes, sent).await?;
+            if let Err(error) = recorded {
+                return self.stall(error, (changes, sent, acts));
+            }
         }
         for act in acts {
             self.act(act);
@@ -40,24 +45,26 @@ impl Driver {
         Ok(())
     }
 
-    /// The rows are durable when this returns.
-    async fn record(&mut self, changes: Vec<Change>, bytes: u64) -> Result<(), DriverError> {
+    /// The rows are durable when this returns without an error. They are given back.
+    async fn record(
+        &mut self,
+        changes: Vec<Change>,
+        sent: Option<Sent>,
+    ) -> Result<(Vec<Change>, Result<(), LedgerError>), DriverError> {
         self.has_changed = true;
         for change in &changes {
             if change.row.state == RowState::Inflight {
                 self.tools.metrics.attempted();
             }
         }
-        let sent = (bytes > 0).then_some(Sent { day: self.day, bytes });
-        let recorded = self.tools.storage.call(move |stores| stores.ledger.record(&changes, sent)).await?;
-        if let Err(error) = &recorded {
-            tracing::error!(event = "edge.ledger.failed", %error, "nothing more is sent");
-        }
-        recorded?;
-        Ok(())
+        let recorded = self.tools.storage.call(move |stores| {
+            let recorded = stores.ledger.record(&changes, sent);
+            (changes, recorded)
+        });
+        Ok(recorded.await?)
     }
 
-    fn act(&mut self, act: Output) {
+    pub(super) fn act(&mut self, act: Output) {
         self.has_changed = true;
         let now = self.now();
         match act {
@@ -84,7 +91,9 @@ impl Driver {
                     known.delivered.insert(peer, custody::Inquiry::after(now));
                 }
             }
-            Output::Done { manifest } => self.done(manifest),
+            Output::Done { manifest } => {
+                tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
+            }
             Output::Hangup { peer } => {
                 self.places.retain(|(_, of), _| *of != peer);
                 if let Some(known) = self.peers.get_mut(&peer) {

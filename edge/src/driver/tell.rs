@@ -1,14 +1,18 @@
 //! How things stand, for the status, and dead letters for the log.
 
+use std::time::Instant;
+
 use autonomy_relay::{Row, RowKey, RowState};
 
 use super::watch::clock;
 use super::{Driver, DriverError};
-use crate::ledger::MAX_ROWS;
+use crate::ledger::{LedgerError, MAX_ROWS};
 use crate::status::{self, DeliveryStatus, PeerStatus, RowStatus, Status};
 
 /// Over how many seconds the bandwidth is measured.
 const SECONDS: usize = 10;
+/// After a status was published, so many times as long as that took it is not published again.
+const PUBLISH_SHARE: u32 = 20;
 
 pub(super) fn dead_letter(key: &RowKey) {
     let (manifest, part, peer) = (key.manifest, key.part, &key.peer);
@@ -33,8 +37,11 @@ impl Driver {
     }
 
     /// Everything, as it is now.
-    pub(super) async fn status(&mut self) -> Result<Status, DriverError> {
-        let overview = self.tools.storage.call(|stores| stores.ledger.overview(MAX_ROWS)).await??;
+    pub(super) async fn status(&mut self) -> Result<Result<Status, LedgerError>, DriverError> {
+        let overview = match self.tools.storage.call(|stores| stores.ledger.overview(MAX_ROWS)).await? {
+            Ok(overview) => overview,
+            Err(error) => return Ok(Err(error)),
+        };
         let now = self.now();
         let own = self.settings.relay.bandwidth.bytes_per_second;
         let peers = self.peers.iter().map(|(id, peer)| PeerStatus {
@@ -51,7 +58,7 @@ impl Driver {
             manifest: *manifest,
             stream: known.stream.clone(),
             serial: known.serial,
-            done: known.done,
+            done: self.machine.is_done(*manifest),
             delivered: known.delivered.keys().cloned().collect(),
         });
         let waiting = self
@@ -63,7 +70,7 @@ impl Driver {
         let left_out = rows.len().saturating_sub(MAX_ROWS);
         rows.truncate(MAX_ROWS);
         let face = &self.tools.face;
-        Ok(Status {
+        Ok(Ok(Status {
             node: face.node.clone(),
             pid: std::process::id(),
             started: face.started,
@@ -77,13 +84,20 @@ impl Driver {
             rows,
             truncated: overview.truncated + left_out as u64,
             counters: overview.counts,
-        })
+        }))
     }
 
     /// Writes the status for those who do not ask.
     pub(super) async fn publish(&mut self) -> Result<(), DriverError> {
+        let begun = Instant::now();
         self.has_changed = false;
-        let status = self.status().await?;
+        let status = match self.status().await? {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::error!(event = "edge.status.failed", %error, "the status is not published");
+                return Ok(());
+            }
+        };
         let root = self.tools.root.clone();
         if let Err(error) = self.tools.storage.call(move |_| status::publish(&root, &status)).await? {
             tracing::error!(
@@ -92,6 +106,8 @@ impl Driver {
                 "the status is not published"
             );
         }
+        // However large it is, telling takes a small part of the time.
+        self.publish_from = Instant::now() + begun.elapsed() * PUBLISH_SHARE;
         Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use autonomy_relay::{Input, Part, RowState};
+use autonomy_relay::Input;
 use autonomy_schema::{Blake3, Mode, Name, Reasons, Time, canonical};
 use autonomy_stateroot::gc::RelayPins;
 use autonomy_stateroot::{DiskError, StateRoot, durable, layout};
@@ -36,6 +36,10 @@ impl Driver {
         // in transit come and go without them: an idle daemon hardly wakes up.
         let glance = (self.tools.root.current().ok().flatten(), self.tools.root.outbox().ok());
         self.looks = self.looks.wrapping_add(1);
+        if !self.go_on().await? {
+            self.sample();
+            return Ok(());
+        }
         if self.glance.as_ref() == Some(&glance) && !self.has_changed && !self.looks.is_multiple_of(IDLE_LOOKS) {
             self.sample();
             return Ok(());
@@ -71,7 +75,7 @@ impl Driver {
         self.update(look.sets).await?;
         self.pin(look.pinned).await?;
         self.sample();
-        if self.has_changed {
+        if self.has_changed && self.publish_from <= Instant::now() {
             self.publish().await?;
         }
         Ok(())
@@ -84,7 +88,11 @@ impl Driver {
         if day <= self.day {
             return Ok(());
         }
-        let sent = self.tools.storage.call(|stores| stores.ledger.sent()).await??;
+        let sent = match self.tools.storage.call(|stores| stores.ledger.sent()).await? {
+            Ok(sent) => sent,
+            // It is asked again at the next look.
+            Err(error) => return self.stall(error, Default::default()),
+        };
         self.day = day.max(sent.day);
         let counted = if sent.day == self.day { sent.bytes } else { 0 };
         self.take(vec![Input::SentToday(counted)]).await
@@ -137,7 +145,10 @@ impl Driver {
         for (manifest, at) in begins {
             self.begin(manifest, at).await?;
         }
-        let open = self.sets.values().filter(|known| known.source.is_some() && !known.done).count();
+        if !self.is_tidy && self.stall.is_none() {
+            self.is_tidy = self.tidy().await?;
+        }
+        let open = self.open_sets().count();
         self.tools.metrics.queue_depth.set(i64::try_from(open).unwrap_or(i64::MAX));
         Ok(())
     }
@@ -152,7 +163,6 @@ impl Driver {
                     serial: source.delivery.serial,
                     expires: source.expires,
                     source: None,
-                    done: false,
                     delivered: BTreeMap::new(),
                 };
                 self.sets.insert(manifest, known);
@@ -181,8 +191,15 @@ impl Driver {
                 return Ok(());
             }
         };
-        let mut rows = self.tools.storage.call(move |stores| stores.ledger.restore(manifest)).await??;
-        rows.retain(|(key, row)| key.part == Part::Manifest || row.state != RowState::Acked);
+        let rows = self.tools.storage.call(move |stores| {
+            stores.ledger.begin(manifest)?;
+            stores.ledger.restore(manifest)
+        });
+        let rows = match rows.await? {
+            Ok(rows) => rows,
+            // It begins at a later look.
+            Err(error) => return self.stall(error, Default::default()),
+        };
         let delivery = source.delivery.clone();
         tracing::info!(event = "edge.set.begun", %manifest, stream = %delivery.stream, serial = delivery.serial, "it is sent on");
         if let Some(known) = self.sets.get_mut(&manifest) {
@@ -196,9 +213,31 @@ impl Driver {
         tracing::info!(event = "edge.set.withdrawn", %manifest, "it is sent no more");
         self.places.retain(|(of, _), _| *of != manifest);
         self.take(vec![Input::Withdraw(manifest)]).await?;
-        self.tools.storage.call(move |stores| stores.ledger.withdraw(manifest)).await??;
         self.has_changed = true;
-        Ok(())
+        match self.tools.storage.call(move |stores| stores.ledger.withdraw(manifest)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // Looked for again once the ledger can be written.
+                self.is_tidy = false;
+                self.stall(error, Default::default())
+            }
+        }
+    }
+
+    /// Withdraws rows of sets that went while nobody could write that down; tells whether that is done.
+    async fn tidy(&mut self) -> Result<bool, DriverError> {
+        let sent: BTreeSet<Blake3> =
+            self.sets.iter().filter(|(_, known)| known.source.is_some()).map(|(manifest, _)| *manifest).collect();
+        match self.tools.storage.call(move |stores| stores.ledger.withdraw_others(&sent)).await? {
+            Ok(()) => Ok(true),
+            Err(error) => self.stall(error, Default::default()).map(|()| false),
+        }
+    }
+
+    /// Sets that not as many peers have as shall.
+    fn open_sets(&self) -> impl Iterator<Item = Blake3> {
+        let open = |(manifest, known): &(&Blake3, &Known)| known.source.is_some() && !self.machine.is_done(**manifest);
+        self.sets.iter().filter(open).map(|(manifest, _)| *manifest)
     }
 
     /// A set for other nodes has ended here.
@@ -210,24 +249,19 @@ impl Driver {
         Ok(())
     }
 
-    /// As many peers have a set as shall.
-    pub(super) fn done(&mut self, manifest: Blake3) {
-        tracing::info!(event = "edge.set.done", %manifest, "as many peers have it as the manifest demands");
-        if let Some(known) = self.sets.get_mut(&manifest) {
-            known.done = true;
-        }
-    }
-
     /// Says what must not be collected or evicted.
     async fn pin(&mut self, pinned: Pinned) -> Result<(), DriverError> {
-        let unrelayed: BTreeSet<Blake3> =
-            self.sets.iter().filter(|(_, known)| known.source.is_some() && !known.done).map(|(id, _)| *id).collect();
+        let unrelayed: BTreeSet<Blake3> = self.open_sets().collect();
         if unrelayed != self.unrelayed {
             self.unrelayed.clone_from(&unrelayed);
             let told = unrelayed.clone();
             self.tools.storage.call(move |stores| stores.store.set_unrelayed(told)).await?;
         }
-        let done = self.sets.iter().filter(|(_, known)| known.at == At::Transit && known.done).map(|(id, _)| *id);
+        // What is not sent, as its time is over, is kept only as long as there is room.
+        let over = |(id, known): &(&Blake3, &Known)| {
+            known.at == At::Transit && (known.source.is_none() || self.machine.is_done(**id))
+        };
+        let done = self.sets.iter().filter(over).map(|(id, _)| *id);
         let unreadable = self.unreadable.iter().filter(|(_, at)| **at == At::Transit).map(|(id, _)| *id);
         let handed_on: BTreeSet<Blake3> = done.chain(unreadable).collect();
         self.tools.storage.call(move |stores| stores.store.set_handed_on(handed_on)).await?;

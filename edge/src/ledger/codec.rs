@@ -59,6 +59,17 @@ pub(super) fn range(manifest: Option<Blake3>) -> (Vec<u8>, Vec<u8>) {
     (first, last)
 }
 
+/// The same for the set itself.
+pub(super) fn range_of_manifest(manifest: Blake3) -> (Vec<u8>, Vec<u8>) {
+    let part = |part| [manifest.as_bytes().as_slice(), &[part]].concat();
+    (part(0), part(1))
+}
+
+/// The set that a key is of.
+pub(super) fn manifest_of(key: &[u8]) -> Option<Blake3> {
+    key.first_chunk::<DIGEST>().map(|manifest| Blake3::from_bytes(*manifest))
+}
+
 /// State, attempts in little endian, and the error.
 pub(super) fn row(row: &Row, purged: bool) -> Vec<u8> {
     let state = STATES.iter().position(|state| *state == row.state).unwrap_or_default();

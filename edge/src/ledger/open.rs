@@ -6,7 +6,8 @@ use autonomy_stateroot::{DiskError, LockGuard, LockMode, StateRoot, SyncTarget, 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, StorageError};
 
 use super::backend::Backend;
-use super::{DEAD, Ledger, LedgerError, META, ROWS, WITHDRAWN, number, retain};
+use super::tables::{number, write};
+use super::{Ledger, LedgerError, META};
 
 /// Where the ledger lies in a state root.
 pub const LEDGER: &str = "edge/relay.redb";
@@ -58,8 +59,13 @@ impl Ledger {
             make(root, &path)?;
         }
         let database = open(root, &path)?;
-        Ok(Self { database, _owner: owner })
+        Ok(Self { root: root.clone(), database: Some(database), _owner: owner })
     }
+}
+
+/// Opens it again after an error of the disk, for the owner.
+pub(super) fn reopen(root: &StateRoot) -> Result<Database, OpenError> {
+    open(root, &RelPath::fixed(LEDGER))
 }
 
 /// Takes ownership, and writes down who has it.
@@ -160,15 +166,10 @@ fn version(database: &Database) -> Result<u64, LedgerError> {
 /// From any older version, or from nothing, to this one, in one transaction.
 fn migrate(database: &Database) -> Result<(), LedgerError> {
     let from = version(database)?;
-    let transaction = database.begin_write()?;
-    transaction.open_table(ROWS)?;
-    for table in [DEAD, WITHDRAWN] {
-        transaction.open_table(table)?;
-    }
-    if from == 1 {
-        retain::order_dead(&transaction)?;
-    }
-    transaction.open_table(META)?.insert("version", VERSION)?;
-    transaction.commit()?;
-    Ok(())
+    write(database, |tables| {
+        if from == 1 {
+            tables.count_all()?;
+        }
+        tables.set("version", VERSION)
+    })
 }

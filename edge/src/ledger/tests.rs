@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use autonomy_relay::{Change, Part, Row, RowKey, RowState};
 use autonomy_schema::{Blake3, Code};
-use autonomy_stateroot::{RealDisk, StateRoot};
+use autonomy_stateroot::{RealDisk, SimDisk, StateRoot};
 use proptest::prelude::*;
 
 use super::{Filter, LEDGER, Ledger, LedgerError, OpenError, Sent};
@@ -24,7 +24,7 @@ fn change(key: &RowKey, state: RowState, attempts: u64) -> Change {
     Change { key: key.clone(), row: Row { state, attempts, last_error } }
 }
 
-fn all(ledger: &Ledger) -> Vec<(RowKey, Row)> {
+fn all(ledger: &mut Ledger) -> Vec<(RowKey, Row)> {
     ledger.rows(&Filter::default(), 10_000).expect("reads").rows
 }
 
@@ -41,7 +41,7 @@ fn what_was_recorded_is_there_after_the_ledger_was_closed_the_set_before_its_seg
     let mut ledger = Ledger::open(&root).expect("opens again");
     let failed = Row { state: RowState::Failed, attempts: 2, last_error: Some("no answer".to_owned()) };
     let acked = Row { state: RowState::Acked, attempts: 1, last_error: None };
-    assert_eq!(all(&ledger), [(set, acked), (segment, failed)]);
+    assert_eq!(all(&mut ledger), [(set, acked), (segment, failed)]);
     assert_eq!(ledger.sent().expect("reads"), Sent { day: 7, bytes: 15 });
     // Another day begins at nothing.
     ledger.record(&[], Some(Sent { day: 8, bytes: 3 })).expect("records");
@@ -56,7 +56,7 @@ fn attempts_never_go_down_and_a_dead_letter_stays_dead_and_nothing_of_a_refused_
     ledger.record(&[change(&one, RowState::Failed, 3)], None).expect("records");
     let lowered = ledger.record(&[change(&two, RowState::Inflight, 1), change(&one, RowState::Scheduled, 2)], None);
     assert!(matches!(lowered, Err(LedgerError::TakesBack { known: 3, .. })), "{lowered:?}");
-    assert_eq!(all(&ledger).len(), 1, "the first change of the transaction is not there either");
+    assert_eq!(all(&mut ledger).len(), 1, "the first change of the transaction is not there either");
     ledger.record(&[change(&one, RowState::Deadletter, 3)], None).expect("records");
     let revived = ledger.record(&[change(&one, RowState::Scheduled, 4)], None);
     assert!(matches!(revived, Err(LedgerError::TakesBack { .. })), "{revived:?}");
@@ -78,7 +78,7 @@ fn a_purged_dead_letter_is_shown_no_more_and_its_count_stands() {
     assert_eq!(ledger.purge(&Filter::default()).expect("purges"), 1);
     drop(ledger);
     let mut ledger = Ledger::open(&root).expect("opens again");
-    assert_eq!(all(&ledger).len(), 1);
+    assert_eq!(all(&mut ledger).len(), 1);
     let restored = ledger.restore(dead.manifest).expect("restores");
     assert!(restored.iter().any(|(key, row)| *key == dead && row.attempts == 5 && row.state == RowState::Deadletter));
     assert!(ledger.record(&[change(&dead, RowState::Inflight, 1)], None).is_err(), "it is not sent again from nothing");
@@ -101,7 +101,7 @@ fn of_a_withdrawn_set_what_arrived_and_what_was_never_tried_goes() {
     ];
     ledger.record(&changes, None).expect("records");
     ledger.withdraw(of("").manifest).expect("withdraws");
-    let mut left: Vec<RowKey> = all(&ledger).into_iter().map(|(key, _)| key).collect();
+    let mut left: Vec<RowKey> = all(&mut ledger).into_iter().map(|(key, _)| key).collect();
     left.sort();
     let mut wanted = [of("failed"), of("dead"), other.clone()];
     wanted.sort();
@@ -112,25 +112,152 @@ fn of_a_withdrawn_set_what_arrived_and_what_was_never_tried_goes() {
     }
     let mut wanted = [of("dead"), other];
     wanted.sort();
-    assert_eq!(all(&ledger).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), wanted);
+    assert_eq!(all(&mut ledger).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), wanted);
     assert_eq!(ledger.overview(1).expect("counts").counts.dropped, 1);
 }
 
 #[test]
-fn the_oldest_of_too_many_dead_letters_go_and_are_counted() {
+fn a_set_that_is_sent_loses_no_dead_letter_and_of_withdrawn_ones_the_oldest_of_too_many_go() {
+    let folder = tempfile::tempdir().expect("folder");
+    let root = root(folder.path());
+    let mut ledger = Ledger::open(&root).expect("opens");
+    // Two peers, and as many segments as one answer may name: more than go of withdrawn sets.
+    let die = |ledger: &mut Ledger, of: &str| {
+        let mut dead = Vec::new();
+        for peer in ["node-b", "node-c"] {
+            dead.push(change(&key(of, None, peer), RowState::Deadletter, 5));
+            dead.extend((0..16_384).map(|at| change(&key(of, Some(&format!("{at}")), peer), RowState::Deadletter, 5)));
+        }
+        ledger.record(&dead, None).expect("records");
+        dead.len()
+    };
+    let count = die(&mut ledger, "m");
+    let manifest = Blake3::of(b"m");
+    drop(ledger);
+    let mut ledger = Ledger::open(&root).expect("opens again");
+    assert_eq!(ledger.restore(manifest).expect("restores").len(), count);
+    let counts = ledger.overview(1).expect("counts").counts;
+    assert_eq!((counts.deadletter, counts.dropped), (count as u64, 0));
+    let few = ledger.rows(&Filter::default(), 10).expect("reads");
+    assert_eq!((few.rows.len(), few.truncated), (10, count as u64 - 10));
+    // Withdrawn, those above the limit go, and the set itself last: it is still known not to be sent.
+    ledger.withdraw(manifest).expect("withdraws");
+    let kept = ledger.restore(manifest).expect("restores");
+    assert_eq!(kept.len() as u64, super::retain::MAX_DEAD);
+    assert_eq!(kept.iter().filter(|(key, _)| key.part == Part::Manifest).count(), 2);
+    assert_eq!(ledger.overview(1).expect("counts").counts.dropped, 2);
+    // Once it is sent again, it loses nothing to another one.
+    ledger.begin(manifest).expect("begins");
+    die(&mut ledger, "other");
+    ledger.withdraw(Blake3::of(b"other")).expect("withdraws");
+    assert_eq!(ledger.restore(manifest).expect("restores"), kept);
+}
+
+#[test]
+fn a_withdrawn_set_that_begins_again_keeps_its_counts_however_many_are_withdrawn_after_it() {
     let folder = tempfile::tempdir().expect("folder");
     let mut ledger = Ledger::open(&root(folder.path())).expect("opens");
-    let dead: Vec<Change> =
-        (0..10_003).map(|at| change(&key("m", Some(&format!("{at}")), "node-b"), RowState::Deadletter, 5)).collect();
-    for part in dead.chunks(4_000) {
-        ledger.record(part, None).expect("records");
+    let (failed, dead) = (key("m", Some("1"), "node-b"), key("m", Some("2"), "node-b"));
+    ledger
+        .record(&[change(&failed, RowState::Failed, 3), change(&dead, RowState::Deadletter, 5)], None)
+        .expect("records");
+    ledger.withdraw(failed.manifest).expect("withdraws");
+    ledger.begin(failed.manifest).expect("begins");
+    let before = ledger.restore(failed.manifest).expect("restores");
+    for at in 0..65 {
+        ledger.withdraw(Blake3::of(format!("{at}").as_bytes())).expect("withdraws");
     }
-    let counts = ledger.overview(1).expect("counts").counts;
-    assert_eq!((counts.deadletter, counts.dropped), (10_000, 3));
-    let kept = ledger.restore(dead[0].key.manifest).expect("restores");
-    assert!(dead[..3].iter().all(|gone| kept.iter().all(|(key, _)| *key != gone.key)));
-    let few = ledger.rows(&Filter::default(), 10).expect("reads");
-    assert_eq!((few.rows.len(), few.truncated), (10, 9_990));
+    assert_eq!(ledger.restore(failed.manifest).expect("restores"), before);
+    assert_eq!(before.len(), 2);
+}
+
+#[test]
+fn what_the_machine_gets_and_people_see_does_not_grow_with_what_arrived_and_the_counts_stay_right() {
+    let folder = tempfile::tempdir().expect("folder");
+    let root = root(folder.path());
+    let mut ledger = Ledger::open(&root).expect("opens");
+    let of = |part: &str| key("m", Some(part), "node-b");
+    let mut changes: Vec<Change> = (0..300).map(|at| change(&of(&format!("{at}")), RowState::Inflight, 1)).collect();
+    changes.push(change(&key("m", None, "node-b"), RowState::Acked, 1));
+    ledger.record(&changes, None).expect("records");
+    let arrived: Vec<Change> = (0..290).map(|at| change(&of(&format!("{at}")), RowState::Acked, 1)).collect();
+    ledger.record(&arrived, None).expect("records");
+    ledger
+        .record(&[change(&of("290"), RowState::Failed, 1), change(&of("291"), RowState::Deadletter, 1)], None)
+        .expect("records");
+    drop(ledger);
+    let mut ledger = Ledger::open(&root).expect("opens again");
+    // The set itself, and the ten segments that did not arrive.
+    let restored = ledger.restore(of("").manifest).expect("restores");
+    assert_eq!(restored.len(), 11);
+    assert!(
+        restored.iter().all(|(key, row)| key.part == Part::Manifest || row.state != RowState::Acked),
+        "{restored:?}"
+    );
+    let overview = ledger.overview(12).expect("counts");
+    let counts = overview.counts;
+    assert_eq!((counts.inflight, counts.acked, counts.failed, counts.deadletter), (8, 291, 1, 1));
+    assert_eq!((overview.rows.len(), overview.truncated), (12, 289));
+    assert!(overview.rows[..10].iter().all(|(_, row)| row.state != RowState::Acked), "{:?}", overview.rows);
+    ledger.withdraw(of("").manifest).expect("withdraws");
+    let counts = ledger.overview(0).expect("counts").counts;
+    assert_eq!((counts.inflight, counts.acked, counts.failed, counts.deadletter), (8, 0, 1, 1));
+}
+
+#[test]
+fn rows_of_sets_that_went_while_nobody_ran_are_withdrawn_once() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut ledger = Ledger::open(&root(folder.path())).expect("opens");
+    let (stays, goes) = (key("stays", None, "node-b"), key("goes", None, "node-b"));
+    let dead = key("goes", Some("1"), "node-b");
+    let changes =
+        [change(&stays, RowState::Acked, 1), change(&goes, RowState::Acked, 1), change(&dead, RowState::Deadletter, 5)];
+    ledger.record(&changes, None).expect("records");
+    for _ in 0..2 {
+        ledger.withdraw_others(&[stays.manifest].into()).expect("withdraws");
+        let mut left: Vec<RowKey> = all(&mut ledger).into_iter().map(|(key, _)| key).collect();
+        left.sort();
+        let mut wanted = [stays.clone(), dead.clone()];
+        wanted.sort();
+        assert_eq!(left, wanted);
+    }
+}
+
+#[test]
+fn fi_disk_full_at_any_verb_of_a_record_the_ledger_goes_on_once_there_is_room() {
+    const ENOSPC: i32 = 28;
+    let segment = |at: u64| key("m", Some(&format!("{at}")), "node-b");
+    let counted = |ledger: &mut Ledger| {
+        for at in 0..3 {
+            ledger.record(&[change(&segment(at), RowState::Inflight, 1)], None)?;
+        }
+        Ok::<_, LedgerError>(())
+    };
+    let fresh = || {
+        let disk = SimDisk::new();
+        let root = StateRoot::on(Arc::new(disk.clone()));
+        (disk, Ledger::open(&root).expect("opens"))
+    };
+    let (disk, mut ledger) = fresh();
+    let before = disk.verbs();
+    counted(&mut ledger).expect("records");
+    let verbs = disk.verbs() - before;
+    assert!(verbs > 6, "{verbs}");
+    let mut failed = 0;
+    for k in 1..=verbs {
+        let (disk, mut ledger) = fresh();
+        disk.fail_at(disk.verbs() + k, ENOSPC);
+        if let Err(error) = counted(&mut ledger) {
+            failed += 1;
+            assert!(matches!(error, LedgerError::Disk(_)), "verb {k}: {error}");
+            // The same again, as the driver does it: nothing is lost, and nothing counted twice.
+            counted(&mut ledger).unwrap_or_else(|error| panic!("verb {k}: {error}"));
+        }
+        let rows = all(&mut ledger);
+        assert!(rows.len() == 3 && rows.iter().all(|(_, row)| row.attempts == 1), "verb {k}: {rows:?}");
+        assert_eq!(ledger.overview(0).expect("counts").counts.inflight, 3, "verb {k}");
+    }
+    assert!(failed > 3, "only {failed} of {verbs} failed");
 }
 
 #[test]
@@ -169,7 +296,7 @@ fn a_damaged_ledger_is_refused_with_11_and_not_touched() {
         std::fs::write(&file, &bytes).expect("writes");
         match Ledger::open(&root) {
             // A byte that belongs to nothing that is committed.
-            Ok(ledger) => assert_eq!(all(&ledger).len(), 500),
+            Ok(mut ledger) => assert_eq!(all(&mut ledger).len(), 500),
             Err(OpenError::Damaged(reason)) => {
                 refused += 1;
                 assert_eq!(reason.code.exit(), 11, "{reason}");
@@ -191,7 +318,7 @@ fn a_ledger_of_version_1_is_migrated_with_its_counts_and_one_of_a_later_version_
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/ledger/version-1.redb");
     std::fs::copy(golden, &file).expect("copies");
     let mut ledger = Ledger::open(&root).expect("opens");
-    let rows = all(&ledger);
+    let rows = all(&mut ledger);
     let counted: Vec<(String, RowState, u64)> =
         rows.iter().map(|(key, row)| (key.peer.to_string(), row.state, row.attempts)).collect();
     let wanted = [
@@ -203,7 +330,7 @@ fn a_ledger_of_version_1_is_migrated_with_its_counts_and_one_of_a_later_version_
     assert_eq!(ledger.sent().expect("reads"), Sent { day: 20_786, bytes: 4096 });
     ledger.record(&[change(&key("m", Some("new"), "node-b"), RowState::Deadletter, 5)], None).expect("records");
     drop(ledger);
-    assert_eq!(all(&Ledger::open(&root).expect("opens again")).len(), 4);
+    assert_eq!(all(&mut Ledger::open(&root).expect("opens again")).len(), 4);
     let database = redb::Database::open(&file).expect("opens");
     let transaction = database.begin_write().expect("begins");
     transaction.open_table(super::META).expect("table").insert("version", 3).expect("inserts");

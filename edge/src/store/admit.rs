@@ -202,7 +202,6 @@ impl Store {
             from,
             touched: None,
             is_abandoned: false,
-            has_failed: false,
         };
         self.sets.insert(fingerprint, set);
         if is_transit {

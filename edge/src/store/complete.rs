@@ -34,11 +34,11 @@ fn is_of_the_hour(reasons: &Reasons) -> bool {
 
 impl Store {
     /// Completes every set that lacks nothing; gives those that became whole. One that is no longer admitted goes, unless it
-    /// is the time alone that speaks against it. One that cannot be completed keeps nobody else from anything: its error is given when it is the one that is asked for, and it
-    /// is tried again at the next look.
+    /// is the time alone that speaks against it. One that cannot be completed keeps nobody else from anything: its error is
+    /// given when it is the one that is asked for, and it is tried again at the next look.
     pub(super) fn complete_all(&mut self, asked: Option<Blake3>, clock: Time) -> Result<Vec<Blake3>, StoreError> {
-        let is_due = |(fingerprint, set): &(&Blake3, &Set)| !set.has_failed || asked == Some(**fingerprint);
-        let due: Vec<Blake3> = self.sets.iter().filter(is_due).map(|(fingerprint, _)| *fingerprint).collect();
+        let is_due = |set: &&Blake3| !self.failed.contains(*set) || asked == Some(**set);
+        let due: Vec<Blake3> = self.sets.keys().filter(is_due).copied().collect();
         let ready: Vec<Blake3> = due.into_iter().filter(|set| self.lacks_nothing(*set)).collect();
         let (mut completed, mut failed) = (Vec::new(), None);
         for fingerprint in ready {
@@ -48,17 +48,15 @@ impl Store {
                 Err(StoreError::Refused(reasons)) => {
                     tracing::warn!(event = "edge.set.refused", manifest = %fingerprint, reasons = %reasons, "a set that became whole is not admitted");
                     // A clock that is wrong comes right again: what is durable stays until a newer set of its stream comes.
-                    if !is_of_the_hour(&reasons) {
+                    if is_of_the_hour(&reasons) {
+                        self.failed.insert(fingerprint);
+                    } else {
                         self.forget(fingerprint)?;
-                    } else if let Some(set) = self.sets.get_mut(&fingerprint) {
-                        set.has_failed = true;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(event = "edge.completion.failed", manifest = %fingerprint, reason = %error, "a set that lacks nothing could not be completed");
-                    if let Some(set) = self.sets.get_mut(&fingerprint) {
-                        set.has_failed = true;
-                    }
+                    self.failed.insert(fingerprint);
                     if asked == Some(fingerprint) {
                         failed = Some(error);
                     }

@@ -17,6 +17,8 @@ pub const MAX_MISSING: u64 = 16_384;
 
 /// Most receipts of one answer.
 pub const MAX_RECEIPTS: usize = 64;
+/// Most bytes of them: twice that, as JSON in JSON is at worst, is well below what a client reads of an answer.
+const MAX_RECEIPT_TEXT: usize = 384 << 10;
 
 /// How far a set is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,44 +82,63 @@ impl Store {
     }
 
     /// That a set is whole here, and who says so.
-    pub(super) fn stored(&self, manifest: Blake3, clock: Time) -> Result<Progress, StoreError> {
-        let mut receipts = self.receipts(manifest)?;
+    pub(super) fn stored(&mut self, manifest: Blake3, clock: Time) -> Result<Progress, StoreError> {
+        let (mut receipts, has_own) = self.receipts(manifest)?;
         // The power may have gone between the set and its receipt.
-        if receipts.iter().all(|(is_foreign, _)| *is_foreign) && self.sign(manifest, None, clock).is_ok() {
-            receipts = self.receipts(manifest)?;
+        if !has_own && self.sign(manifest, None, clock).is_ok() {
+            receipts = self.receipts(manifest)?.0;
         }
-        // The order of a sort is kept among equals: by the names of the files.
-        receipts.sort_by_key(|(is_foreign, _)| *is_foreign);
-        let receipts = receipts.into_iter().map(|(_, receipt)| receipt).take(MAX_RECEIPTS).collect();
         Ok(Progress { manifest, state: SetState::Stored, missing: Vec::new(), more: false, receipts })
     }
 
-    /// The receipts for a manifest, each with whether another node signed it.
-    fn receipts(&self, manifest: Blake3) -> Result<Vec<(bool, SignedReceipt)>, StoreError> {
+    /// The receipts for a manifest, as many as an answer may hold, this node's own first; and whether there is one of those.
+    /// A file is read once to know what it is for.
+    fn receipts(&mut self, manifest: Blake3) -> Result<(Vec<SignedReceipt>, bool), StoreError> {
         let own = self.root.node().map_err(broken)?.node_id;
-        let mut receipts = Vec::new();
-        for kept in self.root.kept_receipts("").map_err(broken)? {
-            let Ok(receipt) = document::parse::<Receipt>(&kept.bytes) else { continue };
+        let files = self.root.receipt_files().map_err(broken)?;
+        self.receipted.retain(|file, _| files.contains(file));
+        let mut found = Vec::new();
+        for file in files {
+            if self.receipted.get(&file).is_some_and(|of| *of != Some(manifest)) {
+                continue;
+            }
+            let kept = self.root.kept_receipt(&file);
+            let receipt = kept.as_ref().and_then(|kept| document::parse::<Receipt>(&kept.bytes).ok());
+            let (node, of) = receipt.map(|receipt| (receipt.node_id, receipt.manifest)).unzip();
+            self.receipted.insert(file, of);
+            let (Some(kept), Some(node)) = (kept.filter(|_| of == Some(manifest)), node) else { continue };
             let (Ok(document), Ok(signatures)) = (String::from_utf8(kept.bytes), String::from_utf8(kept.signatures))
             else {
                 continue;
             };
-            if receipt.manifest == manifest {
-                receipts.push((receipt.node_id != own, SignedReceipt { document, signatures }));
-            }
+            found.push((node != own, SignedReceipt { document, signatures }));
         }
-        Ok(receipts)
+        // The order of a sort is kept among equals: by the names of the files.
+        found.sort_by_key(|(is_foreign, _)| *is_foreign);
+        let has_own = found.first().is_some_and(|(is_foreign, _)| !is_foreign);
+        let mut left = MAX_RECEIPT_TEXT;
+        let fits = |receipt: &SignedReceipt| {
+            let length = receipt.document.len() + receipt.signatures.len();
+            let fits = length <= left;
+            left -= if fits { length } else { 0 };
+            fits
+        };
+        Ok((found.into_iter().map(|(_, receipt)| receipt).take(MAX_RECEIPTS).filter(fits).collect(), has_own))
     }
 
-    /// Every segment of the sets under way.
-    pub(super) fn listed(&self) -> Result<Vec<Listed>, StoreError> {
-        let mut found = Vec::new();
+    /// Segments of the sets under way, at most `limit`; and how many more there are.
+    pub(super) fn listed(&self, limit: usize) -> Result<(Vec<Listed>, u64), StoreError> {
+        let (mut found, mut more) = (Vec::new(), 0);
         for (manifest, set) in self.sets.iter().filter(|(_, set)| !set.is_transit) {
             for artifact in &set.manifest.spec.artifacts {
                 let Some((key, _)) = Key::of(artifact) else { continue };
                 let (Some(index), Some(payload)) = (self.index_of(key), self.payloads.get(&key)) else { continue };
                 for (number, segment) in (0_u32..).zip(Entries::of(BufReader::new(self.root.disk().open(&index)?))) {
                     let segment = segment.map_err(|source| DiskError::new("read", &index, source))?;
+                    if found.len() >= limit {
+                        more += 1;
+                        continue;
+                    }
                     found.push(Listed {
                         manifest: *manifest,
                         artifact: artifact.name.clone(),
@@ -129,6 +150,6 @@ impl Store {
                 }
             }
         }
-        Ok(found)
+        Ok((found, more))
     }
 }

@@ -33,6 +33,7 @@ struct Known {
     connections: usize,
     bucket: Arc<Mutex<Bucket>>,
     bodies: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
 }
 
 /// A connection of a peer; dropped, it has ended.
@@ -43,6 +44,8 @@ pub(super) struct Guest {
     bucket: Arc<Mutex<Bucket>>,
     /// Bodies of this peer that are read at once, over all its connections.
     pub(super) bodies: Arc<Semaphore>,
+    /// Its turn to ask, over all its connections.
+    pub(super) questions: Arc<Semaphore>,
 }
 
 impl Peers {
@@ -81,6 +84,7 @@ impl Peers {
                 connections: 0,
                 bucket: Arc::new(Mutex::new(bucket)),
                 bodies: Arc::new(Semaphore::new(MAX_BODIES_OF_PEER)),
+                questions: Arc::new(Semaphore::new(1)),
             };
             inner.known.insert(key.clone(), known);
         }
@@ -89,8 +93,9 @@ impl Peers {
             return Err("too_many_connections_of_peer");
         }
         known.connections += 1;
-        let (bucket, bodies) = (Arc::clone(&known.bucket), Arc::clone(&known.bodies));
-        Ok(Guest { peers: Arc::clone(self), key, bucket, bodies })
+        let bucket = Arc::clone(&known.bucket);
+        let (bodies, questions) = (Arc::clone(&known.bodies), Arc::clone(&known.questions));
+        Ok(Guest { peers: Arc::clone(self), key, bucket, bodies, questions })
     }
 
     /// Milliseconds since the start.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use autonomy_schema::relay::IngestQuota;
 use autonomy_schema::{Name, Time};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use health::{Health, Quota};
@@ -46,6 +46,8 @@ pub struct Parts {
     pub timeouts: Timeouts,
     /// Is told of a peer that connected, as far as there is room: it can be dialled now.
     pub seen: mpsc::Sender<Name>,
+    /// Is told when a set became whole.
+    pub arrived: Arc<Notify>,
 }
 
 /// What every connection shares.
@@ -58,6 +60,7 @@ struct Shared {
     shed: Shed,
     timeouts: Timeouts,
     seen: mpsc::Sender<Name>,
+    arrived: Arc<Notify>,
     /// Segments in memory, in bytes.
     pool: Arc<Semaphore>,
     /// Connections that stand.
@@ -74,6 +77,13 @@ impl Shared {
     /// The time that receipts and sets are judged by.
     fn clock() -> Time {
         clock()
+    }
+
+    /// Sets became whole, or may have.
+    fn arrived(&self, sets: usize) {
+        if sets > 0 {
+            self.arrived.notify_one();
+        }
     }
 
     /// A connection that is not served.
@@ -119,6 +129,7 @@ impl Server {
             shed: parts.shed,
             timeouts: parts.timeouts,
             seen: parts.seen,
+            arrived: parts.arrived,
             pool: Arc::new(Semaphore::new(POOL_BYTES)),
             slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Mutex::default(),

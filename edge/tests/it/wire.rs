@@ -76,6 +76,7 @@ impl Station {
             shed: Shed::new(Path::new("/"), envelope),
             timeouts,
             seen: tell,
+            arrived: std::sync::Arc::default(),
         };
         let server = Server::bind("127.0.0.1:0".parse().expect("address"), parts).await.expect("binds");
         let (address, steer) = (server.address().expect("address"), server.steer());

@@ -159,8 +159,10 @@ fn all_peers_are_dialled_spread_by_rank_and_each_must_have_it() {
         let end = judged.step(701, has(&set, peer));
         assert_eq!(end.contains(&done), at == 3, "{peer}");
     }
+    assert!(judged.machine.is_done(set.manifest()));
     // With another peer it is not done, and goes on from there.
     assert_eq!(judged.step(1_000, Input::Configure(config(&["b", "c", "d", "e", "f"]))), [dial("f")]);
+    assert!(!judged.machine.is_done(set.manifest()));
 }
 
 #[test]

@@ -16,27 +16,40 @@ use crate::wire::metrics::Metrics;
 
 /// When a body last moved.
 #[derive(Debug)]
-pub(super) struct Pace(Mutex<(Instant, bool)>);
+pub(super) struct Pace(Mutex<(Instant, Stage)>);
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was read from the disk yet: no peer is to blame for that.
+    Waits,
+    Moves,
+    Ended,
+}
 
 impl Pace {
     /// A body that is to be sent.
     pub(super) fn begun() -> Self {
-        Self(Mutex::new((Instant::now(), false)))
+        Self(Mutex::new((Instant::now(), Stage::Waits)))
     }
 
     /// Nothing is to be sent.
     pub(super) fn ended() -> Self {
-        Self(Mutex::new((Instant::now(), true)))
+        Self(Mutex::new((Instant::now(), Stage::Ended)))
     }
 
     /// Until when the next progress must be there.
     pub(super) fn until(&self, timeouts: &Timeouts) -> Instant {
-        let (at, has_ended) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        at + if has_ended { timeouts.answer } else { timeouts.progress }
+        let (at, stage) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at + match stage {
+            Stage::Waits | Stage::Ended => timeouts.answer,
+            Stage::Moves => timeouts.progress,
+        }
     }
 
     fn note(&self, has_ended: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), has_ended);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            (Instant::now(), if has_ended { Stage::Ended } else { Stage::Moves });
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Shared;
 use super::answer::{Refusal, bad_request};
 use super::connection::Visit;
-use crate::wire::limits::{ANSWER_GRACE, FLOOD_PAUSE, MIN_PROGRESS, SHED_SECONDS};
+use crate::wire::limits::{ANSWER_GRACE, FLOOD_PAUSE, MIN_PROGRESS, QUESTION_BYTES, SHED_SECONDS};
 
 /// The body of a request, read or not. What is left of it when the answer is given stays open for a moment: curl, and others
 /// that send and read at once, else see a stream that was reset, and not the answer.
@@ -175,6 +175,17 @@ impl Body {
             self.owed -= self.visit.guest.take(self.owed)?;
         }
         Ok(())
+    }
+}
+
+/// Admits a question that the storage thread must answer. It is paid for like bytes, and each peer asks one after the other:
+/// however many it asks, others are answered in between.
+pub(super) async fn question(shared: &Arc<Shared>, visit: &Arc<Visit>) -> Result<OwnedSemaphorePermit, Refusal> {
+    // The semaphore is never closed.
+    let turn = Arc::clone(&visit.guest.questions).acquire_owned().await.map_err(|_closed| stopping())?;
+    match visit.guest.take(QUESTION_BYTES) {
+        Ok(_) => Ok(turn),
+        Err(ticks) => Err(over_quota(shared, visit, ticks).await),
     }
 }
 

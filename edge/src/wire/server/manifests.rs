@@ -6,14 +6,15 @@ use autonomy_schema::{Blake3, Code, Reason};
 use http::{Request, StatusCode};
 
 use super::answer::{Answer, Refusal, json};
-use super::body::{Body, Held, media_type};
+use super::body::{Body, Held, media_type, question};
 use super::connection::Visit;
 use super::{Shared, route};
 use crate::store::{MAX_SET_BYTES, StoreError};
 use crate::wire::limits::SET_CHUNK;
 
 /// How far the set is.
-pub(super) async fn get(shared: &Arc<Shared>, fingerprint: Blake3) -> Result<Answer, Refusal> {
+pub(super) async fn get(shared: &Arc<Shared>, visit: &Arc<Visit>, fingerprint: Blake3) -> Result<Answer, Refusal> {
+    let _turn = question(shared, visit).await?;
     progress(shared, fingerprint, StatusCode::OK).await
 }
 
@@ -66,6 +67,8 @@ pub(super) async fn put(
             );
         }
     })?;
+    // With all of its segments here already, it is whole at once.
+    shared.arrived(usize::from(accepted.first));
     let status = if accepted.first { StatusCode::CREATED } else { StatusCode::OK };
     progress(shared, fingerprint, status).await
 }

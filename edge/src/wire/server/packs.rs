@@ -83,7 +83,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
     batch.flush(shared).await?;
     // One commit for all; nothing is said before it is durable.
     if let Some(ticket) = batch.ticket {
-        shared.storage.call(move |stores| stores.store.commit(ticket, Shared::clock())).await??;
+        let whole = shared.storage.call(move |stores| stores.store.commit(ticket, Shared::clock())).await??;
+        shared.arrived(whole.len());
     }
     shared.metrics.packed();
     for outcome in &batch.outcomes {

@@ -62,7 +62,7 @@ async fn handle(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Request<Held>
         (Route::Health, Method::GET) => Ok(health::answer(shared, visit)),
         (Route::Health, _) => Err(Refusal::method("GET")),
         (Route::Manifest(id), Method::PUT) => manifests::put(shared, visit, id, request).await,
-        (Route::Manifest(id), Method::GET) => manifests::get(shared, id).await,
+        (Route::Manifest(id), Method::GET) => manifests::get(shared, visit, id).await,
         (Route::Manifest(_), _) => Err(Refusal::method("GET, PUT")),
         (Route::Packs, Method::POST) => packs::post(shared, visit, request).await,
         (Route::Packs, _) => Err(Refusal::method("POST")),

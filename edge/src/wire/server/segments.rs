@@ -34,10 +34,12 @@ pub(super) async fn put(
     let from = visit.guest.id().clone();
     let put = shared.storage.call(move |stores| {
         let written = stores.store.put(vec![Segment { id, bytes }], &from)?;
-        stores.store.commit(written.ticket, Shared::clock())?;
-        Ok::<_, crate::store::StoreError>(written.results)
+        let whole = stores.store.commit(written.ticket, Shared::clock())?;
+        Ok::<_, crate::store::StoreError>((written.results, whole))
     });
-    let (status, word) = match put.await??.first() {
+    let (put, whole) = put.await??;
+    shared.arrived(whole.len());
+    let (status, word) = match put.first() {
         Some(Put::Stored) => (StatusCode::CREATED, "stored"),
         Some(Put::Duplicate) => (StatusCode::OK, "duplicate"),
         Some(Put::NotNamed) | None => {
