@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use autonomy_relay::Input;
 use autonomy_schema::{Blake3, Mode, Name, Reasons, Time, canonical};
 use autonomy_stateroot::gc::RelayPins;
-use autonomy_stateroot::{DiskError, StateRoot, durable, layout};
+use autonomy_stateroot::{DiskError, StateRoot, SyncTarget, durable, layout};
 
 use super::source::{At, Source};
 use super::{Driver, DriverError, Known, complain};
@@ -129,8 +129,8 @@ impl Driver {
                 gone.push(*manifest);
             }
             // One that has expired stays until the ceiling wants its room: a clock that jumped ahead comes back.
-            if known.at == At::Transit && !sent.contains(manifest) {
-                ended.push(*manifest);
+            if !sent.contains(manifest) {
+                ended.push((*manifest, known.at.clone()));
             }
             if is_sent && known.source.is_none() {
                 begins.push((*manifest, known.at.clone()));
@@ -139,8 +139,8 @@ impl Driver {
         for manifest in gone {
             self.withdraw(manifest).await?;
         }
-        for manifest in ended {
-            self.forget(manifest).await?;
+        for (manifest, at) in ended {
+            self.forget(manifest, &at).await?;
         }
         for (manifest, at) in begins {
             self.begin(manifest, at).await?;
@@ -240,11 +240,15 @@ impl Driver {
         self.sets.iter().filter(open).map(|(manifest, _)| *manifest)
     }
 
-    /// A set for other nodes has ended here.
-    async fn forget(&mut self, manifest: Blake3) -> Result<(), DriverError> {
+    /// A set of whose stream a newer one is sent has ended here: nothing keeps it for the relay any more.
+    async fn forget(&mut self, manifest: Blake3, at: &At) -> Result<(), DriverError> {
         self.sets.remove(&manifest);
-        if let Err(error) = self.tools.storage.call(move |stores| stores.store.withdraw(manifest)).await? {
-            complain("a set in transit cannot be removed", error);
+        let (root, is_transit) = (self.tools.root.clone(), *at == At::Transit);
+        let ended = self.tools.storage.call(move |stores| {
+            if is_transit { stores.store.withdraw(manifest) } else { Ok(leave_outbox(&root, manifest)?) }
+        });
+        if let Err(error) = ended.await? {
+            complain("a set that is sent no more cannot be let go of", error);
         }
         Ok(())
     }
@@ -283,6 +287,18 @@ impl Driver {
             }
         }
         Ok(())
+    }
+}
+
+/// Takes a set out of the outbox, so that gc may collect its generation.
+fn leave_outbox(root: &StateRoot, manifest: Blake3) -> Result<(), DiskError> {
+    match root.disk().remove(&layout::outbox_entry(manifest)) {
+        // Apply took it out itself.
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => {
+            removed?;
+            root.disk().sync(SyncTarget::Dir(Some(&layout::outbox())))
+        }
     }
 }
 

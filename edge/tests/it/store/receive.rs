@@ -183,8 +183,8 @@ fn fi_a_set_that_becomes_whole_under_a_wrong_clock_stays_and_is_admitted_under_t
         let (mut store, root) = (open(&disk), state_root(&disk));
         let sent = fleet.set(&release());
         offer(&mut store, &sent).expect("accepts");
-        store.put(sent.all()).expect("puts");
-        let completed = store.commit(&name("node-a"), wrong).expect("commits");
+        let put = store.put(sent.all(), &name("node-a")).expect("puts");
+        let completed = store.commit(put.ticket, wrong).expect("commits");
         let is_ahead = wrong > now();
         // A clock that is behind admits what was issued in its future, as far as the root's time step goes; one that is ahead
         // finds it expired.
