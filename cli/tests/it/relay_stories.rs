@@ -66,7 +66,7 @@ fn the_fleet_is_updated_by_relay_along_a_chain_in_a_star_and_after_a_partition()
         &[
             "== 1. Five nodes\n",
             "== 2. A chain: A - B - C - D - E. Serial 1 comes to A on a stick\n",
-            "All five run serial 1:\n",
+            "All five run serial 1. A has never reached C, D or E, and knows by the receipts that came back through B:\n",
             "hop 4  node-e  from node-d\n",
             "== 3. A star: A reaches everybody.",
             "All five run serial 2:\n",
