@@ -9,6 +9,9 @@ mod open;
 mod retain;
 mod tables;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use autonomy_relay::{Change, Part, Row, RowKey, RowState};
 use autonomy_schema::{Blake3, Code, Name, Reason};
 use autonomy_stateroot::{DiskError, LockGuard, StateRoot};
@@ -37,6 +40,9 @@ pub enum LedgerError {
     /// The disk refused, or is full. Nothing of the transaction is there.
     #[error("cannot write the ledger: {0}")]
     Disk(String),
+    /// A sync failed, so what this process knows of the file is not trusted any more; another process reads it anew.
+    #[error("the ledger may not be durable: {0}")]
+    Unsynced(String),
     /// A change would take attempts back, or bring a dead letter to life.
     #[error(
         "the row of {part} of {manifest} for `{peer}` has {known} attempts and is {state:?}; it cannot become {wanted}"
@@ -64,7 +70,7 @@ impl LedgerError {
     /// The error as a reason.
     pub fn to_reason(&self) -> Reason {
         match self {
-            Self::Disk(_) => Reason::new(Code::IoError, self.to_string()),
+            Self::Disk(_) | Self::Unsynced(_) => Reason::new(Code::IoError, self.to_string()),
             Self::TakesBack { .. } | Self::Damaged => Reason::new(Code::CorruptState, self.to_string()),
         }
     }
@@ -142,6 +148,8 @@ pub struct Ledger {
     root: StateRoot,
     /// `None` when the disk failed: what redb holds then is not trusted, and it is opened again before it is used.
     database: Option<Database>,
+    /// A sync of the file failed.
+    lost: Arc<AtomicBool>,
     _owner: Box<dyn LockGuard>,
 }
 
@@ -259,17 +267,24 @@ impl Ledger {
         })
     }
 
-    /// Works with the database. After an error of the disk it is closed, and opened and checked again by whoever comes next.
+    /// Works with the database. After an error of the disk it is closed, and opened and checked again by whoever comes next;
+    /// after a failed sync that is for another process to do.
     fn with<R>(&mut self, job: impl FnOnce(&Database) -> Result<R, LedgerError>) -> Result<R, LedgerError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => open::reopen(&self.root).map_err(|error| LedgerError::Disk(error.to_reason().message))?,
+        let opened = match self.database.take() {
+            Some(database) => Ok(database),
+            None => open::reopen(&self.root, &self.lost).map_err(|error| LedgerError::Disk(error.to_reason().message)),
         };
-        let result = job(&database);
-        if !matches!(result, Err(LedgerError::Disk(_))) {
-            self.database = Some(database);
+        let result = opened.and_then(|database| {
+            let result = job(&database);
+            if !matches!(result, Err(LedgerError::Disk(_))) {
+                self.database = Some(database);
+            }
+            result
+        });
+        match result {
+            Err(LedgerError::Disk(message)) if self.lost.load(Ordering::Relaxed) => Err(LedgerError::Unsynced(message)),
+            result => result,
         }
-        result
     }
 }
 

@@ -30,8 +30,11 @@ impl Driver {
         if !matches!(error, LedgerError::Disk(_)) {
             return Err(error.into());
         }
-        let (changes, sent, acts) = round;
-        self.stall = Some(Stall { changes, sent, acts, ..Stall::default() });
+        // While there is one, no round is begun, so there is nothing to lose.
+        if self.stall.is_none() {
+            let (changes, sent, acts) = round;
+            self.stall = Some(Stall { changes, sent, acts, ..Stall::default() });
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! left as it was found. Once it is known to be sound they are done, in their order and with their syncs.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use autonomy_schema::{Mode, RelPath};
@@ -16,6 +17,8 @@ pub(super) struct Backend {
     root: StateRoot,
     path: RelPath,
     state: Arc<Mutex<State>>,
+    /// A sync of the file failed: what the kernel holds of it is not trusted any more in this process.
+    lost: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,7 @@ enum Held {
 
 impl Backend {
     /// The file at `path`, which is created when it is absent.
-    pub(super) fn new(root: &StateRoot, path: &RelPath) -> Result<Self, DiskError> {
+    pub(super) fn new(root: &StateRoot, path: &RelPath, lost: &Arc<AtomicBool>) -> Result<Self, DiskError> {
         let len = if let Some(stat) = root.disk().stat(path)? {
             stat.size
         } else {
@@ -43,7 +46,7 @@ impl Backend {
             0
         };
         let state = State { len, held: Some(Vec::new()) };
-        Ok(Self { root: root.clone(), path: path.clone(), state: Arc::new(Mutex::new(state)) })
+        Ok(Self { root: root.clone(), path: path.clone(), state: Arc::new(Mutex::new(state)), lost: Arc::clone(lost) })
     }
 
     /// The file is sound: does what was held back, and holds nothing back any more.
@@ -53,10 +56,18 @@ impl Backend {
             match held {
                 Held::Write(offset, data) => self.root.disk().write_at(&self.path, offset, &data)?,
                 Held::SetLen(len) => self.root.disk().set_len(&self.path, len)?,
-                Held::Sync => self.root.disk().sync(SyncTarget::File(&self.path))?,
+                Held::Sync => self.sync()?,
             }
         }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let synced = self.root.disk().sync(SyncTarget::File(&self.path));
+        if synced.is_err() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        synced
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,7 +142,7 @@ impl StorageBackend for Backend {
     fn sync_data(&self) -> io::Result<()> {
         match &mut self.state().held {
             Some(held) => held.push(Held::Sync),
-            None => self.root.disk().sync(SyncTarget::File(&self.path)).map_err(|error| io(&error))?,
+            None => self.sync().map_err(|error| io(&error))?,
         }
         Ok(())
     }

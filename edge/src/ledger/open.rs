@@ -1,5 +1,8 @@
 //! Opening the ledger: who owns it, which version wrote it, whether it is sound.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use autonomy_schema::{Code, Reason, RelPath, canonical};
 use autonomy_stateroot::lock::{Holder, boot_id};
 use autonomy_stateroot::{DiskError, LockGuard, LockMode, StateRoot, SyncTarget, durable, read_capped};
@@ -58,14 +61,15 @@ impl Ledger {
         if !durable::exists(root.disk(), &path)? {
             make(root, &path)?;
         }
-        let database = open(root, &path)?;
-        Ok(Self { root: root.clone(), database: Some(database), _owner: owner })
+        let lost = Arc::default();
+        let database = open(root, &path, &lost)?;
+        Ok(Self { root: root.clone(), database: Some(database), lost, _owner: owner })
     }
 }
 
 /// Opens it again after an error of the disk, for the owner.
-pub(super) fn reopen(root: &StateRoot) -> Result<Database, OpenError> {
-    open(root, &RelPath::fixed(LEDGER))
+pub(super) fn reopen(root: &StateRoot, lost: &Arc<AtomicBool>) -> Result<Database, OpenError> {
+    open(root, &RelPath::fixed(LEDGER), lost)
 }
 
 /// Takes ownership, and writes down who has it.
@@ -94,7 +98,7 @@ fn own(root: &StateRoot) -> Result<Box<dyn LockGuard>, OpenError> {
 fn make(root: &StateRoot, path: &RelPath) -> Result<(), OpenError> {
     let tmp = durable::beside(path)?;
     durable::remove_tree(root.disk(), &tmp)?;
-    let backend = Backend::new(root, &tmp)?;
+    let backend = Backend::new(root, &tmp, &Arc::default())?;
     backend.trust()?;
     let database = builder().create_with_backend(backend).map_err(|error| not_made(&error))?;
     migrate(&database).map_err(|error| OpenError::Disk(error.to_reason()))?;
@@ -116,8 +120,8 @@ fn not_made(error: &DatabaseError) -> OpenError {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other error of redb is about what the file holds")]
-fn open(root: &StateRoot, path: &RelPath) -> Result<Database, OpenError> {
-    let backend = Backend::new(root, path)?;
+fn open(root: &StateRoot, path: &RelPath, lost: &Arc<AtomicBool>) -> Result<Database, OpenError> {
+    let backend = Backend::new(root, path, lost)?;
     let database = builder().create_with_backend(backend.clone()).map_err(|error| match error {
         DatabaseError::Storage(StorageError::Io(error)) if !says_damaged(&error) => {
             OpenError::Disk(Reason::new(Code::IoError, format!("cannot open `{LEDGER}`: {error}")))
