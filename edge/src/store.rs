@@ -126,9 +126,7 @@ struct Set {
     from: Option<Name>,
     /// The payloads that it is made of.
     keys: BTreeSet<Key>,
-    /// Something of it was put since the last commit.
-    is_fresh: bool,
-    /// When something of it came last, as far as this process knows.
+    /// When something of it came last; `None` until the next commit or look has a clock.
     touched: Option<Time>,
     /// Nothing of it came for long: it goes when others need its place.
     is_abandoned: bool,
@@ -388,7 +386,7 @@ impl Store {
         for set in self.sets.values_mut().filter(|set| !set.is_transit) {
             if keys.iter().any(|key| set.keys.contains(key)) {
                 set.from = Some(from.clone());
-                set.is_fresh = true;
+                (set.touched, set.is_abandoned) = (None, false);
             }
         }
     }
@@ -401,8 +399,8 @@ impl Store {
             let message = "a sync failed since these segments were put, so they may not be durable";
             return Err(StoreError::Disk(Reason::new(Code::IoError, message).with_remedy("send them again")));
         }
-        for set in self.sets.values_mut().filter(|set| set.is_fresh) {
-            (set.is_fresh, set.touched, set.is_abandoned) = (false, Some(clock), false);
+        for set in self.sets.values_mut() {
+            set.touched.get_or_insert(clock);
         }
         self.account.refresh(&self.root, &self.limits, 0)?;
         let completed = self.complete_all(None, clock)?;

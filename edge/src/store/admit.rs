@@ -198,7 +198,6 @@ impl Store {
             documents,
             is_transit,
             keys: pinned.iter().map(|(key, _)| *key).collect(),
-            is_fresh: false,
             from,
             touched: None,
             is_abandoned: false,

@@ -130,7 +130,8 @@ fn what_others_write_into_the_state_root_is_refused_above_the_ceiling_as_well() 
     store.reserve_bytes(60 << 10).expect("fits");
     let path = layout::edge_pins();
     durable::ensure_dir(state_root(&disk).disk(), &path.parent().expect("folder")).expect("makes");
-    durable::replace(state_root(&disk).disk(), &path, &vec![0; 60 << 10], autonomy_schema::Mode::PRIVATE).expect("writes");
+    durable::replace(state_root(&disk).disk(), &path, &vec![0; 60 << 10], autonomy_schema::Mode::PRIVATE)
+        .expect("writes");
     is_ceiling(store.reserve_bytes(60 << 10).expect_err("refuses"));
 }
 

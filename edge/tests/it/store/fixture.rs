@@ -302,7 +302,7 @@ pub(crate) fn deliver(store: &mut Store, sent: &Sent) -> Result<u64, StoreError>
     }
     let mut bytes = 0;
     for _ in 0..1000 {
-        let progress = progress(store, sent);
+        let progress = store.progress(sent.fingerprint, now())?.expect("known");
         if progress.state == SetState::Stored {
             return Ok(bytes);
         }
