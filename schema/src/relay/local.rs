@@ -1,6 +1,6 @@
 //! `edge/local.toml`: what the operator of one node sets, over what the signed manifest says.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use toml_edit::{DocumentMut, Item, Table};
 
