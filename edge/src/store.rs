@@ -444,7 +444,7 @@ impl Store {
 }
 
 /// An older serial from an honest peer that has not heard of the newer one: no evidence of anything.
-fn is_late(reasons: &Reasons) -> bool {
+pub fn is_late(reasons: &Reasons) -> bool {
     reasons.as_slice().iter().all(|reason| reason.code == Code::SerialTooLow)
 }
 

@@ -9,7 +9,7 @@ use super::answer::{Answer, Refusal, json};
 use super::body::{Body, Held, media_type, question};
 use super::connection::Visit;
 use super::{Shared, route};
-use crate::store::{MAX_SET_BYTES, StoreError};
+use crate::store::{MAX_SET_BYTES, StoreError, is_late};
 use crate::wire::limits::SET_CHUNK;
 
 /// How far the set is.
@@ -58,8 +58,9 @@ pub(super) async fn put(
         shared.storage.call(move |stores| stores.store.accept_set(set, fingerprint, &from, Shared::clock())).await?;
     let accepted = accepted.inspect_err(|error| {
         if let StoreError::Refused(reasons) = error {
+            let event = if is_late(reasons) { "edge.manifest.late" } else { "edge.manifest.quarantined" };
             tracing::warn!(
-                event = "edge.manifest.quarantined",
+                event,
                 peer = visit.guest.id().as_str(),
                 manifest = %fingerprint,
                 reasons = route::short(&reasons.one_line()),
