@@ -1,6 +1,6 @@
 //! Drives the machine: sockets, disk and clock become its inputs, and its outputs are carried out.
 //!
-//! One task owns the machine. Whatever waits for the network runs in tasks of its own and comes back as [`News`]; whatever
+//! One task owns the machine. Whatever waits for the network runs in tasks of its own and comes back as news; whatever
 //! waits for the disk goes through the storage thread. What one round records is durable before anything else of that round
 //! is done; rounds that wait share one commit.
 
