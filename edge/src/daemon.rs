@@ -133,7 +133,9 @@ async fn serve(
     let driver = Driver::new(tools, settings);
     let others = [tokio::spawn(scrape.run()), tokio::spawn(control.run()), tokio::spawn(tls.follow(IDENTITY_PAUSE))];
     let serving = tokio::spawn(server.run());
-    let result = driver.run(asked, connected).await;
+    // On the threads that the sockets and timers wake, so that an idle second wakes one thread and not two.
+    let driving = tokio::spawn(driver.run(asked, connected)).await;
+    let result = driving.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     if result.is_ok() {
         // Drained: what peers have begun ends, or has had its time.
         serving.await.ok();

@@ -159,8 +159,11 @@ impl Ledger {
     pub fn record(&mut self, changes: &[Change], sent: Option<Sent>) -> Result<(), LedgerError> {
         self.with(|database| {
             write(database, |tables| {
-                for change in changes {
-                    tables.change(change)?;
+                // By key, so that neighbours share pages; of one key in their order.
+                let mut keyed: Vec<_> = changes.iter().map(|change| (codec::key(&change.key), change)).collect();
+                keyed.sort_by(|one, other| one.0.cmp(&other.0));
+                for (key, change) in keyed {
+                    tables.change(&key, change)?;
                 }
                 if let Some(sent) = sent {
                     let counted = if tables.number("day")? == sent.day { tables.number("day_bytes")? } else { 0 };

@@ -1,14 +1,17 @@
 //! The one thread on which everything that waits for the disk runs: the store and the ledger. Sockets stay elsewhere.
 //!
 //! Jobs run in the order in which they were called, one after the other. The channel is bounded: who calls waits, and holds
-//! back the peer that it reads from.
+//! back the peer that it reads from. Syncs of what peers sent run beside it, one at a time, so that the next segments are
+//! written meanwhile.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use autonomy_schema::{Blake3, Time};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::ledger::Ledger;
-use crate::store::Store;
+use crate::store::{Store, StoreError, Ticket};
 
 /// Jobs that may wait. Each may hold a pack of 8 MiB, so few.
 const WAITING: usize = 4;
@@ -29,10 +32,18 @@ pub struct Stores {
 #[error("the storage thread ended")]
 pub struct StorageGone;
 
+impl From<oneshot::error::RecvError> for StorageGone {
+    fn from(_dropped: oneshot::error::RecvError) -> Self {
+        Self
+    }
+}
+
 /// The way to the thread. The thread ends when the last of them is gone.
 #[derive(Debug, Clone)]
 pub struct Storage {
     jobs: mpsc::Sender<Job>,
+    /// Held while a sync is under way.
+    syncing: Arc<Mutex<()>>,
 }
 
 impl Storage {
@@ -44,7 +55,7 @@ impl Storage {
                 job(&mut stores);
             }
         })?;
-        Ok((Self { jobs }, thread))
+        Ok((Self { jobs, syncing: Arc::default() }, thread))
     }
 
     /// Runs a job, and gives what it gave.
@@ -52,12 +63,38 @@ impl Storage {
         &self,
         job: impl FnOnce(&mut Stores) -> R + Send + 'static,
     ) -> Result<R, StorageGone> {
+        Ok(self.begin(job).await?.await?)
+    }
+
+    /// Hands over a job as soon as there is room for it; what it gives is to be waited for.
+    pub async fn begin<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Stores) -> R + Send + 'static,
+    ) -> Result<oneshot::Receiver<R>, StorageGone> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |stores| {
             // Nobody waits any more when the connection is gone; the job is done nevertheless.
             let _gone = answer.send(job(stores));
         });
         self.jobs.send(job).await.map_err(|_ended| StorageGone)?;
-        answered.await.map_err(|_ended| StorageGone)
+        Ok(answered)
+    }
+
+    /// Waits until no sync is under way, and keeps one from beginning: what the store says is here is durable then.
+    pub async fn settled(&self) -> MutexGuard<'_, ()> {
+        self.syncing.lock().await
+    }
+
+    /// Makes durable what was put, and gives the sets that became whole; see [`Store::commit`].
+    pub async fn commit(&self, ticket: Ticket, clock: Time) -> Result<Result<Vec<Blake3>, StoreError>, StorageGone> {
+        let storage = self.clone();
+        // A task of its own: what is taken to be synced is synced and noted, also when nobody waits any more.
+        let committed = tokio::spawn(async move {
+            let _turn = storage.syncing.lock().await;
+            let unsynced = storage.call(|stores| stores.store.unsynced()).await?;
+            let synced = tokio::task::spawn_blocking(move || unsynced.sync()).await.map_err(|_panicked| StorageGone)?;
+            storage.call(move |stores| stores.store.commit(synced, ticket, clock)).await
+        });
+        committed.await.map_err(|_panicked| StorageGone)?
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod complete;
 mod error;
 mod evict;
+mod front;
 mod judge;
 mod local;
 mod names;
@@ -15,10 +16,12 @@ mod payload;
 mod progress;
 mod quarantine;
 mod received;
+mod sync;
 
 pub use body::Incoming;
 pub use error::StoreError;
 pub use progress::{Artifact, MAX_MISSING, MAX_RECEIPTS, Progress, SetState, SignedReceipt};
+pub use sync::Unsynced;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -369,10 +372,7 @@ impl Store {
                 continue;
             };
             payload.write(&self.root, offset, &run)?;
-            for number in numbers {
-                payload.mark(number);
-                payload.dirty.push(number);
-            }
+            numbers.into_iter().for_each(|number| payload.mark(number));
         }
         if let Some(from) = from {
             self.note_from(&slots, from);
@@ -389,24 +389,6 @@ impl Store {
                 (set.touched, set.is_abandoned) = (None, false);
             }
         }
-    }
-
-    /// Makes durable what was put, and completes the sets that became whole: gives their manifests. That one of them cannot
-    /// be completed is logged, and told to whoever asks for it: what was put is durable nevertheless.
-    pub fn commit(&mut self, ticket: Ticket, clock: Time) -> Result<Vec<Blake3>, StoreError> {
-        self.sync_dirty()?;
-        if Ticket(self.failures) != ticket {
-            let message = "a sync failed since these segments were put, so they may not be durable";
-            return Err(StoreError::Disk(Reason::new(Code::IoError, message).with_remedy("send them again")));
-        }
-        for set in self.sets.values_mut() {
-            set.touched.get_or_insert(clock);
-        }
-        self.account.refresh(&self.root, &self.limits, 0)?;
-        let completed = self.complete_all(None, clock)?;
-        // Somebody else may have written meanwhile.
-        self.make_room(0)?;
-        Ok(completed)
     }
 
     /// Forgets a set in transit that has expired, or is not the newest of its stream any more.

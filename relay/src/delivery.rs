@@ -95,6 +95,12 @@ impl Task {
     /// Leaves out what was acked.
     pub(crate) fn took(&mut self, acked: &BTreeSet<Blake3>) {
         self.taken += acked.len() as u64;
-        self.wanted.retain(|wanted| !acked.contains(&wanted.id));
+        // What was acked stands near the front; what lies behind it is not looked at.
+        let mut left = acked.len();
+        self.wanted.retain(|wanted| {
+            let is_gone = left > 0 && acked.contains(&wanted.id);
+            left -= usize::from(is_gone);
+            !is_gone
+        });
     }
 }

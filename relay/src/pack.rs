@@ -140,8 +140,9 @@ impl Reader {
         match length {
             0 => Err(PackError::Empty { at: self.given }),
             1..=MAX_SEGMENT => {
-                // Grows with what arrives, not with what is claimed.
-                Ok((Frame { id: Blake3::from_bytes(id), bytes: Vec::new() }, length as usize))
+                // At most 64 KiB, whatever is claimed; a peer has one frame under way in each of its few bodies.
+                let bytes = Vec::with_capacity(length as usize);
+                Ok((Frame { id: Blake3::from_bytes(id), bytes }, length as usize))
             }
             _ => Err(PackError::TooLong { at: self.given, length }),
         }

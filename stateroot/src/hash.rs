@@ -1,5 +1,6 @@
 //! Hashing what is read, in one pass.
 
+use std::fmt;
 use std::io::{self, Read};
 
 use autonomy_schema::{Blake3, RelPath, Sha256};
@@ -10,8 +11,60 @@ use crate::durable::WRITE_BYTES;
 
 /// Both digests of a file of the state root; at most one byte beyond `size` is read.
 pub fn digests(disk: &(impl Query + ?Sized), path: &RelPath, size: u64) -> Result<Option<(Blake3, Sha256)>, DiskError> {
-    let (blake3, sha256) = Hashes::new(true, true).of_file(disk, path, size)?;
-    Ok(blake3.zip(sha256))
+    Front::default().finish(disk, path, size)
+}
+
+/// The digests of a file that is still being written, taken of its front: what is there already need not be read at the end.
+pub struct Front {
+    hashes: Hashes,
+    length: u64,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Self { hashes: Hashes::new(true, true), length: 0 }
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    /// How many bytes were hashed.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Hashes on up to `end`, or to the end of the file if that comes before. What was hashed must not change any more.
+    pub fn advance(&mut self, disk: &(impl Query + ?Sized), path: &RelPath, end: u64) -> Result<(), DiskError> {
+        let left = end.saturating_sub(self.length);
+        let mut file = disk.open_at(path, self.length)?.take(left);
+        let mut buffer = buffer(left);
+        loop {
+            match fill(&mut file, &mut buffer).map_err(|source| DiskError::new("read", path, source))? {
+                0 => return Ok(()),
+                read => {
+                    self.hashes.update(&buffer[..read]);
+                    self.length += read as u64;
+                }
+            }
+        }
+    }
+
+    /// Both digests of a file of `size` bytes; one that is longer gives others, and is read one byte further only.
+    pub fn finish(
+        mut self,
+        disk: &(impl Query + ?Sized),
+        path: &RelPath,
+        size: u64,
+    ) -> Result<Option<(Blake3, Sha256)>, DiskError> {
+        self.advance(disk, path, size.saturating_add(1))?;
+        let (blake3, sha256) = self.hashes.finish();
+        Ok(blake3.zip(sha256))
+    }
 }
 
 /// The hashes that are wanted of a stream.

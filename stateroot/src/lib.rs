@@ -58,7 +58,7 @@ pub use epoch::{EvidenceBytes, EvidenceSlot};
 pub use facts::{FactOptions, UnitProbe, collect, drift_of, learn, os_difference, os_facts, used_bytes};
 pub use fill::{FillError, Filling, fill};
 pub use fold::{Folded, Unfolded};
-pub use hash::digests;
+pub use hash::{Front, digests};
 pub use init::{AttestFiles, foreign, init, init_on, make_place};
 pub use layout::Writer;
 pub use lock::{ActivationLock, Holder, LockError, ReceiptsLock};

@@ -78,22 +78,26 @@ impl<'t> Tables<'t> {
     }
 
     /// One change of the machine, as far as the ledger lets it.
-    pub(super) fn change(&mut self, change: &Change) -> Result<(), LedgerError> {
-        let key = codec::key(&change.key);
-        let known = self.get(&key)?;
-        if let Some(known) = &known {
-            goes_on(&change.key, known, &change.row)?;
-        }
-        if known.as_ref().is_some_and(|known| known.purged) {
-            // It stays purged; the machine holds the row as the dead letter that it is.
-            return Ok(());
-        }
-        let was_dead = known.as_ref().is_some_and(|known| known.row.state == RowState::Deadletter);
+    pub(super) fn change(&mut self, key: &[u8], change: &Change) -> Result<(), LedgerError> {
         let kept = codec::Kept { row: change.row.clone(), purged: false };
-        self.put(&key, known.as_ref(), &kept)?;
+        let known = match self.rows.insert(key, codec::row(&kept.row, false).as_slice())? {
+            Some(bytes) => Some(codec::read_row(bytes.value()).ok_or(LedgerError::Damaged)?),
+            None => None,
+        };
+        if let Some(known) = &known {
+            // What is refused takes the whole transaction with it.
+            goes_on(&change.key, known, &change.row)?;
+            if known.purged {
+                // It stays purged; the machine holds the row as the dead letter that it is.
+                self.rows.insert(key, codec::row(&known.row, true).as_slice())?;
+                return Ok(());
+            }
+        }
+        self.settle(key, known.as_ref(), &kept)?;
+        let was_dead = known.as_ref().is_some_and(|known| known.row.state == RowState::Deadletter);
         if kept.row.state == RowState::Deadletter && !was_dead && self.is_withdrawn(change.key.manifest)? {
             // What was under way when its set was withdrawn.
-            retain::note_dead(self, &key)?;
+            retain::note_dead(self, key)?;
         }
         Ok(())
     }
@@ -105,15 +109,21 @@ impl<'t> Tables<'t> {
         known: Option<&codec::Kept>,
         kept: &codec::Kept,
     ) -> Result<(), LedgerError> {
+        self.rows.insert(key, codec::row(&kept.row, kept.purged).as_slice())?;
+        self.settle(key, known, kept)
+    }
+
+    /// Counts a row that took the place of another, and lists it if it is open.
+    fn settle(&mut self, key: &[u8], known: Option<&codec::Kept>, kept: &codec::Kept) -> Result<(), LedgerError> {
         if let Some(known) = known {
             take_off(&mut self.counts, known);
         }
         *self.counts.place(kept) += 1;
-        self.rows.insert(key, codec::row(&kept.row, kept.purged).as_slice())?;
-        if kept.row.state == RowState::Acked {
-            self.open.remove(key)?;
-        } else {
-            self.open.insert(key, ())?;
+        let was_open = known.is_some_and(|known| known.row.state != RowState::Acked);
+        match (was_open, kept.row.state != RowState::Acked) {
+            (true, false) => drop(self.open.remove(key)?),
+            (false, true) => drop(self.open.insert(key, ())?),
+            (true, true) | (false, false) => {}
         }
         Ok(())
     }

@@ -394,32 +394,6 @@ impl Store {
         let payload = self.slots.get(usize::from(place.payload)).and_then(|key| self.payloads.get(key));
         payload.is_some_and(|payload| !payload.has(place.number))
     }
-
-    /// Makes durable what was put. What cannot be made durable is not here.
-    pub(super) fn sync_dirty(&mut self) -> Result<(), StoreError> {
-        let (mut taken, mut failed) = (0, None);
-        for payload in self.payloads.values_mut().filter(|payload| !payload.dirty.is_empty()) {
-            match payload.sync(&self.root) {
-                Ok(more) => taken += more,
-                Err(error) => {
-                    // What the kernel holds of it may differ from what the disk holds: nothing of it is believed.
-                    durable::remove_tree(self.root.disk(), &payload.key.partial()).ok();
-                    payload.forget();
-                    self.failures += 1;
-                    failed = Some(error);
-                }
-            }
-        }
-        self.account.measured(std::mem::take(&mut self.reserved), taken);
-        if self.account.is_owing() && self.bodies.iter().all(|(_, alive)| alive.strong_count() == 0) {
-            // What failed kept its reservation.
-            self.account.settle(&self.root)?;
-        }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Which payload an artifact has, and how many segments.

@@ -1,11 +1,14 @@
 //! A payload that is being received: a file artifact, or the files of a tree one after the other.
 
 use std::io::{BufReader, Read};
+use std::sync::Arc;
 
 use autonomy_schema::manifest::{Artifact, ArtifactType, Payload as Pinned};
 use autonomy_schema::segments::Entries;
 use autonomy_schema::{Blake3, RelPath};
 use autonomy_stateroot::{DiskError, StateRoot, SyncTarget, durable, layout};
+
+use super::front::Hashing;
 
 /// Which payload: its bytes, and how they are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +50,34 @@ pub(super) struct Payload {
     pub(super) lacking: u64,
     /// Where it lies whole, when that is not the partial.
     pub(super) whole: Option<Whole>,
-    /// Segments that were written since the last sync.
-    pub(super) dirty: Vec<u32>,
+    /// Something was written since the last sync began.
+    pub(super) is_dirty: bool,
+    /// Its digests, as far as they are known.
+    pub(super) hashing: Hashing,
     /// Bytes that the partial took on the disk when it was last asked.
     pub(super) allocated: u64,
     /// The partial's entry in its folder is durable.
     pub(super) is_linked: bool,
+    /// This partial, not one of the same name that came after it. Whoever syncs it holds a copy.
+    life: Arc<()>,
+}
+
+/// A partial that is synced elsewhere while the store goes on.
+#[derive(Debug)]
+pub(super) struct Syncing {
+    pub(super) key: Key,
+    is_linked: bool,
+    life: Arc<()>,
+}
+
+impl Syncing {
+    pub(super) fn sync(&self, root: &StateRoot) -> Result<(), DiskError> {
+        root.disk().sync(SyncTarget::File(&self.key.partial()))?;
+        if !self.is_linked {
+            root.disk().sync(SyncTarget::Dir(Some(&layout::segments())))?;
+        }
+        Ok(())
+    }
 }
 
 impl Payload {
@@ -64,9 +89,11 @@ impl Payload {
             present: vec![0; words],
             lacking: pins.segments.count,
             whole: None,
-            dirty: Vec::new(),
+            is_dirty: false,
+            hashing: Hashing::default(),
             allocated: 0,
             is_linked: false,
+            life: Arc::default(),
         }
     }
 
@@ -89,11 +116,13 @@ impl Payload {
     /// Nothing of it is here.
     pub(super) fn forget(&mut self) {
         self.present.fill(0);
-        self.dirty.clear();
+        self.is_dirty = false;
+        self.hashing = Hashing::default();
         self.lacking = self.pins.segments.count;
         self.whole = None;
         self.allocated = 0;
         self.is_linked = false;
+        self.life = Arc::default();
     }
 
     /// Segments that lack, as ranges, at most `limit` of them; and whether there are more.
@@ -144,26 +173,41 @@ impl Payload {
         Ok(())
     }
 
-    /// Writes at an offset of the partial, which is made when it is absent.
-    pub(super) fn write(&self, root: &StateRoot, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+    /// Writes at an offset of the partial, which is made when it is absent; and hashes some of what was written.
+    pub(super) fn write(&mut self, root: &StateRoot, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let partial = self.key.partial();
         if !self.is_linked && !durable::exists(root.disk(), &partial)? {
             durable::ensure_dir(root.disk(), &layout::segments())?;
             root.disk().set_len(&partial, 0)?;
         }
-        root.disk().write_at(&partial, offset, bytes)
+        root.disk().write_at(&partial, offset, bytes)?;
+        self.is_dirty = true;
+        let length = bytes.len() as u64;
+        self.hashing.wrote(offset, length);
+        // Somewhat more than comes, so that what lies ahead is caught up with.
+        self.hashing.go_on(root, &partial, length.saturating_mul(2))
     }
 
-    /// Makes durable what was written; gives how many bytes more it takes.
-    pub(super) fn sync(&mut self, root: &StateRoot) -> Result<u64, DiskError> {
-        let partial = self.key.partial();
-        root.disk().sync(SyncTarget::File(&partial))?;
-        if !self.is_linked {
-            root.disk().sync(SyncTarget::Dir(Some(&layout::segments())))?;
-            self.is_linked = true;
-        }
-        self.dirty.clear();
-        let now = root.disk().stat(&partial)?.map_or(0, |stat| stat.allocated);
+    /// What is to be synced now; nothing of it is durable before [`Payload::synced`].
+    pub(super) fn begin_sync(&mut self) -> Syncing {
+        self.is_dirty = false;
+        Syncing { key: self.key, is_linked: self.is_linked, life: Arc::clone(&self.life) }
+    }
+
+    /// Whether that sync was of this partial.
+    pub(super) fn is_of(&self, syncing: &Syncing) -> bool {
+        Arc::ptr_eq(&self.life, &syncing.life)
+    }
+
+    /// Whether a sync is under way elsewhere.
+    pub(super) fn is_syncing(&self) -> bool {
+        Arc::strong_count(&self.life) > 1
+    }
+
+    /// It was synced; gives how many bytes more it takes.
+    pub(super) fn synced(&mut self, root: &StateRoot) -> Result<u64, DiskError> {
+        self.is_linked = true;
+        let now = root.disk().stat(&self.key.partial())?.map_or(0, |stat| stat.allocated);
         let more = now.saturating_sub(self.allocated);
         self.allocated = now;
         Ok(more)

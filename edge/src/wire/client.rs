@@ -16,7 +16,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2::SendRequest;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use error::WireError;
@@ -52,7 +52,8 @@ impl Client {
     pub async fn connect(&self, peer: &Name, address: &str) -> Result<Connection, WireError> {
         let (sender, closed, driver) = dial::connect(&self.tls, &self.timeouts, peer, address).await?;
         let (metrics, timeouts) = (Arc::clone(&self.metrics), self.timeouts);
-        Ok(Connection { peer: peer.clone(), sender, closed, driver, metrics, timeouts })
+        let turn = Arc::new(Semaphore::new(1));
+        Ok(Connection { peer: peer.clone(), sender, closed, driver, metrics, timeouts, turn })
     }
 }
 
@@ -65,6 +66,8 @@ pub struct Connection {
     driver: JoinHandle<()>,
     metrics: Arc<Metrics>,
     timeouts: Timeouts,
+    /// Whose body is sent.
+    turn: Arc<Semaphore>,
 }
 
 impl Drop for Connection {
@@ -138,9 +141,11 @@ impl Connection {
         length: u64,
         chunks: mpsc::Receiver<Bytes>,
     ) -> Result<answer::Answer, WireError> {
+        // The semaphore is never closed.
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
         let pace = Arc::new(Pace::begun());
         let metrics = (Arc::clone(&self.metrics), self.peer.clone());
-        let body = Upload::new(chunks, length, Arc::clone(&pace), metrics).boxed();
+        let body = Upload::new(chunks, length, Arc::clone(&pace), metrics, turn).boxed();
         let request = self.request(method, &path, Some(media_type), body)?;
         self.exchange(request, &pace, MAX_ANSWER).await
     }

@@ -54,6 +54,15 @@ pub enum RegistryError {
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
+    /// It does not know a blob of a manifest. All of them were pushed before, so this passes: docker's registry writes the
+    /// link of a blob in place, and finds it empty while somebody else pushes the same blob.
+    #[error("{place} does not know a blob that was pushed before{detail}")]
+    LacksBlob {
+        /// The address.
+        place: String,
+        /// What it said, after a colon.
+        detail: String,
+    },
     /// No connection, or one that broke.
     #[error("{place} cannot be reached: {detail}")]
     Unreachable {
@@ -182,6 +191,7 @@ impl RegistryError {
             | Self::Helper { .. }
             | Self::Refused { .. }
             | Self::Status { .. }
+            | Self::LacksBlob { .. }
             | Self::Unreachable { .. }
             | Self::Tls { .. }
             | Self::Silent { .. }
@@ -213,6 +223,7 @@ impl RegistryError {
             Self::File { .. }
             | Self::Helper { .. }
             | Self::Status { .. }
+            | Self::LacksBlob { .. }
             | Self::Unreachable { .. }
             | Self::Digest { .. }
             | Self::Size { .. }
@@ -228,7 +239,7 @@ impl RegistryError {
     /// Whether another attempt may do.
     pub(crate) fn again(&self) -> Again {
         match self {
-            Self::Unreachable { .. } => Again::Soon,
+            Self::Unreachable { .. } | Self::LacksBlob { .. } => Again::Soon,
             Self::Status { status, retry_after, .. } if *status == 429 || *status >= 500 => {
                 retry_after.map_or(Again::Soon, Again::After)
             }

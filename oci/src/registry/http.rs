@@ -17,6 +17,8 @@ use super::error::{Again, RegistryError, shown};
 use super::{RegistryOptions, credentials, roots};
 use crate::reference::Reference;
 
+/// The error code of the distribution specification for a manifest that names a blob which is not there.
+const BLOB_UNKNOWN: &str = "MANIFEST_BLOB_UNKNOWN";
 const MAX_REDIRECTS: usize = 5;
 const ATTEMPTS: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -304,11 +306,15 @@ impl Http {
                 let mut text = Vec::new();
                 // A server that was sent a secret could repeat it.
                 let secret = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-                if show && !secret {
+                if show {
                     let _read = response.take(4096).read_to_end(&mut text);
                 }
                 let text = shown(&String::from_utf8_lossy(&text));
-                let detail = if text.is_empty() { text } else { format!(": {text}") };
+                let lacks_blob = status == 400 && text.contains(BLOB_UNKNOWN);
+                let detail = if text.is_empty() || secret { String::new() } else { format!(": {text}") };
+                if lacks_blob {
+                    return Err(RegistryError::LacksBlob { place, detail });
+                }
                 Err(RegistryError::Status { place, status, detail, retry_after })
             }
         }

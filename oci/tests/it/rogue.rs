@@ -112,6 +112,25 @@ fn a_manifest_beyond_the_cap_and_one_of_another_digest_are_refused() {
 }
 
 #[test]
+fn a_blob_that_is_unknown_for_a_moment_is_waited_for() {
+    let unknown = r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
+    let unknown = answer("400 Bad Request", &format!("Content-Length: {}\r\n", unknown.len()), unknown);
+    let done = answer("201 Created", "Content-Length: 0\r\n", "");
+    let (registry, asked) = serve(vec![unknown.clone(), unknown.clone(), done]);
+    registry.push_manifest("application/vnd.oci.image.manifest.v1+json", b"{}", "t").expect("pushes");
+    assert_eq!(asked.lock().expect("locks").len(), 3);
+    // It does not pass everywhere: then it is told.
+    let (registry, _) = serve(vec![unknown; 5]);
+    let refused = registry.push_manifest("application/vnd.oci.image.manifest.v1+json", b"{}", "t");
+    assert!(matches!(refused, Err(RegistryError::LacksBlob { .. })), "{refused:?}");
+    let invalid = answer("400 Bad Request", "Content-Length: 0\r\n", "");
+    let (registry, asked) = serve(vec![invalid]);
+    let refused = registry.push_manifest("application/vnd.oci.image.manifest.v1+json", b"{}", "t");
+    assert!(matches!(refused, Err(RegistryError::Status { status: 400, .. })), "{refused:?}");
+    assert_eq!(asked.lock().expect("locks").len(), 1);
+}
+
+#[test]
 fn chunks_are_as_large_as_the_registry_asks_for_within_reason() {
     let bytes = vec![7; 10_000_000];
     let begun = |least: u64| {

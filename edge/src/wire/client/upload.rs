@@ -9,7 +9,7 @@ use std::time::Instant;
 use autonomy_schema::Name;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::wire::limits::Timeouts;
 use crate::wire::metrics::Metrics;
@@ -59,16 +59,21 @@ pub(super) struct Upload {
     left: u64,
     pace: Arc<Pace>,
     metrics: (Arc<Metrics>, Name),
+    /// Given back when the body has ended.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Upload {
+    /// A body that has its turn on the connection: bodies go one after the other, so that what was sent first is made durable
+    /// over there while the next one is under way.
     pub(super) fn new(
         chunks: mpsc::Receiver<Bytes>,
         length: u64,
         pace: Arc<Pace>,
         metrics: (Arc<Metrics>, Name),
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { chunks, left: length, pace, metrics }
+        Self { chunks, left: length, pace, metrics, turn }
     }
 }
 
@@ -88,6 +93,9 @@ impl Body for Upload {
                 };
                 self.left = left;
                 self.pace.note(left == 0);
+                if left == 0 {
+                    self.turn = None;
+                }
                 self.metrics.0.sent(&self.metrics.1, chunk.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }

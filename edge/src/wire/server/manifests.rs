@@ -19,7 +19,9 @@ pub(super) async fn get(shared: &Arc<Shared>, visit: &Arc<Visit>, fingerprint: B
 }
 
 async fn progress(shared: &Arc<Shared>, fingerprint: Blake3, status: StatusCode) -> Result<Answer, Refusal> {
+    let settled = shared.storage.settled().await;
     let found = shared.storage.call(move |stores| stores.store.progress(fingerprint, Shared::clock())).await??;
+    drop(settled);
     if let Some(progress) = found {
         return Ok(json(status, &progress));
     }

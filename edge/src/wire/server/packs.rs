@@ -6,13 +6,14 @@ use autonomy_relay::pack::{self, Frame, PackError};
 use autonomy_schema::{Blake3, Code, Name, Reason};
 use http::{Request, StatusCode};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Shared;
 use super::answer::{Answer, Refusal, bad_request, json};
 use super::body::{Body, Held, media_type};
 use super::connection::Visit;
-use crate::store::{Put, Segment, Ticket};
+use crate::storage::StorageGone;
+use crate::store::{Put, Segment, StoreError, Ticket, Written};
 use crate::wire::limits::{BATCH_BYTES, BATCH_PATIENCE};
 
 /// What became of a segment.
@@ -54,6 +55,14 @@ struct Batch {
     from: Name,
     /// Of the first that was handed over.
     ticket: Option<Ticket>,
+    /// What is being written meanwhile.
+    writing: Option<Writing>,
+}
+
+/// Segments that were handed over.
+struct Writing {
+    ids: Vec<Blake3>,
+    written: oneshot::Receiver<Result<Written, StoreError>>,
 }
 
 /// Takes a pack.
@@ -63,7 +72,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
     let mut body = Body::admit(shared, visit, &head.headers, incoming, pack::MAX_BYTES).await?;
     let mut reader = pack::Reader::new();
     let from = visit.guest.id().clone();
-    let mut batch = Batch { segments: Vec::new(), bytes: 0, permit: None, outcomes: Vec::new(), from, ticket: None };
+    let mut batch =
+        Batch { segments: Vec::new(), bytes: 0, permit: None, outcomes: Vec::new(), from, ticket: None, writing: None };
     loop {
         // What waits in memory does not wait for a slow peer.
         let read = if batch.segments.is_empty() { None } else { body.soon(BATCH_PATIENCE).await };
@@ -80,10 +90,13 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
         }
     }
     reader.end().map_err(|error| bad_pack(&error))?;
+    // The next pack of the peer is read from now on.
+    drop(body);
     batch.flush(shared).await?;
+    batch.settle().await?;
     // One commit for all; nothing is said before it is durable.
     if let Some(ticket) = batch.ticket {
-        let whole = shared.storage.call(move |stores| stores.store.commit(ticket, Shared::clock())).await??;
+        let whole = shared.storage.commit(ticket, Shared::clock()).await??;
         shared.arrived(whole.len());
     }
     shared.metrics.packed();
@@ -95,7 +108,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
 
 impl Batch {
     async fn take(&mut self, shared: &Arc<Shared>, frame: Frame) -> Result<(), Refusal> {
-        if self.outcomes.len() + self.segments.len() >= pack::MAX_SEGMENTS {
+        let writing = self.writing.as_ref().map_or(0, |writing| writing.ids.len());
+        if self.outcomes.len() + writing + self.segments.len() >= pack::MAX_SEGMENTS {
             let reason =
                 Reason::new(Code::LimitExceeded, format!("a pack holds at most {} segments", pack::MAX_SEGMENTS))
                     .with_remedy("send several packs");
@@ -103,6 +117,7 @@ impl Batch {
         }
         if Blake3::of(&frame.bytes) != frame.id {
             self.flush(shared).await?;
+            self.settle().await?;
             self.outcomes.push(Outcome::wrong(frame.id));
             return Ok(());
         }
@@ -117,8 +132,9 @@ impl Batch {
             Err(_used_up) => {
                 // Who waits for room holds none: so somebody always goes on.
                 self.flush(shared).await?;
+                self.settle().await?;
                 let wait = Arc::clone(&shared.pool).acquire_many_owned(needed);
-                wait.await.map_err(|_closed| Refusal::from(crate::storage::StorageGone))?
+                wait.await.map_err(|_closed| Refusal::from(StorageGone))?
             }
         };
         match &mut self.permit {
@@ -130,23 +146,31 @@ impl Batch {
         Ok(())
     }
 
-    /// Hands over what was gathered.
+    /// Hands over what was gathered, once what was handed over before is written.
     async fn flush(&mut self, shared: &Arc<Shared>) -> Result<(), Refusal> {
         if self.segments.is_empty() {
             return Ok(());
         }
+        self.settle().await?;
         let segments = std::mem::take(&mut self.segments);
         let ids: Vec<Blake3> = segments.iter().map(|segment| segment.id).collect();
         let permit = self.permit.take();
         let from = self.from.clone();
         self.bytes = 0;
         // The permit goes along: the room is free when the bytes are written, even when nobody waits for it any more.
-        let put = shared.storage.call(move |stores| {
+        let written = shared.storage.begin(move |stores| {
             let put = stores.store.put(segments, &from);
             drop(permit);
             put
         });
-        let put = put.await??;
+        self.writing = Some(Writing { ids, written: written.await? });
+        Ok(())
+    }
+
+    /// Waits for what was handed over.
+    async fn settle(&mut self) -> Result<(), Refusal> {
+        let Some(Writing { ids, written }) = self.writing.take() else { return Ok(()) };
+        let put = written.await.map_err(StorageGone::from)??;
         self.ticket.get_or_insert(put.ticket);
         self.outcomes.extend(ids.into_iter().zip(put.results).map(|(id, put)| Outcome::new(id, put)));
         Ok(())

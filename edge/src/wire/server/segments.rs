@@ -32,14 +32,11 @@ pub(super) async fn put(
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
     }
     let from = visit.guest.id().clone();
-    let put = shared.storage.call(move |stores| {
-        let written = stores.store.put(vec![Segment { id, bytes }], &from)?;
-        let whole = stores.store.commit(written.ticket, Shared::clock())?;
-        Ok::<_, crate::store::StoreError>((written.results, whole))
-    });
-    let (put, whole) = put.await??;
+    let put = shared.storage.call(move |stores| stores.store.put(vec![Segment { id, bytes }], &from));
+    let put = put.await??;
+    let whole = shared.storage.commit(put.ticket, Shared::clock()).await??;
     shared.arrived(whole.len());
-    let (status, word) = match put.first() {
+    let (status, word) = match put.results.first() {
         Some(Put::Stored) => (StatusCode::CREATED, "stored"),
         Some(Put::Duplicate) => (StatusCode::OK, "duplicate"),
         Some(Put::NotNamed) | None => {

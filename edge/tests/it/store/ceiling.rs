@@ -7,7 +7,8 @@ use autonomy_schema::{Code, Name};
 use autonomy_stateroot::{Image, SimDisk, StateRoot, SyncTarget, durable, layout, used_bytes};
 
 use super::fixture::{
-    Fleet, Release, Sent, UNLIMITED, deliver, missing, name, noise, now, offer, open, progress, push, send, state_root,
+    Fleet, Release, Sent, UNLIMITED, commit, deliver, missing, name, noise, now, offer, open, progress, push, send,
+    state_root,
 };
 
 fn limits(ceiling_bytes: u64) -> Limits {
@@ -84,7 +85,7 @@ fn fi_disk_ceiling_concurrent_writes_at_boundary() {
                 let put = store.lock().expect("lock").put(vec![segment], &name("node-a"));
                 std::thread::yield_now();
                 let mut store = store.lock().expect("lock");
-                match put.and_then(|put| store.commit(put.ticket, now())) {
+                match put.and_then(|put| commit(&mut store, put.ticket, now())) {
                     Ok(_) => {}
                     Err(error) => {
                         is_ceiling(error);

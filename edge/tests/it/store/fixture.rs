@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use autonomy_edge::store::{Accepted, Limits, Progress, Put, Segment, SetState, Store, StoreError};
+use autonomy_edge::store::{Accepted, Limits, Progress, Put, Segment, SetState, Store, StoreError, Ticket};
 use autonomy_schema::author::{AuthoredManifest, BuiltLock, BuiltPolicy, Inputs, Located, resolve};
 use autonomy_schema::lock::{Lock, LockedInputs, LockedPolicy};
 use autonomy_schema::node::Node;
@@ -291,7 +291,7 @@ pub(crate) fn missing(progress: &Progress, sent: &Sent) -> Vec<Segment> {
 
 pub(crate) fn push(store: &mut Store, batch: Vec<Segment>) -> Result<Vec<Put>, StoreError> {
     let put = store.put(batch, &name("node-a"))?;
-    store.commit(put.ticket, now())?;
+    commit(store, put.ticket, now())?;
     Ok(put.results)
 }
 
@@ -314,4 +314,10 @@ pub(crate) fn deliver(store: &mut Store, sent: &Sent) -> Result<u64, StoreError>
         }
     }
     panic!("it never became whole");
+}
+
+/// Makes durable what was put, as the daemon does.
+pub(crate) fn commit(store: &mut Store, ticket: Ticket, clock: Time) -> Result<Vec<Blake3>, StoreError> {
+    let synced = store.unsynced().sync();
+    store.commit(synced, ticket, clock)
 }

@@ -3,7 +3,9 @@
 use autonomy_edge::store::Store;
 use autonomy_stateroot::{LockMode, durable, layout};
 
-use super::fixture::{Fleet, Release, Sent, deliver, noise, now, offer, open, progress, push, state_root, time};
+use super::fixture::{
+    Fleet, Release, Sent, commit, deliver, noise, now, offer, open, progress, push, state_root, time,
+};
 
 const STREAMS: [&str; 16] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
 
@@ -44,7 +46,7 @@ fn streams_that_were_abandoned_give_their_places_to_others() {
     // One of them goes on, later than the others.
     let later = time("2026-11-25T09:09:00Z");
     let put = store.put(sets[0].all()[..1].to_vec(), &super::fixture::name("node-a")).expect("puts");
-    store.commit(put.ticket, later).expect("commits");
+    commit(&mut store, put.ticket, later).expect("commits");
     store.look(time("2026-11-25T09:11:00Z")).expect("looks");
     deliver(&mut store, &more).expect("delivers");
     assert!(store.progress(sets[0].fingerprint, now()).expect("asks").is_some(), "it was not abandoned");

@@ -8,7 +8,7 @@ use autonomy_stateroot::{StatCache, StateRoot, durable, layout};
 use autonomy_trust::Purpose;
 
 use super::fixture::{
-    Fleet, Release, Sent, deliver, missing, name, noise, now, offer, open, progress, push, state_root, time,
+    Fleet, Release, Sent, commit, deliver, missing, name, noise, now, offer, open, progress, push, state_root, time,
 };
 
 /// The set in a folder of the state root verifies like any other.
@@ -184,7 +184,7 @@ fn fi_a_set_that_becomes_whole_under_a_wrong_clock_stays_and_is_admitted_under_t
         let sent = fleet.set(&release());
         offer(&mut store, &sent).expect("accepts");
         let put = store.put(sent.all(), &name("node-a")).expect("puts");
-        let completed = store.commit(put.ticket, wrong).expect("commits");
+        let completed = commit(&mut store, put.ticket, wrong).expect("commits");
         let is_ahead = wrong > now();
         // A clock that is behind admits what was issued in its future, as far as the root's time step goes; one that is ahead
         // finds it expired.

@@ -5,7 +5,9 @@ use autonomy_schema::document;
 use autonomy_schema::receipt::Receipt;
 use autonomy_stateroot::{layout, used_bytes};
 
-use super::fixture::{Fleet, Release, Sent, deliver, name, noise, now, offer, open, progress, push, state_root};
+use super::fixture::{
+    Fleet, Release, Sent, commit, deliver, name, noise, now, offer, open, progress, push, state_root,
+};
 
 /// Two sets of two streams, which lack one segment each.
 fn nearly(fleet: &Fleet, store: &mut Store) -> [Sent; 2] {
@@ -47,7 +49,7 @@ fn a_receipt_names_who_brought_the_last_of_its_own_set() {
     let [one, other] = nearly(&fleet, &mut store);
     store.put(one.all()[..1].to_vec(), &name("node-x")).expect("puts");
     let put = store.put(other.all()[..1].to_vec(), &name("node-y")).expect("puts");
-    store.commit(put.ticket, now()).expect("commits");
+    commit(&mut store, put.ticket, now()).expect("commits");
     for (sent, from) in [(&one, "node-x"), (&other, "node-y")] {
         let told = progress(&mut store, sent);
         assert_eq!(told.state, SetState::Stored);
@@ -67,8 +69,8 @@ fn what_the_failed_sync_of_another_took_along_is_not_acknowledged() {
     let mine = store.put(sent.all()[..1].to_vec(), &name("node-x")).expect("puts");
     let theirs = store.put(sent.all()[1..2].to_vec(), &name("node-y")).expect("puts");
     disk.fail_at(disk.verbs() + 1, EIO);
-    store.commit(theirs.ticket, now()).expect_err("the sync fails");
-    let told = store.commit(mine.ticket, now());
+    commit(&mut store, theirs.ticket, now()).expect_err("the sync fails");
+    let told = commit(&mut store, mine.ticket, now());
     assert!(matches!(told, Err(StoreError::Disk(_))), "{told:?}");
     deliver(&mut store, &sent).expect("delivers");
 }
@@ -113,4 +115,58 @@ fn a_set_whose_acceptance_fails_is_not_known() {
         }
     }
     assert!(failed > 20, "{failed} failures");
+}
+
+#[test]
+fn no_set_is_whole_while_a_sync_of_it_is_under_way() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = open(&disk);
+    let sent = fleet.set(&Release::of(1, noise("agent", 400_000)));
+    offer(&mut store, &sent).expect("accepts");
+    let (last, all) = (sent.all()[..1].to_vec(), sent.all()[1..].to_vec());
+    store.put(all, &name("node-a")).expect("puts");
+    let under_way = store.unsynced();
+    let put = store.put(last, &name("node-a")).expect("puts");
+    // The last segment is synced by the look, and what came before may yet fail.
+    store.look(now()).expect("looks");
+    let told = progress(&mut store, &sent);
+    assert_eq!((told.state, told.missing), (SetState::Receiving, Vec::new()));
+    let whole = store.commit(under_way.sync(), put.ticket, now()).expect("commits");
+    assert_eq!(whole, [sent.fingerprint]);
+    assert_eq!(progress(&mut store, &sent).state, SetState::Stored);
+}
+
+#[test]
+fn what_is_put_during_a_sync_that_fails_is_not_acknowledged() {
+    const EIO: i32 = 5;
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = open(&disk);
+    let sent = fleet.set(&Release::of(1, noise("agent", 200_000)));
+    offer(&mut store, &sent).expect("accepts");
+    let mine = store.put(sent.all()[..1].to_vec(), &name("node-x")).expect("puts");
+    let under_way = store.unsynced();
+    let theirs = store.put(sent.all()[1..2].to_vec(), &name("node-y")).expect("puts");
+    disk.fail_at(disk.verbs() + 1, EIO);
+    store.commit(under_way.sync(), mine.ticket, now()).expect_err("the sync fails");
+    let told = commit(&mut store, theirs.ticket, now());
+    assert!(matches!(told, Err(StoreError::Disk(_))), "{told:?}");
+    deliver(&mut store, &sent).expect("delivers");
+}
+
+#[test]
+fn a_sync_of_what_was_dropped_meanwhile_harms_nothing_that_came_after() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = open(&disk);
+    let [older, newer] = [1, 2].map(|serial| fleet.set(&Release::of(serial, noise(&serial.to_string(), 200_000))));
+    offer(&mut store, &older).expect("accepts");
+    let put = store.put(older.all(), &name("node-a")).expect("puts");
+    let under_way = store.unsynced();
+    // The older set goes, and its payload with it.
+    offer(&mut store, &newer).expect("accepts");
+    assert_eq!(store.commit(under_way.sync(), put.ticket, now()).expect("it is nobody's"), []);
+    deliver(&mut store, &newer).expect("delivers");
+    assert_eq!(progress(&mut store, &newer).state, SetState::Stored);
 }
