@@ -372,7 +372,9 @@ impl Store {
                 continue;
             };
             payload.write(&self.root, offset, &run)?;
-            numbers.into_iter().for_each(|number| payload.mark(number));
+            for number in numbers {
+                payload.mark(number);
+            }
         }
         if let Some(from) = from {
             self.note_from(&slots, from);
