@@ -13,13 +13,13 @@ use regorus::Value as Rego;
 use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::engine::{self, Answer, Fault};
+use crate::engine::{self, Answer, Fault, Ready};
 
 /// How often the evaluating thread is looked after.
 const LOOK: Duration = Duration::from_millis(5);
 /// Stack of the evaluating thread: rules nest as deep as there are rules (`recursion::MAX_RULES`), and a level takes
 /// about 5 KiB, several times that with nested expressions. Only what is touched is ever real.
-const STACK_BYTES: usize = 128 << 20;
+pub const STACK_BYTES: usize = 128 << 20;
 
 /// What one decision may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,16 @@ impl Budget {
         memory_bytes: 512 << 20,
         input_bytes: 64 << 20,
         messages: 1_000,
+        message_bytes: 4_096,
+    };
+
+    /// For a call of a tool: many a second, each small. Only one that loops comes near the time; what a rule can write into
+    /// memory meanwhile is bounded by it.
+    pub const TOOL: Budget = Budget {
+        time: Duration::from_millis(250),
+        memory_bytes: 256 << 20,
+        input_bytes: 4 << 20,
+        messages: 100,
         message_bytes: 4_096,
     };
 }
@@ -119,17 +129,9 @@ impl EvalError {
 /// Asks `data.<entry>` of the bundle about `input`: boolean `allow`, and `deny`, a set of strings that may be absent.
 ///
 /// The evaluation runs on a thread of its own. One that oversteps its budget inside a single built-in call cannot be
-/// stopped: it is left behind and its answer never taken. A long-lived process should ask in a child process.
+/// stopped: it is left behind and its answer never taken. A long-lived process should ask a [`Prepared`](crate::Prepared).
 pub fn decide(bundle: &Bundle, entry: &str, input: &Value, budget: &Budget) -> Result<Decision, EvalError> {
-    if entry.is_empty() || !entry.split('.').all(is_word) {
-        return Err(EvalError::Entry(entry.chars().take(80).collect()));
-    }
-    let manifest = bundle.manifest();
-    let tool = autonomy_schema::version::TOOL_VERSION;
-    let fits = semver::Version::parse(tool).is_ok_and(|tool| bundle.fits(&tool).unwrap_or(false));
-    if !fits {
-        return Err(EvalError::Runtime(manifest.required_runtime_version.clone().unwrap_or_default()));
-    }
+    check(bundle, entry)?;
     let text = serde_json::to_string(input).map_err(EvalError::Input)?;
     if text.len() > budget.input_bytes {
         return Err(EvalError::InputTooLarge(text.len(), budget.input_bytes));
@@ -151,6 +153,17 @@ pub fn decide(bundle: &Bundle, entry: &str, input: &Value, budget: &Budget) -> R
     wait(&receiver, budget)
 }
 
+/// Whether a bundle can be asked about a package by this version of the tool.
+pub(crate) fn check(bundle: &Bundle, entry: &str) -> Result<(), EvalError> {
+    if entry.is_empty() || !entry.split('.').all(is_word) {
+        return Err(EvalError::Entry(entry.chars().take(80).collect()));
+    }
+    let manifest = bundle.manifest();
+    let tool = autonomy_schema::version::TOOL_VERSION;
+    let fits = semver::Version::parse(tool).is_ok_and(|tool| bundle.fits(&tool).unwrap_or(false));
+    if fits { Ok(()) } else { Err(EvalError::Runtime(manifest.required_runtime_version.clone().unwrap_or_default())) }
+}
+
 fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -167,36 +180,41 @@ struct Question {
 
 impl Question {
     fn answer(self) -> Result<Decision, EvalError> {
-        let answer = engine::ask(&self.modules, &self.data, &self.entry, &self.input, self.budget.time);
-        match answer {
-            Err(Fault::Time) => Err(EvalError::Time(self.budget.time)),
-            Err(Fault::Told(message)) => Err(EvalError::Rego(message)),
-            Ok(None) => Err(EvalError::MissingRule(self.entry)),
-            Ok(Some(answer)) => self.read(&answer),
-        }
+        let fault = |fault| EvalError::of(fault, &self.budget);
+        let ready = Ready::new(&self.modules, &self.data, &self.entry, self.budget.time).map_err(fault)?;
+        let mut ready = ready.ok_or_else(|| EvalError::MissingRule(self.entry.clone()))?;
+        let input = engine::input(&self.input).map_err(fault)?;
+        read(&ready.ask(input).map_err(fault)?, &self.entry, &self.budget)
     }
+}
 
-    fn read(self, answer: &Answer) -> Result<Decision, EvalError> {
-        let allow = match &answer.allow {
-            None => false,
-            Some(value) => match value.as_bool() {
-                Ok(allow) => *allow,
-                Err(_not_boolean) => return Err(EvalError::NotBoolean(self.entry)),
-            },
-        };
-        let deny = match &answer.deny {
-            None => BTreeSet::new(),
-            Some(value) => match strings(value) {
-                Some(messages) => messages,
-                None => return Err(EvalError::NotStrings(self.entry)),
-            },
-        };
-        let too_long = |message: &&str| message.len() > self.budget.message_bytes;
-        if deny.len() > self.budget.messages || deny.iter().any(too_long) {
-            return Err(EvalError::ResultTooLarge(self.entry));
+impl EvalError {
+    pub(crate) fn of(fault: Fault, budget: &Budget) -> Self {
+        match fault {
+            Fault::Time => Self::Time(budget.time),
+            Fault::Told(message) => Self::Rego(message),
         }
-        Ok(Decision { allow, deny: deny.into_iter().map(str::to_owned).collect() })
     }
+}
+
+/// What an answer means; whatever is not of its type is an error.
+pub(crate) fn read(answer: &Answer, entry: &str, budget: &Budget) -> Result<Decision, EvalError> {
+    let allow = match &answer.allow {
+        None => false,
+        Some(value) => match value.as_bool() {
+            Ok(allow) => *allow,
+            Err(_not_boolean) => return Err(EvalError::NotBoolean(entry.to_owned())),
+        },
+    };
+    let deny = match &answer.deny {
+        None => BTreeSet::new(),
+        Some(value) => strings(value).ok_or_else(|| EvalError::NotStrings(entry.to_owned()))?,
+    };
+    let too_long = |message: &&str| message.len() > budget.message_bytes;
+    if deny.len() > budget.messages || deny.iter().any(too_long) {
+        return Err(EvalError::ResultTooLarge(entry.to_owned()));
+    }
+    Ok(Decision { allow, deny: deny.into_iter().map(str::to_owned).collect() })
 }
 
 fn strings(value: &Rego) -> Option<BTreeSet<&str>> {

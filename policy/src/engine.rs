@@ -114,33 +114,69 @@ fn declared(engine: &Engine, packages: &Packages, rule: &str) -> Result<bool, Fa
     Ok(false)
 }
 
-/// The value at a path; `None` is undefined. A query, unlike a rule, may name what does not exist.
-fn value(engine: &mut Engine, path: String) -> Result<Option<Value>, Fault> {
-    let results = told!(engine.eval_query(path, false))?;
-    let expressions = results.result.into_iter().flat_map(|result| result.expressions);
-    Ok(expressions.map(|expression| expression.value).find(|value| *value != Value::Undefined))
+/// Modules and data that are compiled, and one package of them that is asked.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    engine: Engine,
+    allow: String,
+    deny: Option<String>,
 }
 
-/// Asks package `entry` about `input`. Tests (`*_test.rego`) never take part. The timer counts for each rule anew; the
-/// caller bounds the whole. `None` when there is no `allow`.
-pub(crate) fn ask(
-    modules: &BTreeMap<String, String>,
-    data: &serde_json::Value,
-    entry: &str,
-    input: &str,
-    time: Duration,
-) -> Result<Option<Answer>, Fault> {
-    let modules: BTreeMap<String, String> = modules
-        .iter()
-        .filter(|(path, _)| !path.ends_with("_test.rego"))
-        .map(|(path, text)| (path.clone(), text.clone()))
-        .collect();
-    let (mut engine, packages) = load(&modules, data)?;
-    engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
-    let (allow, deny) = (format!("data.{entry}.allow"), format!("data.{entry}.deny"));
-    if !declared(&engine, &packages, &allow)? {
-        return Ok(None);
+impl Ready {
+    /// Compiles what takes part in decisions: tests (`*_test.rego`) never do. The timer counts for each rule anew; the caller
+    /// bounds the whole. `None` when the package has no `allow`.
+    pub(crate) fn new(
+        modules: &BTreeMap<String, String>,
+        data: &serde_json::Value,
+        entry: &str,
+        time: Duration,
+    ) -> Result<Option<Self>, Fault> {
+        let modules: BTreeMap<String, String> = modules
+            .iter()
+            .filter(|(path, _)| !is_test(path))
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect();
+        let (mut engine, packages) = load(&modules, data)?;
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
+        let (allow, deny) = (format!("data.{entry}.allow"), format!("data.{entry}.deny"));
+        if !declared(&engine, &packages, &allow)? {
+            return Ok(None);
+        }
+        let deny = declared(&engine, &packages, &deny)?.then_some(deny);
+        let mut ready = Self { engine, allow, deny };
+        // Rules are ordered and checked when the first question comes; that is the caller's time, not its.
+        told!(ready.engine.eval_query("true".to_owned(), false))?;
+        Ok(Some(ready))
     }
-    engine.set_input(told!(Value::from_json_str(input))?);
-    Ok(Some(Answer { allow: value(&mut engine, allow)?, deny: value(&mut engine, deny)? }))
+
+    pub(crate) fn ask(&mut self, input: Value) -> Result<Answer, Fault> {
+        self.engine.set_input(input);
+        let allow = self.value(self.allow.clone())?;
+        let deny = match self.deny.clone() {
+            Some(deny) => self.value(deny)?,
+            None => None,
+        };
+        Ok(Answer { allow, deny })
+    }
+
+    /// The value of a rule; `None` is undefined.
+    fn value(&mut self, rule: String) -> Result<Option<Value>, Fault> {
+        let value = told!(self.engine.eval_rule(rule))?;
+        Ok((value != Value::Undefined).then_some(value))
+    }
+}
+
+/// The same value.
+pub(crate) fn value(input: &serde_json::Value) -> Value {
+    Value::from(input.clone())
+}
+
+/// The value of a JSON text.
+pub(crate) fn input(text: &str) -> Result<Value, Fault> {
+    told!(Value::from_json_str(text))
+}
+
+/// Whether a module holds tests.
+pub(crate) fn is_test(path: &str) -> bool {
+    path.ends_with("_test.rego")
 }

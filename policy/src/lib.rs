@@ -24,10 +24,12 @@ mod compare;
 mod decide;
 mod engine;
 mod nesting;
+mod prepared;
 mod recursion;
 
 pub use admit::{AdmittedPlan, Asked, admit, asked, overridden, question, verdicts};
 pub use build::{BuildError, BuildOptions, build};
 pub use bundle::{Bundle, BundleError, PolicyManifest};
 pub use compare::{Comparison, compare};
-pub use decide::{Budget, Decision, EvalError, decide};
+pub use decide::{Budget, Decision, EvalError, STACK_BYTES, decide};
+pub use prepared::Prepared;
