@@ -47,8 +47,14 @@ pub enum ArchiveError {
     Twice(RelPath),
 }
 
-/// The files of an archive, by path.
-pub(crate) fn unpack(packed: &[u8]) -> Result<BTreeMap<RelPath, Vec<u8>>, ArchiveError> {
+/// The files of an archive, by path, and what of it only OPA would write: folders, and paths that begin with `/` or `./`.
+pub(crate) struct Unpacked {
+    pub(crate) files: BTreeMap<RelPath, Vec<u8>>,
+    pub(crate) loose: Option<ArchiveError>,
+}
+
+/// Reads an archive.
+pub(crate) fn unpack(packed: &[u8]) -> Result<Unpacked, ArchiveError> {
     if packed.len() as u64 > MAX_PACKED {
         return Err(ArchiveError::Packed(packed.len() as u64));
     }
@@ -65,18 +71,32 @@ pub(crate) fn unpack(packed: &[u8]) -> Result<BTreeMap<RelPath, Vec<u8>>, Archiv
     let mut archive = tar::Archive::new(unpacked.as_slice());
     let mut files = BTreeMap::new();
     let mut folded = std::collections::BTreeSet::new();
+    let mut loose = None;
+    let mut entries = 0;
     // Raw: extension headers (pax, GNU long names) are entries of their own here, and refused as such.
     for entry in archive.entries().map_err(ArchiveError::Tar)?.raw(true) {
         let mut entry = entry.map_err(ArchiveError::Tar)?;
-        if files.len() == MAX_FILES {
+        if entries == MAX_FILES {
             return Err(ArchiveError::Files);
         }
+        entries += 1;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if entry.header().entry_type().is_dir() {
+            loose.get_or_insert(ArchiveError::NotAFile(name.escape_default().to_string()));
+            continue;
+        }
         if !entry.header().entry_type().is_file() {
             return Err(ArchiveError::NotAFile(name.escape_default().to_string()));
         }
-        let path: RelPath = std::str::from_utf8(&entry.path_bytes())
-            .map_err(|_not_utf8| ArchiveError::Path(format!("`{}` is not UTF-8", name.escape_default())))?
+        let bytes = entry.path_bytes();
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_not_utf8| ArchiveError::Path(format!("`{}` is not UTF-8", name.escape_default())))?;
+        let bare = text.strip_prefix("./").or_else(|| text.strip_prefix('/'));
+        if let (Some(_), Err(error)) = (bare, text.parse::<RelPath>()) {
+            loose.get_or_insert(ArchiveError::Path(error.to_string()));
+        }
+        let path: RelPath = bare
+            .unwrap_or(text)
             .parse()
             .map_err(|error: autonomy_schema::path::PathError| ArchiveError::Path(error.to_string()))?;
         if !folded.insert(path.as_str().to_lowercase()) {
@@ -94,7 +114,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Result<BTreeMap<RelPath, Vec<u8>>, Archiv
     if rest.iter().any(|byte| *byte != 0) {
         return Err(ArchiveError::Trailing);
     }
-    Ok(files)
+    Ok(Unpacked { files, loose })
 }
 
 /// The same bytes for the same files and time, whatever the machine: ustar, sorted by path, owner 0, mode 0644, one

@@ -11,7 +11,8 @@ use autonomy_schema::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::archive::{self, ArchiveError};
+use crate::archive::{self, ArchiveError, Unpacked};
+use crate::opa::{self, Opa, Read};
 
 /// File name of the bundle's manifest.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -76,13 +77,19 @@ pub enum BundleError {
     /// The hash could not be taken.
     #[error("the bundle cannot be hashed")]
     Canonical(#[from] CanonicalError),
+    /// A plain OPA bundle that is not what it must be.
+    #[error("the OPA bundle cannot be used: {0}")]
+    Opa(String),
+    /// A file of a plain OPA bundle is not the one that its `.signatures.json` lists.
+    #[error("`{0}` of the OPA bundle has not the hash that `.signatures.json` lists")]
+    OpaHash(RelPath),
 }
 
 impl BundleError {
     /// The refusal that it is.
     pub fn to_reason(&self) -> Reason {
         let code = match self {
-            BundleError::Hash { .. } => Code::DigestMismatch,
+            BundleError::Hash { .. } | BundleError::OpaHash(_) => Code::DigestMismatch,
             BundleError::Archive(ArchiveError::NotAFile(_)) => Code::SymlinkRefused,
             BundleError::Archive(ArchiveError::Path(_)) => Code::UnsafePath,
             BundleError::Archive(ArchiveError::Twice(_)) => Code::CaseCollision,
@@ -96,6 +103,7 @@ impl BundleError {
             BundleError::Requirement(_)
             | BundleError::Data(_)
             | BundleError::Ignored(_)
+            | BundleError::Opa(_)
             | BundleError::Canonical(_) => Code::BadValue,
         };
         let cause = std::error::Error::source(self).map_or_else(String::new, |source| format!(": {source}"));
@@ -110,13 +118,23 @@ pub struct Bundle {
     digest: Sha256,
     modules: BTreeMap<String, String>,
     data: Value,
+    files: Vec<(String, u64)>,
+    opa: Option<Opa>,
 }
 
 impl Bundle {
-    /// Reads the bytes of a `policy.tar.gz`.
+    /// Reads the bytes of a `policy.tar.gz`, or of a plain OPA bundle: that has a `.manifest` and no `manifest.json`.
     pub fn load(bytes: &[u8]) -> Result<Self, BundleError> {
-        let mut files = archive::unpack(bytes)?;
+        let Unpacked { mut files, loose } = archive::unpack(bytes)?;
+        let listed = files.iter().map(|(path, content)| (path.to_string(), content.len() as u64)).collect();
         let path = RelPath::fixed(MANIFEST);
+        if !files.contains_key(&path) && files.contains_key(&RelPath::fixed(opa::MANIFEST)) {
+            let Read { manifest, opa, modules, data } = opa::read(files)?;
+            return Ok(Self { manifest, digest: Sha256::of(bytes), modules, data, files: listed, opa: Some(opa) });
+        }
+        if let Some(error) = loose {
+            return Err(error.into());
+        }
         let text = files.remove(&path).ok_or(BundleError::NoManifest)?;
         let manifest: PolicyManifest =
             serde_json::from_slice(&text).map_err(|source| BundleError::Json { path, source })?;
@@ -126,7 +144,17 @@ impl Bundle {
             return Err(BundleError::Hash { expected: manifest.bundle_hash, actual });
         }
         let (modules, data) = contents(files)?;
-        Ok(Self { manifest, digest: Sha256::of(bytes), modules, data })
+        Ok(Self { manifest, digest: Sha256::of(bytes), modules, data, files: listed, opa: None })
+    }
+
+    /// Its files by path, with their sizes.
+    pub fn files(&self) -> &[(String, u64)] {
+        &self.files
+    }
+
+    /// What a plain OPA bundle says beside; `None` for one of ours.
+    pub fn opa(&self) -> Option<&Opa> {
+        self.opa.as_ref()
     }
 
     /// What the bundle says of itself.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use regorus::unstable::{Module, Ref};
+use regorus::unstable::{Lexer, Module, Ref, Rule, TokenKind};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
@@ -100,6 +100,9 @@ pub(crate) fn compile(modules: &BTreeMap<String, String>, data: &serde_json::Val
 /// A parsed module.
 pub(crate) type ModuleRef = Ref<Module>;
 
+/// A parsed rule.
+pub(crate) type RuleRef = Ref<Rule>;
+
 /// The parsed modules of an engine.
 pub(crate) fn modules(engine: &mut Engine) -> Vec<ModuleRef> {
     engine.get_modules().clone()
@@ -187,6 +190,33 @@ impl Ready {
     fn value(&mut self, rule: String) -> Result<Option<Value>, Fault> {
         let value = told!(self.engine.eval_rule(rule))?;
         Ok((value != Value::Undefined).then_some(value))
+    }
+}
+
+/// The package of a module, such as `autonomy/tool`, without parsing the rest of it. Only the plain form is known: names
+/// joined by dots, on the line of the word `package`.
+pub(crate) fn package(path: &str, text: &str) -> Result<String, String> {
+    let source = regorus::Source::from_contents(path.to_owned(), text.to_owned()).map_err(|error| error.to_string())?;
+    let mut lexer = Lexer::new(&source);
+    let mut next = || lexer.next_token().map_err(|error| clipped(&error.to_string()));
+    let first = next()?;
+    if first.0 != TokenKind::Ident || first.1.text() != "package" {
+        return Err("it does not begin with its package".to_owned());
+    }
+    let mut package = String::new();
+    let mut wants_name = true;
+    loop {
+        let token = next()?;
+        let (word, on_line) = (token.1.text(), token.1.line == first.1.line);
+        match token.0 {
+            TokenKind::Ident if wants_name && on_line => package.push_str(word),
+            TokenKind::Symbol if !wants_name && on_line && word == "." => package.push('/'),
+            _ if wants_name || on_line || matches!(word, "." | "[") => {
+                return Err("its package is not written as names joined by dots".to_owned());
+            }
+            _ => return Ok(package),
+        }
+        wants_name = !wants_name;
     }
 }
 

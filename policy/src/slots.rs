@@ -15,7 +15,7 @@ use crate::decide::check_version;
 
 mod promote;
 
-pub use promote::{Promotable, Promoted, TOOL_ENTRY, judge};
+pub use promote::{Promotable, Promoted, TOOL_ENTRY, judge, judge_tests};
 
 /// One of the two places of a node's own policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,15 @@ use crate::Global;
 use crate::failure::Failure;
 
 mod build;
+mod eval;
+mod inspect;
 mod load;
 mod overriding;
 mod rollback;
+mod source;
 mod status;
+mod test;
+mod verify;
 
 pub(crate) use build::{read_folder, refusal};
 
@@ -18,6 +23,14 @@ pub(crate) use build::{read_folder, refusal};
 pub(crate) enum Command {
     /// Build a bundle: the same folder gives the same bytes.
     Build(build::Args),
+    /// Show what a bundle holds.
+    Inspect(inspect::Args),
+    /// Verify a bundle: archive, hash, rules, tests, signatures.
+    Verify(verify::Args),
+    /// Run the tests of a bundle or folder.
+    Test(test::Args),
+    /// Evaluate a query.
+    Eval(eval::Args),
     /// Load a signed bundle into the slots of a node without a manifest.
     Load(load::Args),
     /// Say which policy decides on this node.
@@ -31,6 +44,10 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command, global: &Global) -> Result<u8, Failure> {
     match command {
         Command::Build(args) => build::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Test(args) => test::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Load(args) => load::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Rollback(args) => rollback::run(args, global),

@@ -27,7 +27,8 @@ fn seed() -> PathBuf {
         let world = World::empty();
         world.keys(&["a", "b", "c"]);
         let all = "a.pub,b.pub,c.pub";
-        let roles = format!("--role root={all}:2 --role manifest={all}:2 --role artifact={all}:1");
+        let roles =
+            format!("--role root={all}:2 --role manifest={all}:2 --role artifact={all}:1 --role policy=c.pub:1");
         world.run(&format!("trust new {roles} --expires 2y --sign a.key --sign b.key --out root.json")).exits(0);
         let whole = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("folder");
         for file in SEED {

@@ -58,14 +58,15 @@ pub struct Promoted {
 pub fn judge(signed: Signed<'_>, context: &Context<'_>) -> Result<Promotable, Reasons> {
     let signers = verify_policy_bundle(signed, context)?;
     let bundle = Bundle::load(signed.bytes).map_err(|error| error.to_reason())?;
-    let tests = answers(&bundle)?;
+    asked_about_tools(&bundle).map_err(|error| error.to_reason())?;
+    let tests = judge_tests(&bundle)?;
     let (bytes, signatures) = (signed.bytes.to_vec(), signed.signatures.to_vec());
     Ok(Promotable { held: Held { bundle, signers }, bytes, signatures, tests })
 }
 
-/// Whether the bundle can be asked about tools and passes its own tests; gives how many it has.
-pub(crate) fn answers(bundle: &Bundle) -> Result<usize, Reasons> {
-    asked_about_tools(bundle).map_err(|error| error.to_reason())?;
+/// Whether the bundle fits this version, compiles and passes its own tests; gives how many it has. Nobody's signature is
+/// looked at.
+pub fn judge_tests(bundle: &Bundle) -> Result<usize, Reasons> {
     let report = testing::test(bundle, "").map_err(|error| error.to_reason())?;
     let failed = report.not_passed().take(MAX_TOLD).map(|test| {
         let why = match &test.verdict {
@@ -119,7 +120,8 @@ impl Slots {
                 .with_remedy("load a bundle with `autonomy policy load`")
                 .into());
         };
-        answers(&good.bundle)?;
+        asked_about_tools(&good.bundle).map_err(|error| error.to_reason())?;
+        judge_tests(&good.bundle)?;
         let digest = good.bundle.digest();
         self.point(Slot::Current, digest).map_err(failed)?;
         if let Some(former) = former {
