@@ -72,14 +72,12 @@ pub(crate) fn unpack(packed: &[u8]) -> Result<Unpacked, ArchiveError> {
     let mut files = BTreeMap::new();
     let mut folded = std::collections::BTreeSet::new();
     let mut loose = None;
-    let mut entries = 0;
     // Raw: extension headers (pax, GNU long names) are entries of their own here, and refused as such.
-    for entry in archive.entries().map_err(ArchiveError::Tar)?.raw(true) {
+    for (number, entry) in archive.entries().map_err(ArchiveError::Tar)?.raw(true).enumerate() {
         let mut entry = entry.map_err(ArchiveError::Tar)?;
-        if entries == MAX_FILES {
+        if number == MAX_FILES {
             return Err(ArchiveError::Files);
         }
-        entries += 1;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if entry.header().entry_type().is_dir() {
             loose.get_or_insert(ArchiveError::NotAFile(name.escape_default().to_string()));

@@ -208,13 +208,14 @@ pub(crate) fn package(path: &str, text: &str) -> Result<String, String> {
     loop {
         let token = next()?;
         let (word, on_line) = (token.1.text(), token.1.line == first.1.line);
-        match token.0 {
-            TokenKind::Ident if wants_name && on_line => package.push_str(word),
-            TokenKind::Symbol if !wants_name && on_line && word == "." => package.push('/'),
-            _ if wants_name || on_line || matches!(word, "." | "[") => {
-                return Err("its package is not written as names joined by dots".to_owned());
-            }
-            _ => return Ok(package),
+        if wants_name && on_line && token.0 == TokenKind::Ident {
+            package.push_str(word);
+        } else if !wants_name && on_line && word == "." {
+            package.push('/');
+        } else if wants_name || on_line || matches!(word, "." | "[") {
+            return Err("its package is not written as names joined by dots".to_owned());
+        } else {
+            return Ok(package);
         }
         wants_name = !wants_name;
     }

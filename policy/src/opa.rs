@@ -169,7 +169,9 @@ fn within(roots: &[String], modules: &BTreeMap<String, String>, data: &Value) ->
                 let key = key.replace('/', "%2F");
                 (if path.is_empty() { key } else { format!("{path}/{key}") }, value)
             })),
-            _ => return Err(BundleError::Opa(format!("its data at `{path}` lies below none of its roots"))),
+            Value::Object(_) | Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {
+                return Err(BundleError::Opa(format!("its data at `{path}` lies below none of its roots")));
+            }
         }
     }
     Ok(())

@@ -196,9 +196,9 @@ impl Slots {
     /// The bundle that a slot's link names.
     pub fn target(&self, slot: Slot) -> Result<Option<Sha256>, Reasons> {
         let link = slot.link();
-        let text = self.root.disk().read_link(&link).map_err(|error| match error.source.kind() {
-            std::io::ErrorKind::InvalidInput => corrupt(&link, "it is not a symbolic link"),
-            _ => error.to_reason().into(),
+        let text = self.root.disk().read_link(&link).map_err(|error| {
+            let no_link = error.source.kind() == std::io::ErrorKind::InvalidInput;
+            if no_link { corrupt(&link, "it is not a symbolic link") } else { error.to_reason().into() }
         })?;
         let Some(text) = text else { return Ok(None) };
         let wrong = || corrupt(&link, &format!("it points to `{}`, which is no bundle", text.escape_default()));

@@ -95,8 +95,9 @@ fn a_bad_bundle_leaves_the_old_one_and_the_records_say_why() {
         let ran = site.node(&format!("policy load {bundle} --output json")).exits(exit).warns(&format!("{code}: "));
         assert!(ran.stdout().contains(code), "{}", ran.stdout());
         assert!(before == site.snapshot(), "{bundle} changed something");
-        let log = String::from_utf8(site.world.read("node/telemetry/autonomy/telemetry.wal")).expect("UTF-8");
-        let last = log.lines().last().expect("a record");
+        let log = site.world.read("node/telemetry/autonomy/telemetry.wal");
+        let log = String::from_utf8_lossy(&log);
+        let last = log.lines().rfind(|line| line.contains("\"kind\"")).expect("a record");
         assert!(last.contains("policy.bundle.rejected") && last.contains(code), "{last}");
         let audit = String::from_utf8(site.world.read("node/audit/audit.jsonl")).expect("UTF-8");
         let last = audit.lines().last().expect("an entry");

@@ -161,7 +161,8 @@ fn a_bundle_that_must_not_decide_is_refused() {
 
 #[test]
 fn a_current_that_cannot_be_believed_gives_way_to_the_last_known_good_one() {
-    let spoilt: [(&'static str, fn(&[u8]) -> Vec<u8>, Code); 3] = [
+    type Spoil = fn(&[u8]) -> Vec<u8>;
+    let spoilt: [(&'static str, Spoil, Code); 3] = [
         ("policy.tar.gz", |bytes| [bytes, b"x"].concat(), Code::CorruptState),
         ("policy.tar.gz.sigstore.jsonl", |_| Vec::new(), Code::BelowThreshold),
         ("policy.tar.gz.sigstore.jsonl", |bytes| lines(&signers()[1], bytes), Code::BelowThreshold),

@@ -30,9 +30,7 @@ pub(super) fn belongs(path: &RelPath, is_folder: bool) -> bool {
         "objects" => second.is_none_or(|name| !name.starts_with('.') && !is_folder && parts.next().is_none()),
         _ if NAMED_BY_OTHERS.contains(&top) => true,
         "edge" => second.is_none() || (path.as_str() == KEPT_OF_EDGE && !is_folder),
-        "policy" => {
-            second.is_none_or(|name| !name.starts_with('.')) && parts.next().is_none_or(|name| !name.starts_with('.'))
-        }
+        "policy" => !path.components().skip(1).any(|part| part.starts_with('.')),
         "receipts" if path.as_str() == "receipts/LOCK" => false,
         _ => !(is_lock_or_leftover(path, is_folder) || path.components().any(|part| part.starts_with(".restore-"))),
     }

@@ -81,7 +81,7 @@ impl Plan {
         plan.documents(target, archive)?;
         plan.entries(target.root, archive).map_err(|error| error.to_reason())?;
         plan.outbox(target, archive).map_err(|error| error.to_reason())?;
-        plan.slots(target.root, archive).map_err(|error| error.to_reason())?;
+        plan.slots(target.root, archive);
         Ok(plan)
     }
 
@@ -336,14 +336,13 @@ impl Plan {
 
 impl Plan {
     /// Slots that are missing. What they name is verified whenever it is asked.
-    fn slots(&mut self, root: &StateRoot, archive: &Archive) -> Result<(), DiskError> {
+    fn slots(&mut self, root: &StateRoot, archive: &Archive) {
         for (path, node) in archive.medium().nodes() {
             let Node::Symlink(text) = node else { continue };
             if places::is_policy_slot(path) && root.disk().read_link(path).ok().flatten().is_none() {
                 self.slots.push((path.clone(), text.clone()));
             }
         }
-        Ok(())
     }
 }
 

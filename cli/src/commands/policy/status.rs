@@ -1,5 +1,7 @@
 //! `autonomy policy status`: which policy decides here, and why.
 
+use std::fmt::Write as _;
+
 use autonomy_policy::slots::{Slot, Slots};
 use autonomy_policy::{Active, Origin};
 use autonomy_schema::{Code, Reasons};
@@ -77,10 +79,7 @@ fn slot_json(slots: &Slots, slot: Slot) -> Value {
 }
 
 fn active_text(active: &Result<Active, Reasons>) -> String {
-    let active = match active {
-        Ok(active) => active,
-        Err(_) => return "No policy can be asked: every tool call is denied.\n".to_owned(),
-    };
+    let Ok(active) = active else { return "No policy can be asked: every tool call is denied.\n".to_owned() };
     let manifest = active.bundle.manifest();
     let whose = match &active.origin {
         Origin::Generation(name) => format!("of generation {name}"),
@@ -90,8 +89,9 @@ fn active_text(active: &Result<Active, Reasons>) -> String {
     let version = &manifest.policy_bundle_version;
     let mut text =
         format!("Policy {} {version}, {whose}, decides.\n  digest  {}\n", manifest.name, active.bundle.digest());
-    for reason in active.fallback.iter().flat_map(|reasons| reasons.as_slice()) {
-        text.push_str(&format!("  instead of policy/current, as {reason}\n"));
+    for reason in active.fallback.iter().flat_map(Reasons::as_slice) {
+        // Writing to a String cannot fail.
+        let _written = writeln!(text, "  instead of policy/current, as {reason}");
     }
     text
 }

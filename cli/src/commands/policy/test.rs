@@ -91,8 +91,8 @@ fn as_text(report: &TestReport, coverage: bool) -> String {
     text
 }
 
-fn one(test: &Tested) -> String {
-    let Tested { name, file, line, verdict, prints } = test;
+fn one(tested: &Tested) -> String {
+    let Tested { name, file, line, verdict, prints } = tested;
     let mut text = match verdict {
         TestVerdict::Passed => return format!("pass  {file}:{line} {name}\n"),
         TestVerdict::Failed { line: at, value } => {

@@ -1,6 +1,6 @@
 //! `autonomy policy verify`: everything that is asked of a bundle before it may decide, away from any node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autonomy_policy::slots::judge_tests;
 use autonomy_reconciler::Loaded;
@@ -82,7 +82,7 @@ fn verify(args: &Args) -> Result<u8, Failure> {
 }
 
 /// The key, when it signed the OPA bundle.
-fn signer(args: &Args, key: &PathBuf, bundle: &autonomy_policy::Bundle) -> Result<Sha256, Failure> {
+fn signer(args: &Args, key: &Path, bundle: &autonomy_policy::Bundle) -> Result<Sha256, Failure> {
     let public = keys::public(key)?;
     let refuse = |message: &str| source::at(&args.bundle, Reason::new(Code::BelowThreshold, message));
     let signature = bundle.opa().and_then(|opa| opa.signature.as_ref());
