@@ -44,6 +44,7 @@ mod revocation;
 mod rogue;
 mod rollback;
 mod saved;
+mod runtime;
 mod selftest;
 mod sigstore_js;
 mod sockets;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use autonomy_schema::Sha256;
 use reqwest::Method;
 
+pub use roots::trusted as trusted_certificates;
 pub use self::blobs::Reopen;
 pub use self::error::RegistryError;
 use self::http::{Ask, Http, header, place};
