@@ -30,5 +30,5 @@ pub use interceptor::{ENTRY, Interceptor, Kinds, Parts, Policy, Standing};
 pub use log::Log;
 pub use metrics::Metrics;
 pub use redact::Redact;
-pub use server::{Listen, Token};
+pub use server::{Listen, TlsFiles, Token};
 pub use start::{Start, start};

@@ -2,9 +2,11 @@
 
 mod answer;
 mod limits;
+mod listener;
 mod rate;
 mod routes;
 mod strict;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,13 +18,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-use limits::{ACCEPT_PAUSE, DRAIN, HEAD, MAX_CONNECTIONS, MAX_HEAD};
+use limits::{ACCEPT_PAUSE, DRAIN, HANDSHAKE, HEAD, MAX_CONNECTIONS, MAX_HEAD};
+use listener::{Listener, Stream};
 pub use routes::Token;
 pub(crate) use routes::{App, router};
+pub use tls::TlsFiles;
+pub(crate) use tls::acceptor;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,23 +41,42 @@ pub enum Listen {
 /// Listens.
 #[derive(Debug)]
 pub(crate) struct Server {
-    listener: TcpListener,
+    listener: Listener,
+    door: Door,
+}
+
+/// What every connection is let in by.
+#[derive(Clone)]
+struct Door {
     app: Router,
+    tls: Option<TlsAcceptor>,
     draining: watch::Receiver<bool>,
 }
 
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
 impl Server {
-    pub(crate) async fn bind(address: SocketAddr, app: Router, draining: watch::Receiver<bool>) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, app, draining })
+    pub(crate) async fn bind(
+        listen: &Listen,
+        tls: Option<TlsAcceptor>,
+        app: Router,
+        draining: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        Ok(Self { listener: Listener::bind(listen).await?, door: Door { app, tls, draining } })
     }
 
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(crate) fn at(&self) -> io::Result<String> {
+        self.listener.at()
     }
 
     /// Serves until it is told to drain, and until what is under way then has ended or has had its time.
     pub(crate) async fn run(self) {
-        let Self { listener, app, mut draining } = self;
+        let Self { listener, door } = self;
+        let mut draining = door.draining.clone();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -62,10 +86,7 @@ impl Server {
                 () = begun(&mut draining) => break,
             };
             match accepted {
-                Ok((stream, slot)) => {
-                    stream.set_nodelay(true).ok();
-                    connections.spawn(serve(stream, app.clone(), draining.clone(), slot));
-                }
+                Ok((stream, slot)) => drop(connections.spawn(admit(stream, door.clone(), slot))),
                 Err(error) => {
                     tracing::error!(event = "runtime.accept.failed", %error, "no connection can be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -74,14 +95,26 @@ impl Server {
         }
         drop(listener);
         let ends = async { while connections.join_next().await.is_some() {} };
-        tokio::time::timeout(DRAIN, ends).await.ok();
+        tokio::time::timeout(DRAIN, ends).await.unwrap_or_default();
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &Listener, slots: &Arc<Semaphore>) -> io::Result<(Stream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    Ok((listener.accept().await?, slot))
+}
+
+/// TLS where it is wanted, then requests.
+async fn admit(stream: Stream, door: Door, slot: OwnedSemaphorePermit) {
+    match (stream, &door.tls) {
+        (Stream::Unix(stream), _) => serve(stream, door).await,
+        (Stream::Tcp(stream), None) => serve(stream, door).await,
+        (Stream::Tcp(stream), Some(tls)) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve(stream, door).await,
+            Ok(Err(error)) => tracing::warn!(event = "runtime.client.rejected", %error, "TLS does not stand"),
+            Err(_elapsed) => tracing::warn!(event = "runtime.client.rejected", "TLS took too long"),
+        },
+    }
 }
 
 /// Waits until the drain begins; who could begin it being gone is the same.
@@ -89,10 +122,11 @@ async fn begun(draining: &mut watch::Receiver<bool>) {
     draining.wait_for(|draining| *draining).await.map(drop).unwrap_or_default();
 }
 
-async fn serve<S>(stream: S, app: Router, mut draining: watch::Receiver<bool>, slot: OwnedSemaphorePermit)
+async fn serve<S>(stream: S, door: Door)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Door { app, tls: _, mut draining } = door;
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -107,5 +141,4 @@ where
             connection.await.unwrap_or_default();
         }
     }
-    drop(slot);
 }

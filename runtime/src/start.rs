@@ -13,13 +13,14 @@ use autonomy_telemetry::{Priority, Record};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::active::{Demand, Order, Status, Watcher};
 use crate::interceptor::{Interceptor, Parts, clock};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::redact::Redact;
-use crate::server::{App, Listen, Server, Token, router};
+use crate::server::{App, Listen, Server, TlsFiles, Token, acceptor, router};
 use crate::tools::Tools;
 
 /// Threads that serve sockets.
@@ -34,6 +35,8 @@ pub struct Start {
     pub demand: Demand,
     /// Where to listen.
     pub listen: Listen,
+    /// TLS, where it is wanted.
+    pub tls: Option<TlsFiles>,
     /// What callers must show.
     pub token: Option<Token>,
     /// The tools.
@@ -48,6 +51,7 @@ pub struct Start {
 pub fn start(start: Start, ready: &dyn Fn(&str)) -> Result<(), Reasons> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(SERVERS).enable_all().build();
     let runtime = runtime.map_err(|error| failed("start its threads", &error))?;
+    let tls = start.tls.as_ref().map(acceptor).transpose()?;
     let metrics = Arc::new(Metrics::default());
     let parts = Parts {
         log: Log::open(&start.root)?,
@@ -64,7 +68,7 @@ pub fn start(start: Start, ready: &dyn Fn(&str)) -> Result<(), Reasons> {
     );
     let served = watch_active(watcher).and_then(|(orders, thread)| {
         let app = App::new((Arc::clone(&interceptor), Arc::new(start.tools)), (metrics, status), start.token, start.rate);
-        let served = runtime.block_on(serve(&start.listen, app, (&interceptor, orders.clone()), ready));
+        let served = runtime.block_on(serve((&start.listen, tls), app, (&interceptor, orders.clone()), ready));
         // A watcher that ended by itself has nobody to tell.
         orders.send(Order::End).ok();
         if thread.join().is_err() {
@@ -94,21 +98,19 @@ fn watch_active(watcher: Watcher) -> Result<(Sender<Order>, JoinHandle<()>), Rea
 }
 
 async fn serve(
-    listen: &Listen,
+    (listen, tls): (&Listen, Option<TlsAcceptor>),
     app: App,
     (interceptor, orders): (&Interceptor, Sender<Order>),
     ready: &dyn Fn(&str),
 ) -> Result<(), Reasons> {
     let (drain, draining) = watch::channel(false);
     signals(drain, orders).map_err(|error| failed("hear signals", &error))?;
-    let address = match listen {
-        Listen::Tcp(address) => *address,
-        Listen::Unix(_) => return Err(Reason::new(Code::NotBuilt, "").into()),
+    let listening = |error: &io::Error| match listen {
+        Listen::Tcp(address) => failed(&format!("listen on {address}"), error),
+        Listen::Unix(path) => failed(&format!("listen on {}", path.display()), error),
     };
-    let server = Server::bind(address, router(Arc::new(app)), draining).await;
-    let listening = |error: &io::Error| failed(&format!("listen on {address}"), error);
-    let server = server.map_err(|error| listening(&error))?;
-    let at = server.address().map_err(|error| listening(&error))?.to_string();
+    let server = Server::bind(listen, tls, router(Arc::new(app)), draining).await.map_err(|error| listening(&error))?;
+    let at = server.at().map_err(|error| listening(&error))?;
     note(interceptor, "runtime.started", &at);
     ready(&at);
     server.run().await;

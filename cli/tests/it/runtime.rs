@@ -149,9 +149,16 @@ fn answer(text: &[u8]) -> Answer {
 
 /// The records of a kind in the runtime's log.
 pub(crate) fn records(state_root: &Path, kind: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(state_root.join("telemetry/runtime/telemetry.wal")).expect("log");
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line.split_once('{').map_or(line, |_| &line[line.find('{').expect("brace")..])).expect("JSON"));
-    lines.filter(|record| record["kind"] == kind).collect()
+    let log = std::fs::read(state_root.join("telemetry/runtime/telemetry.wal")).expect("log");
+    let (mut at, mut found) = (0, Vec::new());
+    while at < log.len() {
+        let length = u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes")) as usize;
+        let record: Value = serde_json::from_slice(&log[at + 4..at + 4 + length]).expect("JSON");
+        found.push(record);
+        at += 4 + length;
+    }
+    found.retain(|record| record["kind"] == kind);
+    found
 }
 
 #[test]

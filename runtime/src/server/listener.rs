@@ -28,7 +28,6 @@ impl Listener {
             Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Listen::Unix(path) => {
                 make_way(path)?;
-                // Nobody else may connect, not even before the mode is set: that is the folder's business, so it is asked.
                 let listener = UnixListener::bind(path)?;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
                 Ok(Self::Unix(listener, path.clone()))

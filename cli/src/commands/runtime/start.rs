@@ -4,21 +4,42 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use autonomy_runtime::tools::{Config, Domain, Network, Tools};
-use autonomy_runtime::{Demand, Listen, Start};
+use autonomy_runtime::{Demand, Listen, Start, TlsFiles, Token};
+use autonomy_schema::Code;
 use clap::ArgAction;
 use serde_json::json;
 
 use crate::Global;
 use crate::failure::{Failure, exit};
 use crate::node::Output;
-use crate::{node, ui};
+use crate::{files, node, ui};
+
+/// Largest token file.
+const MAX_TOKEN_BYTES: u64 = 4 << 10;
+/// Largest file of certificates or keys.
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Serve tools over HTTP; the policy of the active generation decides every call.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen.
+    /// Where to listen. Beyond loopback a token, or certificates of clients, are demanded.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
+    /// Listen on a Unix socket instead, which is for the user alone that runs this.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["listen", "tls_cert"])]
+    unix_socket: Option<PathBuf>,
+    /// A file (mode 0600) with the token that callers must show: `Authorization: Bearer …`.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The server's certificate (PEM), then its intermediates.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM, mode 0600).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Certificates (PEM) of the CAs whose clients are let in; nobody else is.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
     /// Serve only when a signed lock binds agent and policy.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     require_lock: bool,
@@ -54,13 +75,15 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
+    guarded(args)?;
     let tools = tools(args, &path)?;
     let demand = Demand { require_lock: args.require_lock, require_policy: args.require_policy, lock: None };
     let start = Start {
         root,
         demand,
-        listen: Listen::Tcp(args.listen),
-        token: None,
+        listen: args.unix_socket.clone().map_or(Listen::Tcp(args.listen), Listen::Unix),
+        tls: tls(args)?,
+        token: token(args)?,
         tools,
         redact: args.redact.clone(),
         rate: args.rate,
@@ -72,6 +95,36 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     };
     autonomy_runtime::start(start, &ready).map_err(|reasons| Failure::refused(reasons, json))?;
     Ok(exit::DONE)
+}
+
+/// Beyond loopback everybody can ask, so callers must prove who they are.
+fn guarded(args: &Args) -> Result<(), Failure> {
+    if args.unix_socket.is_some() || args.listen.ip().is_loopback() || args.client_ca.is_some() {
+        return Ok(());
+    }
+    if args.token_file.is_none() {
+        let what = "give --token-file, or --tls-cert, --tls-key and --client-ca";
+        return Err(Failure::Usage(format!("{} is beyond loopback: {what}", args.listen)));
+    }
+    if args.tls_cert.is_none() {
+        ui::warn(Some("the token travels unencrypted beyond loopback; --tls-cert and --tls-key hide it"));
+    }
+    Ok(())
+}
+
+fn token(args: &Args) -> Result<Option<Token>, Failure> {
+    let Some(path) = &args.token_file else { return Ok(None) };
+    let bytes = files::read_private(path, MAX_TOKEN_BYTES, Code::KeyExposed)?;
+    let token = std::str::from_utf8(&bytes).ok().and_then(Token::new);
+    let wrong = || Failure::because(Code::WrongKey, format!("{}: a token has 16 printable ASCII characters or more", path.display()));
+    token.map(Some).ok_or_else(wrong)
+}
+
+fn tls(args: &Args) -> Result<Option<TlsFiles>, Failure> {
+    let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let client_ca = args.client_ca.as_deref().map(|path| files::read(path, MAX_PEM_BYTES)).transpose()?;
+    let key = files::read_private(key, MAX_PEM_BYTES, Code::KeyExposed)?;
+    Ok(Some(TlsFiles { certificate: files::read(certificate, MAX_PEM_BYTES)?, key, client_ca }))
 }
 
 fn tools(args: &Args, state_root: &Path) -> Result<Tools, Failure> {
