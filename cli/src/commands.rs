@@ -161,7 +161,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Render(args) => render::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Lock(command) => lock::run(&command),
-        Command::Policy(command) => policy::run(&command),
+        Command::Policy(command) => policy::run(&command, global),
         Command::Keygen(args) => keygen::run(&args),
         Command::Trust(command) => trust::run(&command, global),
         Command::Cert(command) => cert::run(&command, global),

@@ -143,14 +143,29 @@ pub fn decide(bundle: &Bundle, entry: &str, input: &Value, budget: &Budget) -> R
         input: text,
         budget: *budget,
     };
+    on_thread(Limits { time: budget.time, memory_bytes: budget.memory_bytes }, move || question.answer())
+}
+
+/// What a piece of work on a thread of its own may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) time: Duration,
+    pub(crate) memory_bytes: u64,
+}
+
+/// Does `work` on a thread with a stack that is deep enough for rules, within its limits.
+pub(crate) fn on_thread<T: Send + 'static>(
+    limits: Limits,
+    work: impl FnOnce() -> Result<T, EvalError> + Send + 'static,
+) -> Result<T, EvalError> {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("policy".to_owned())
         .stack_size(STACK_BYTES)
         // The receiver is gone when the budget is overstepped, and then nobody wants the answer.
-        .spawn(move || drop(sender.send(question.answer())))
+        .spawn(move || drop(sender.send(work())))
         .map_err(EvalError::Thread)?;
-    wait(&receiver, budget)
+    wait(&receiver, limits)
 }
 
 /// Whether a bundle can be asked about a package by this version of the tool.
@@ -158,6 +173,11 @@ pub(crate) fn check(bundle: &Bundle, entry: &str) -> Result<(), EvalError> {
     if entry.is_empty() || !entry.split('.').all(is_word) {
         return Err(EvalError::Entry(entry.chars().take(80).collect()));
     }
+    check_version(bundle)
+}
+
+/// Whether this version of the tool may evaluate the bundle.
+pub(crate) fn check_version(bundle: &Bundle) -> Result<(), EvalError> {
     let manifest = bundle.manifest();
     let tool = autonomy_schema::version::TOOL_VERSION;
     let fits = semver::Version::parse(tool).is_ok_and(|tool| bundle.fits(&tool).unwrap_or(false));
@@ -223,7 +243,7 @@ fn strings(value: &Rego) -> Option<BTreeSet<&str>> {
 }
 
 /// Waits for the answer, and gives up when time or memory is overstepped.
-fn wait(receiver: &Receiver<Result<Decision, EvalError>>, budget: &Budget) -> Result<Decision, EvalError> {
+fn wait<T>(receiver: &Receiver<Result<T, EvalError>>, budget: Limits) -> Result<T, EvalError> {
     let start = Instant::now();
     let before = resident();
     loop {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use regorus::unstable::{Module, Ref};
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, LimitError, Value};
+use regorus::{Engine, Value};
 
 use crate::{nesting, recursion};
 
@@ -39,11 +40,12 @@ pub(crate) enum Fault {
 /// The engine's own error type is not part of our dependencies, so its values are turned at once.
 macro_rules! told {
     ($result:expr) => {
-        $result.map_err(|error| match error.downcast_ref::<LimitError>() {
-            Some(LimitError::TimeLimitExceeded { .. }) => $crate::engine::Fault::Time,
-            Some(LimitError::MemoryLimitExceeded { .. } | LimitError::RegexSizeLimitExceeded { .. }) | None => {
-                $crate::engine::Fault::Told($crate::engine::clipped(&error.to_string()))
-            }
+        $result.map_err(|error| match error.downcast_ref::<regorus::LimitError>() {
+            Some(regorus::LimitError::TimeLimitExceeded { .. }) => $crate::engine::Fault::Time,
+            Some(
+                regorus::LimitError::MemoryLimitExceeded { .. } | regorus::LimitError::RegexSizeLimitExceeded { .. },
+            )
+            | None => $crate::engine::Fault::Told($crate::engine::clipped(&error.to_string())),
         })
     };
 }
@@ -93,6 +95,26 @@ fn load(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<
 pub(crate) fn compile(modules: &BTreeMap<String, String>, data: &serde_json::Value) -> Result<(), Fault> {
     let (mut engine, _packages) = load(modules, data)?;
     told!(engine.eval_query("true".to_owned(), false)).map(|_| ())
+}
+
+/// A parsed module.
+pub(crate) type ModuleRef = Ref<Module>;
+
+/// The parsed modules of an engine.
+pub(crate) fn modules(engine: &mut Engine) -> Vec<ModuleRef> {
+    engine.get_modules().clone()
+}
+
+/// Modules and data, compiled, with a timer that counts for each rule that is asked anew.
+pub(crate) fn timed(
+    modules: &BTreeMap<String, String>,
+    data: &serde_json::Value,
+    time: Duration,
+) -> Result<Engine, Fault> {
+    let (mut engine, _packages) = load(modules, data)?;
+    engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
+    told!(engine.eval_query("true".to_owned(), false))?;
+    Ok(engine)
 }
 
 /// What `allow` and `deny` of one package say. `None` is undefined.
@@ -156,6 +178,8 @@ impl Ready {
             Some(deny) => self.value(deny)?,
             None => None,
         };
+        // What `print` said is for tests; here it would be kept for ever.
+        told!(self.engine.take_prints())?;
         Ok(Answer { allow, deny })
     }
 

@@ -26,6 +26,8 @@ mod engine;
 mod nesting;
 mod prepared;
 mod recursion;
+pub mod slots;
+mod testing;
 
 pub use admit::{AdmittedPlan, Asked, admit, asked, overridden, question, verdicts};
 pub use build::{BuildError, BuildOptions, build};
@@ -33,3 +35,5 @@ pub use bundle::{Bundle, BundleError, PolicyManifest};
 pub use compare::{Comparison, compare};
 pub use decide::{Budget, Decision, EvalError, STACK_BYTES, decide};
 pub use prepared::Prepared;
+pub use slots::{Active, Origin, Slots};
+pub use testing::{FileCoverage, TestReport, Tested, Verdict as TestVerdict, test};

@@ -4,8 +4,8 @@
 //! so each level makes it read what is within twice or more: 40 brackets keep it busy for hours, and no timer is looked at
 //! while it parses. Found by ci/fuzz.
 
+use regorus::Source;
 use regorus::unstable::{Lexer, TokenKind};
-use regorus::{LimitError, Source};
 
 use crate::engine::{Fault, told};
 

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use regorus::Source;
 use regorus::unstable::{Lexer, Module, Rule, RuleHead, TokenKind};
-use regorus::{LimitError, Source};
 
 use crate::engine::{Fault, told};
 

@@ -12,6 +12,7 @@ use crate::judge::Options;
 mod check;
 mod edge;
 mod logs;
+mod policy;
 mod repair;
 mod salvage;
 
@@ -146,6 +147,7 @@ fn look(root: &StateRoot, options: &Options<'_>) -> Result<Report, Reasons> {
     check::generations(root, options, &cache, &mut report)?;
     check::links(root, &mut report)?;
     edge::check(root, &mut report).map_err(|error| Reasons::from(error.to_reason()))?;
+    policy::check(root, &mut report).map_err(|error| Reasons::from(error.to_reason()))?;
     logs::check(root, &mut report);
     report.findings.sort();
     report.findings.dedup();

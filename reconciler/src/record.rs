@@ -110,7 +110,8 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    fn log(&mut self, kind: &str, priority: Priority, mut body: Value) {
+    /// Adds a record to the WAL.
+    pub(crate) fn log(&mut self, kind: &str, priority: Priority, mut body: Value) {
         if let Some(fields) = body.as_object_mut() {
             fields.insert("correlation".to_owned(), json!(self.correlation));
         }

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 
 mod look;
 
-pub use look::Demand;
+pub use look::{Demand, LockFile};
 use look::{Looked, Mark};
 
 /// How often it is looked whether something else is active.
@@ -29,6 +29,8 @@ pub(crate) struct Standings {
     pub(crate) policy: Option<PolicyRef>,
     pub(crate) generation: Option<Name>,
     pub(crate) lock: Option<autonomy_schema::Blake3>,
+    /// Why an older policy serves than the newest, where one does.
+    pub(crate) fallback: Option<Reasons>,
 }
 
 /// The same, shared.
@@ -120,8 +122,9 @@ impl Watcher {
 
     /// Makes what was found the standing. An error is why every call is denied now.
     fn take(&self, looked: Looked) -> Result<(), Reason> {
-        let Looked { lock, policy, generation, agent: _ } = looked;
-        let mut standings = Standings { generation, lock: lock.as_ref().ok().copied().flatten(), ..Standings::default() };
+        let Looked { lock, policy, generation, fallback, agent: _ } = looked;
+        let mut standings = Standings { generation, lock: lock.as_ref().ok().copied(), ..Standings::default() };
+        standings.fallback = fallback;
         let lock = match lock {
             Err(why) if self.demand.require_lock => Err(why),
             Ok(_) | Err(_) => Ok(()),
@@ -153,6 +156,7 @@ impl Watcher {
 
     fn tell(&self, standings: &Standings) {
         let body = json!({
+            "fallback": standings.fallback.as_ref().map(Reasons::one_line),
             "generation": standings.generation,
             "lock": standings.lock,
             "policy": standings.policy,

@@ -24,7 +24,7 @@ mod server;
 mod start;
 pub mod tools;
 
-pub use active::Demand;
+pub use active::{Demand, LockFile};
 pub use call::{Call, Permit, PolicyRef, Ruling};
 pub use interceptor::{ENTRY, Interceptor, Kinds, Parts, Policy, Standing};
 pub use log::Log;

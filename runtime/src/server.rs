@@ -115,6 +115,7 @@ async fn admit(stream: Stream, door: Door, slot: OwnedSemaphorePermit) {
             Err(_elapsed) => tracing::warn!(event = "runtime.client.rejected", "TLS took too long"),
         },
     }
+    drop(slot);
 }
 
 /// Waits until the drain begins; who could begin it being gone is the same.

@@ -108,7 +108,7 @@ codes! {
     LockInvalid "lock_invalid" 3 "The lock of what the runtime serves is missing or does not verify, or agent or policy are not the ones that it binds." "apply a signed set; without a managed node give a signed lock with `--lock FILE`";
     MissingField "missing_field" 3 "A required field is absent." "add it";
     MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
-    NoPolicy "no_policy" 4 "There is no policy that could be asked about calls of tools, so every one is denied." "apply a set whose policy has `data.autonomy.tool.allow`, or load a signed bundle with `autonomy policy load`";
+    NoPolicy "no_policy" 4 "The node has no policy that can be asked: no generation, and no bundle in its slots that is signed and whole." "apply a manifest, or load a signed bundle with `autonomy policy load`";
     NoRetry "no_retry" 64 "A dead letter is terminal by design (INV-12): its attempts are used up, and counting them anew would let a fault repeat for ever." "find the cause in `edgectl relay deadletter inspect`, then sign a new manifest with a higher serial: it is a new delivery";
     NotBuilt "not_built" 5 "This version reads the field but cannot carry it out yet, so it refuses rather than ignore it." "remove the field, or use a version that has it";
     NotCanonical "not_canonical" 3 "The signed bytes are not canonical JSON (RFC 8785), so the same meaning could have two digests." "sign what `autonomy render` writes, unchanged";
@@ -124,6 +124,8 @@ codes! {
     PlanConsumed "plan_consumed" 7 "The saved plan was applied already; a plan applies once." "plan again";
     PolicyDenied "policy_denied" 4 "The node's policy refused the update: a `deny` message, or no `allow`." "read the messages; change the release or the policy";
     PolicyError "policy_error" 4 "The policy could not be evaluated within its budget, or has no `data.autonomy.update`. An unanswered question is a no." "run the policy's tests with `autonomy policy test`";
+    PolicyManaged "policy_managed" 4 "A generation is active, so the policy is the one that its signed manifest pins." "put the bundle into a manifest: `spec.policy`, then render, sign and apply";
+    PolicyTestFailed "policy_test_failed" 1 "A test that the policy bundle brings failed, or could not be run." "run `autonomy policy test` on the bundle, mend the rule or the test, build and sign it again";
     PreconditionFailed "precondition_failed" 5 "A fact of the node does not meet `spec.preconditions`." "bring the node to the demanded state, or change the precondition";
     QuotaExceeded "quota_exceeded" 1 "The peer sent more than the ingest quota of this node lets in (INV-13). The connection stays." "wait for the time that `Retry-After` says; raise `relay.ingestQuota` in the manifest if it is too low";
     ReceiptReplayed "receipt_replayed" 3 "Two receipts of one node have the same counter and different content: the node's state was set back, or its key is used elsewhere." "find out whether the node was restored from a backup or copied; make it a new node with `autonomy init` if its key may be in other hands";

@@ -40,7 +40,7 @@ pub struct Garbage {
     pub kept: BTreeMap<Name, Vec<&'static str>>,
     /// Objects that go: their names below `objects/`.
     pub objects: Vec<String>,
-    /// What an earlier collection or copy left half done.
+    /// What an earlier collection or copy left half done, and policy bundles that no slot names.
     pub leftovers: Vec<RelPath>,
     /// Bytes that become free.
     pub bytes: u64,
@@ -83,6 +83,7 @@ pub fn find(root: &StateRoot, keep: usize) -> Result<Garbage, Reasons> {
     let generations: Vec<Name> = names.into_iter().filter(|name| !kept.contains_key(name)).collect();
     let mut garbage = Garbage { generations, kept, ..Garbage::default() };
     look_for_objects(root, &objects, &pinned, &mut garbage).map_err(failed)?;
+    look_for_bundles(root, &mut garbage).map_err(failed)?;
     garbage.bytes = freed(root, &garbage).map_err(failed)?;
     Ok(garbage)
 }
@@ -210,6 +211,34 @@ fn look_for_objects(
     let folder = layout::generations();
     for entry in root.disk().list(Some(&folder))? {
         if layout::is_leftover(&entry.name)
+            && let Ok(path) = entry.name.parse::<RelPath>()
+        {
+            garbage.leftovers.push(folder.join(&path));
+        }
+    }
+    Ok(())
+}
+
+/// Policy bundles that neither slot names, and what a load left that was cut off. A link that is none may name any of them.
+fn look_for_bundles(root: &StateRoot, garbage: &mut Garbage) -> Result<(), DiskError> {
+    let folder = layout::policy_bundles();
+    let mut named = BTreeSet::new();
+    for link in [layout::policy_current(), layout::policy_lkg()] {
+        match root.disk().read_link(&link).map(|text| text.map(|text| layout::policy_target(&text))) {
+            Ok(None) => {}
+            Ok(Some(Some(bundle))) => drop(named.insert(bundle.hex())),
+            Ok(Some(None)) => return Ok(()),
+            Err(error) if error.source.kind() == std::io::ErrorKind::InvalidInput => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let entries = match root.disk().list(Some(&folder)) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::Dir && !named.contains(&entry.name)) {
+        let ours = entry.name.strip_prefix(layout::NEW_BUNDLE).unwrap_or(&entry.name);
+        if layout::policy_target(&format!("bundles/{ours}")).is_some()
             && let Ok(path) = entry.name.parse::<RelPath>()
         {
             garbage.leftovers.push(folder.join(&path));

@@ -2,7 +2,7 @@
 
 use autonomy_schema::manifest::ArtifactType;
 use autonomy_schema::receipt::ReceiptName;
-use autonomy_schema::{Blake3, Mode, Name, RelPath, set};
+use autonomy_schema::{Blake3, Mode, Name, RelPath, Sha256, set};
 
 macro_rules! places {
     ($($(#[$doc:meta])* $name:ident $path:literal;)*) => {
@@ -109,6 +109,14 @@ places! {
     edge_ledger "edge/relay.redb";
     /// What it says of itself, for readers.
     edge_status "edge/status.json";
+    /// The policy of a node that no manifest gave one.
+    policy "policy";
+    /// Its bundles, each in a folder named by its SHA-256.
+    policy_bundles "policy/bundles";
+    /// The link to the one that decides.
+    policy_current "policy/current";
+    /// The link to the one before it, which decides when the other cannot be believed.
+    policy_lkg "policy/lkg";
     /// Its control socket.
     edge_socket "edge/edged.sock";
     /// Held by the relay daemon that owns the ledger; says who that is.
@@ -341,6 +349,32 @@ pub fn receipt(name: &ReceiptName) -> RelPath {
 /// The signature of a receipt.
 pub fn receipt_signature(name: &ReceiptName) -> RelPath {
     name.signature().parse().map_or_else(|_never| receipts(), |file| receipts().join(&file))
+}
+
+/// The folder of a policy bundle.
+pub fn policy_bundle(bundle: Sha256) -> RelPath {
+    bundle.hex().parse().map_or_else(|_never| policy_bundles(), |name| policy_bundles().join(&name))
+}
+
+/// How the name of a policy bundle begins that is being written.
+pub const NEW_BUNDLE: &str = ".new-";
+
+/// The folder of a policy bundle that is being written.
+pub fn new_policy_bundle(bundle: Sha256) -> RelPath {
+    let name = format!("{NEW_BUNDLE}{}", bundle.hex());
+    name.parse().map_or_else(|_never| policy_bundles(), |name| policy_bundles().join(&name))
+}
+
+/// The text of the links `policy/current` and `policy/lkg` to a bundle.
+pub fn policy_link(bundle: Sha256) -> String {
+    format!("bundles/{}", bundle.hex())
+}
+
+/// The bundle that the text of such a link names.
+pub fn policy_target(text: &str) -> Option<Sha256> {
+    let hex = text.strip_prefix("bundles/")?;
+    let digest: Sha256 = format!("sha256:{hex}").parse().ok()?;
+    (digest.hex() == hex).then_some(digest)
 }
 
 /// The telemetry of a process role.

@@ -14,6 +14,7 @@
 //! - every input has a cap, and so has the work on it (`signatures::endless_lines_end_at_a_cap`);
 //! - a signature made elsewhere is checked before it becomes a line (`detached::*`);
 //! - a signature of an image holds before its payload is parsed, and for its manifest alone (`image::*`);
+//! - a policy bundle by itself is accepted by role `policy` alone (`policy_bundle::*`);
 //! - a certificate is accepted only when nothing is wrong with it, and what is has its own code (`tests/identity/`);
 //! - arbitrary bytes never panic (`parsing::arbitrary_bytes_are_refused`, `identity/garbage.rs`).
 //!
@@ -33,6 +34,7 @@ mod image;
 mod key;
 mod lock;
 mod manifest;
+mod policy_bundle;
 mod policy_override;
 mod receipt;
 mod revocation;
@@ -53,8 +55,9 @@ pub use image::{
     ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
 };
 pub use key::{KeyError, PublicKey, key_id};
-pub use lock::verify_lock;
+pub use lock::{verify_lock, verify_lock_alone};
 pub use manifest::verify_manifest;
+pub use policy_bundle::verify_policy_bundle;
 pub use policy_override::verify_override;
 pub use receipt::{Receipted, verify_receipt};
 pub use revocation::verify_revocation;

@@ -43,9 +43,13 @@ pub(crate) struct Signers {
 impl Demand<'_> {
     /// The keys that signed in roles that reached their threshold, or every reason against it.
     pub(crate) fn judge(&self, signed: Signed<'_>) -> Result<Signers, Reasons> {
-        if signed.bytes.len() > MAX_DOCUMENT_BYTES {
-            let message =
-                format!("the {} has {} bytes; the cap is {MAX_DOCUMENT_BYTES}", self.what, signed.bytes.len());
+        self.judge_within(signed, MAX_DOCUMENT_BYTES as u64)
+    }
+
+    /// The same for what may be larger than a document.
+    pub(crate) fn judge_within(&self, signed: Signed<'_>, cap: u64) -> Result<Signers, Reasons> {
+        if signed.bytes.len() as u64 > cap {
+            let message = format!("the {} has {} bytes; the cap is {cap}", self.what, signed.bytes.len());
             return Err(Reason::new(Code::DocumentTooLarge, message).into());
         }
         let message = Message::new(signed.bytes);

@@ -6,3 +6,4 @@ mod building;
 mod evaluation;
 mod fixture;
 mod hostile;
+mod slots;

@@ -134,6 +134,14 @@ impl Survey {
         let links: Vec<RelPath> = self.items.keys().filter(|path| places::is_link(path)).cloned().collect();
         for link in links {
             let text = root.disk().read_link(&link)?.unwrap_or_default();
+            if places::is_policy_slot(&link) {
+                let bundle = layout::policy_target(&text).map(layout::policy_bundle);
+                if bundle.is_none_or(|bundle| !self.items.contains_key(&bundle)) {
+                    self.items.remove(&link);
+                    self.notes.push(format!("`{link}` points to no policy bundle, and is left out"));
+                }
+                continue;
+            }
             let target = text.rsplit('/').next().and_then(|name| name.parse::<Name>().ok());
             let kept = target.is_some_and(|name| self.items.contains_key(&layout::generation(&name)));
             if !(kept && places::may_point(&link, &text)) {

@@ -30,6 +30,9 @@ pub(super) fn belongs(path: &RelPath, is_folder: bool) -> bool {
         "objects" => second.is_none_or(|name| !name.starts_with('.') && !is_folder && parts.next().is_none()),
         _ if NAMED_BY_OTHERS.contains(&top) => true,
         "edge" => second.is_none() || (path.as_str() == KEPT_OF_EDGE && !is_folder),
+        "policy" => {
+            second.is_none_or(|name| !name.starts_with('.')) && parts.next().is_none_or(|name| !name.starts_with('.'))
+        }
         "receipts" if path.as_str() == "receipts/LOCK" => false,
         _ => !(is_lock_or_leftover(path, is_folder) || path.components().any(|part| part.starts_with(".restore-"))),
     }
@@ -49,7 +52,12 @@ pub(super) fn is_lock(name: &str) -> bool {
 /// Whether a symbolic link lies at `path` in a state root, and nothing else may.
 pub(super) fn is_link(path: &RelPath) -> bool {
     let text = path.as_str();
-    text == "current" || text == "lkg" || is_outbox_entry(path)
+    text == "current" || text == "lkg" || is_policy_slot(path) || is_outbox_entry(path)
+}
+
+/// Whether it is one of the two links to policy bundles.
+pub(super) fn is_policy_slot(path: &RelPath) -> bool {
+    *path == layout::policy_current() || *path == layout::policy_lkg()
 }
 
 fn is_outbox_entry(path: &RelPath) -> bool {
@@ -60,6 +68,9 @@ fn is_outbox_entry(path: &RelPath) -> bool {
 
 /// Whether the link at `path` may have this text.
 pub(super) fn may_point(path: &RelPath, target: &str) -> bool {
+    if is_policy_slot(path) {
+        return layout::policy_target(target).is_some();
+    }
     let prefix = if is_outbox_entry(path) { "../generations/" } else { "generations/" };
     is_link(path) && target.strip_prefix(prefix).is_some_and(|name| name.parse::<Name>().is_ok())
 }
@@ -81,6 +92,8 @@ mod tests {
             "inbox/x/y.lock",
             "telemetry/autonomy/telemetry.wal",
             "edge/local.toml",
+            "policy/current",
+            "policy/bundles/00/policy.tar.gz",
         ] {
             assert!(belongs(&path(kept), false), "{kept}");
         }
@@ -104,6 +117,9 @@ mod tests {
             "edge/sets/00/manifest.json",
             "segments/00.part",
             "receipts/LOCK",
+            "policy/.current.tmp",
+            "policy/bundles/.new-00/policy.tar.gz",
+            "policy/bundles/00/.policy.tar.gz.tmp",
         ] {
             assert!(!belongs(&path(left_out), false), "{left_out}");
         }
@@ -116,6 +132,10 @@ mod tests {
         let may = |path: &str, target: &str| may_point(&path.parse().expect("path"), target);
         assert!(may("current", "generations/1-a-1") && may("lkg", "generations/1-a-1"));
         assert!(may(&outbox, "../generations/1-a-1"));
+        let bundle = format!("bundles/{}", "0a".repeat(32));
+        assert!(may("policy/current", &bundle) && may("policy/lkg", &bundle));
+        assert!(!may("policy/current", "generations/1-a-1") && !may("current", &bundle));
+        assert!(!may("policy/current", "bundles/../../identity") && !may("policy/current", &bundle.to_uppercase()));
         for (path, target) in [
             ("current", "/etc/passwd"),
             ("current", "generations/../x"),

@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) generations: BTreeMap<Name, Found>,
     /// Entries of the outbox.
     pub(super) outbox: Vec<(RelPath, String)>,
+    /// Slots of the node's own policy.
+    pub(super) slots: Vec<(RelPath, String)>,
     /// Links that are pointed anew.
     pub(super) lkg: Option<Name>,
     /// The same.
@@ -79,6 +81,7 @@ impl Plan {
         plan.documents(target, archive)?;
         plan.entries(target.root, archive).map_err(|error| error.to_reason())?;
         plan.outbox(target, archive).map_err(|error| error.to_reason())?;
+        plan.slots(target.root, archive).map_err(|error| error.to_reason())?;
         Ok(plan)
     }
 
@@ -113,6 +116,7 @@ impl Plan {
             (self.folders.len(), "folders"),
             (self.objects.len(), "objects"),
             (self.outbox.len(), "entries of the outbox"),
+            (self.slots.len(), "slots of the policy"),
             (self.files.len().saturating_sub(MAX_SHOWN), "more files"),
         ] {
             lines.extend((count > 0).then(|| format!("{what}: {count}")));
@@ -324,6 +328,19 @@ impl Plan {
             let manifest = format!("blake3:{manifest}").parse::<Blake3>();
             if !durable::exists(target.root.disk(), path)? && manifest.is_ok_and(|name| !failed.contains(&name)) {
                 self.outbox.push((path.clone(), text.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Slots that are missing. What they name is verified whenever it is asked.
+    fn slots(&mut self, root: &StateRoot, archive: &Archive) -> Result<(), DiskError> {
+        for (path, node) in archive.medium().nodes() {
+            let Node::Symlink(text) = node else { continue };
+            if places::is_policy_slot(path) && root.disk().read_link(path).ok().flatten().is_none() {
+                self.slots.push((path.clone(), text.clone()));
             }
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Hands<'_> {
     }
 
     fn links(&self) -> Result<(), Reason> {
-        for (path, target) in &self.plan.outbox {
+        for (path, target) in self.plan.outbox.iter().chain(&self.plan.slots) {
             durable::point(self.disk(), path, target).map_err(|error| failed(&error))?;
         }
         if let Some(generation) = &self.plan.lkg {

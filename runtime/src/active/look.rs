@@ -1,13 +1,12 @@
 //! One look at a state root: which generation is active, whether its lock binds what lies there, and its policy.
 
-use std::path::PathBuf;
-
 use autonomy_policy::Bundle;
+use autonomy_policy::slots::{Active, Marks, Origin, Slots};
 use autonomy_schema::lock::Lock;
-use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, Sha256, StateManifest, Time, document, generation, set};
-use autonomy_sets::{Loaded, load};
+use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
+use autonomy_sets::load;
 use autonomy_stateroot::{Identity, StateRoot, digests, layout, read_capped};
-use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_manifest};
+use autonomy_trust::{Purpose, Signed, Verified, verify_lock, verify_lock_alone};
 
 /// The artifact that a lock speaks of.
 const AGENT: &str = "agent";
@@ -19,86 +18,127 @@ pub struct Demand {
     pub require_lock: bool,
     /// A policy when the runtime starts. Without it the runtime starts all the same, and denies every call.
     pub require_policy: bool,
-    /// The lock of a node without generations; its signatures lie beside it.
-    pub lock: Option<PathBuf>,
+    /// The lock of a node without generations.
+    pub lock: Option<LockFile>,
+}
+
+/// The lock of a node without generations, as it was read when the runtime started.
+#[derive(Clone)]
+pub struct LockFile {
+    /// The lock.
+    pub bytes: Vec<u8>,
+    /// Its signatures.
+    pub signatures: Vec<u8>,
+}
+
+impl std::fmt::Debug for LockFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LockFile").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Looked {
-    /// The fingerprint of the lock that holds; `None` where nobody asked for one and none is there.
-    pub(super) lock: Result<Option<Blake3>, Reason>,
+    /// The fingerprint of the lock that holds.
+    pub(super) lock: Result<Blake3, Reason>,
     pub(super) policy: Result<Bundle, Reason>,
     pub(super) generation: Option<Name>,
+    /// Why an older policy serves than the node's newest, where one does.
+    pub(super) fallback: Option<Reasons>,
     /// Where the agent lies that the lock binds.
     pub(super) agent: Option<RelPath>,
 }
 
-/// What tells whether something moved: the active generation, and which files lie there and beside it.
+/// What tells whether something moved: what the links name, and which files lie there and beside them.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mark(Option<Name>, Vec<Option<Identity>>);
+pub(super) struct Mark(Marks, Vec<Option<Identity>>);
 
 impl Mark {
     /// `None` when it cannot be told: then it is looked again.
     pub(super) fn of(root: &StateRoot, agent: Option<&RelPath>) -> Option<Self> {
-        let current = root.current().ok()?;
+        let marks = Slots::new(root).marks().ok()?;
         let mut files = vec![layout::trust_root(), layout::floors(), layout::revocation(), layout::node_yaml()];
         files.extend(agent.cloned());
-        if let Some(name) = &current {
+        if let Some(name) = &marks.generation {
             let documents = [set::MANIFEST, set::MANIFEST_SIGNATURES, set::LOCK, set::LOCK_SIGNATURES, set::POLICY];
             files.extend(documents.map(|file| layout::in_generation(name, &RelPath::fixed(file))));
         }
+        for digest in [marks.current, marks.lkg].into_iter().flatten() {
+            let folder = layout::policy_bundle(digest);
+            let documents = [set::POLICY.to_owned(), format!("{}{}", set::POLICY, set::SIGNATURES_SUFFIX)];
+            files.extend(documents.iter().filter_map(|file| Some(folder.join(&file.parse::<RelPath>().ok()?))));
+        }
         let seen = files.iter().map(|file| root.disk().stat(file).map(|stat| stat.map(|stat| stat.identity)));
-        Some(Self(current.clone(), seen.collect::<Result<_, _>>().ok()?))
+        Some(Self(marks, seen.collect::<Result<_, _>>().ok()?))
     }
 }
 
 /// Looks once.
 pub(super) fn look(root: &StateRoot, demand: &Demand, clock: Time) -> Looked {
-    match root.current() {
-        Ok(Some(name)) => managed(root, &name, clock),
-        Ok(None) => unmanaged(demand),
+    let active = match Slots::new(root).active() {
+        Ok(active) => active,
         Err(reasons) => {
             let why = reasons.one_line();
-            Looked { lock: Err(no_lock(&why)), policy: Err(no_policy(&why)), generation: None, agent: None }
+            let generation = root.current().ok().flatten();
+            // On a node without generations the lock is known by itself.
+            let lock = match (&generation, &demand.lock) {
+                (None, Some(file)) => alone(root, file, clock).map(|lock| lock.document().behavioral_fingerprint),
+                (Some(_), _) | (_, None) => Err(Reason::new(Code::LockInvalid, why.clone()).into()),
+            };
+            let lock = lock.map_err(|reasons| no_lock(&reasons));
+            return Looked { lock, policy: Err(Reason::new(Code::NoPolicy, why)), generation, fallback: None, agent: None };
         }
+    };
+    let Active { bundle, origin, fallback, manifest } = active;
+    let (lock, generation, agent) = match (origin, manifest) {
+        (Origin::Generation(name), Some(manifest)) => {
+            let lock = managed(root, &name, &manifest, clock);
+            let agent = agent_of(&name, manifest.document()).map(|(path, _)| path);
+            (lock, Some(name), agent)
+        }
+        (Origin::Generation(_) | Origin::Current | Origin::Lkg, _) => (unmanaged(root, demand, &bundle, clock), None, None),
+    };
+    Looked { lock: lock.map_err(|reasons| no_lock(&reasons)), policy: Ok(bundle), generation, fallback, agent }
+}
+
+fn no_lock(reasons: &Reasons) -> Reason {
+    match reasons.as_slice() {
+        [one] if one.code == Code::LockInvalid => one.clone(),
+        _ => Reason::new(Code::LockInvalid, reasons.one_line()),
     }
 }
 
-fn no_lock(why: &str) -> Reason {
-    Reason::new(Code::LockInvalid, why)
+/// A generation: lock, manifest and agent must be one another's. Judged as what the node runs: that it is past its end does
+/// not stop it, a revocation does.
+fn managed(root: &StateRoot, name: &Name, manifest: &Verified<StateManifest>, clock: Time) -> Result<Blake3, Reasons> {
+    let loaded = load(root)?;
+    let bytes = read(root, name, set::LOCK, document::MAX_DOCUMENT_BYTES as u64)?;
+    let signatures = read(root, name, set::LOCK_SIGNATURES, set::MAX_SIGNATURES_BYTES)?;
+    let signed = Signed { bytes: &bytes, signatures: &signatures };
+    let lock = verify_lock(signed, manifest, &loaded.context(clock, Purpose::Rollback))?;
+    agent(root, name, manifest.document(), lock.document())?;
+    Ok(lock.document().behavioral_fingerprint)
 }
 
-fn no_policy(why: &str) -> Reason {
-    Reason::new(Code::NoPolicy, why)
-}
-
-fn unmanaged(_demand: &Demand) -> Looked {
-    let why = "nothing is active on this node";
-    Looked { lock: Err(no_lock(why)), policy: Err(no_policy(why)), generation: None, agent: None }
-}
-
-/// A generation: manifest, lock, agent and policy must be one another's.
-fn managed(root: &StateRoot, name: &Name, clock: Time) -> Looked {
-    let generation = Some(name.clone());
-    let verified = load(root).and_then(|loaded| {
-        let manifest = manifest_of(root, name, &loaded, clock)?;
-        Ok((loaded, manifest))
-    });
-    let (loaded, manifest) = match verified {
-        Ok(verified) => verified,
-        Err(reasons) => {
-            let why = format!("generation {name}: {}", reasons.one_line());
-            return Looked { lock: Err(no_lock(&why)), policy: Err(no_policy(&why)), generation, agent: None };
-        }
+/// A node without generations: the operator's lock must bind the policy that is asked.
+fn unmanaged(root: &StateRoot, demand: &Demand, bundle: &Bundle, clock: Time) -> Result<Blake3, Reasons> {
+    let Some(file) = &demand.lock else {
+        let why = "no generation is active, and no `--lock FILE` was given";
+        return Err(Reason::new(Code::LockInvalid, why).into());
     };
-    let lock = lock_of(root, name, &loaded, &manifest, clock)
-        .and_then(|lock| agent(root, name, manifest.document(), lock.document()).map(|()| lock))
-        .map(|lock| Some(lock.document().behavioral_fingerprint))
-        .map_err(|reasons| no_lock(&format!("generation {name}: {}", reasons.one_line())));
-    let policy = policy_of(root, name, manifest.document())
-        .map_err(|reasons| no_policy(&format!("generation {name}: {}", reasons.one_line())));
-    Looked { lock, policy, generation, agent: agent_of(name, manifest.document()).map(|(path, _)| path) }
+    let lock = alone(root, file, clock)?;
+    let bound = &lock.document().policy_bundle;
+    if bound.digest != bundle.digest() {
+        let message = format!("the policy is {}; the lock binds {}", bundle.digest(), bound.digest);
+        return Err(Reason::new(Code::LockInvalid, message).into());
+    }
+    Ok(lock.document().behavioral_fingerprint)
+}
+
+fn alone(root: &StateRoot, file: &LockFile, clock: Time) -> Result<Verified<Lock>, Reasons> {
+    let signed = Signed { bytes: &file.bytes, signatures: &file.signatures };
+    verify_lock_alone(signed, &load(root)?.context(clock, Purpose::Rollback))
 }
 
 /// A file of a generation, within its cap.
@@ -106,31 +146,6 @@ fn read(root: &StateRoot, name: &Name, file: &'static str, cap: u64) -> Result<V
     let path = layout::in_generation(name, &RelPath::fixed(file));
     let bytes = read_capped(root.disk(), &path, cap).map_err(|error| error.to_reason())?;
     bytes.ok_or_else(|| Reason::new(Code::CorruptState, format!("`{path}` is missing")).into())
-}
-
-/// Judged as what the node runs: that it is past its end does not stop it, a revocation does.
-fn manifest_of(root: &StateRoot, name: &Name, loaded: &Loaded, clock: Time) -> Result<Verified<StateManifest>, Reasons> {
-    let bytes = read(root, name, set::MANIFEST, document::MAX_DOCUMENT_BYTES as u64)?;
-    let signatures = read(root, name, set::MANIFEST_SIGNATURES, set::MAX_SIGNATURES_BYTES)?;
-    let signed = Signed { bytes: &bytes, signatures: &signatures };
-    let manifest = verify_manifest(signed, &loaded.context(clock, Purpose::Rollback))?;
-    if generation::is_of(name, manifest.document().metadata.serial, manifest.fingerprint()) {
-        return Ok(manifest);
-    }
-    Err(Reason::new(Code::CorruptState, "it holds the manifest of another generation").into())
-}
-
-fn lock_of(
-    root: &StateRoot,
-    name: &Name,
-    loaded: &Loaded,
-    manifest: &Verified<StateManifest>,
-    clock: Time,
-) -> Result<Verified<Lock>, Reasons> {
-    let bytes = read(root, name, set::LOCK, document::MAX_DOCUMENT_BYTES as u64)?;
-    let signatures = read(root, name, set::LOCK_SIGNATURES, set::MAX_SIGNATURES_BYTES)?;
-    let signed = Signed { bytes: &bytes, signatures: &signatures };
-    verify_lock(signed, manifest, &loaded.context(clock, Purpose::Rollback))
 }
 
 /// Where the agent of a generation lies, and how long it is.
@@ -153,14 +168,4 @@ fn agent(root: &StateRoot, name: &Name, manifest: &StateManifest, lock: &Lock) -
     }
     let message = format!("`{path}` hashes to {}; the lock binds {}", found.map_or_else(String::new, |found| found.to_string()), lock.agent_artifact.digest);
     Err(Reason::new(Code::DigestMismatch, message).into())
-}
-
-fn policy_of(root: &StateRoot, name: &Name, manifest: &StateManifest) -> Result<Bundle, Reasons> {
-    let bytes = read(root, name, set::POLICY, set::MAX_POLICY_BYTES)?;
-    let (found, pinned) = (Sha256::of(&bytes), manifest.spec.policy.digest);
-    if found != pinned {
-        let message = format!("`{}` hashes to {found}; the manifest pins {pinned}", set::POLICY);
-        return Err(Reason::new(Code::DigestMismatch, message).into());
-    }
-    Bundle::load(&bytes).map_err(|error| error.to_reason().into())
 }

@@ -84,6 +84,9 @@ pub(super) struct Readiness {
     pub(super) lock: Option<String>,
     /// The policy that is asked.
     pub(super) policy_ref: Option<PolicyOf>,
+    /// Why an older policy is asked than the node's newest, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fallback: Option<String>,
     /// Why every call is denied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) reasons: Vec<Why>,

@@ -231,6 +231,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
         generation: now.generation.map(|name| name.to_string()),
         lock: now.lock.map(|lock| lock.to_string()),
         policy_ref: now.policy.as_ref().map(Into::into),
+        fallback: now.fallback.map(|reasons| reasons.one_line()),
         reasons,
     };
     answer::json(status, &body)

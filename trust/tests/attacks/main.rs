@@ -8,6 +8,7 @@ mod image;
 mod limits;
 mod locks;
 mod parsing;
+mod policy_bundle;
 mod roots;
 mod rotation;
 mod scope;

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use autonomy_runtime::tools::{Config, Domain, Network, Tools};
-use autonomy_runtime::{Demand, Listen, Start, TlsFiles, Token};
-use autonomy_schema::Code;
+use autonomy_runtime::{Demand, Listen, LockFile, Start, TlsFiles, Token};
+use autonomy_schema::document::MAX_DOCUMENT_BYTES;
+use autonomy_schema::{Code, set};
 use clap::ArgAction;
 use serde_json::json;
 
 use crate::Global;
+use crate::commands::sign::signatures_of;
 use crate::failure::{Failure, exit};
 use crate::node::Output;
 use crate::{files, node, ui};
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// Start only when there is a policy; without one every call is denied.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     require_policy: bool,
+    /// The signed lock that binds agent and policy on a node without generations; its `.sigstore.jsonl` lies beside it.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// A host that `tool.http_get` may ask: `example.org`, `.example.org` for those below it, `example.org:8443`; may be
     /// repeated.
     #[arg(long, value_name = "HOST")]
@@ -77,7 +82,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
     guarded(args)?;
     let tools = tools(args, &path)?;
-    let demand = Demand { require_lock: args.require_lock, require_policy: args.require_policy, lock: None };
+    let demand = Demand { require_lock: args.require_lock, require_policy: args.require_policy, lock: lock(args)? };
     let start = Start {
         root,
         demand,
@@ -110,6 +115,13 @@ fn guarded(args: &Args) -> Result<(), Failure> {
         ui::warn(Some("the token travels unencrypted beyond loopback; --tls-cert and --tls-key hide it"));
     }
     Ok(())
+}
+
+/// A lock without its signature file is signed by nobody: that is what the verifier then says.
+fn lock(args: &Args) -> Result<Option<LockFile>, Failure> {
+    let Some(path) = &args.lock else { return Ok(None) };
+    let signatures = files::read_if_there(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
+    Ok(Some(LockFile { bytes: files::read(path, MAX_DOCUMENT_BYTES as u64)?, signatures }))
 }
 
 fn token(args: &Args) -> Result<Option<Token>, Failure> {
