@@ -168,12 +168,7 @@ impl Watcher {
             tracing::error!(event = "runtime.policy.closed", standing = %body, "every call is denied");
         }
         let kind = if standings.reasons.is_empty() { "runtime.policy.serving" } else { "runtime.policy.closed" };
-        self.interceptor.note(Record {
-            kind: kind.to_owned(),
-            priority: Priority::Lifecycle,
-            time: clock(),
-            body,
-        });
+        self.interceptor.note(Record { kind: kind.to_owned(), priority: Priority::Lifecycle, time: clock(), body });
     }
 }
 

@@ -140,7 +140,12 @@ impl Interceptor {
         let kind = record.kind.clone();
         self.parts.log.write(record, move |written| {
             if let Err(reason) = written {
-                tracing::error!(event = "runtime.log.failed", kind, reason = reason.message, "an event is not recorded");
+                tracing::error!(
+                    event = "runtime.log.failed",
+                    kind,
+                    reason = reason.message,
+                    "an event is not recorded"
+                );
             }
         });
     }

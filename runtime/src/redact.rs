@@ -6,7 +6,16 @@ use serde_json::{Map, Value};
 
 /// Fields that hold secrets by their name, wherever they stand, whatever their case.
 const ALWAYS: [&str; 10] = [
-    "api_key", "apikey", "authorization", "client_secret", "cookie", "passwd", "password", "private_key", "secret", "token",
+    "api_key",
+    "apikey",
+    "authorization",
+    "client_secret",
+    "cookie",
+    "passwd",
+    "password",
+    "private_key",
+    "secret",
+    "token",
 ];
 /// Stands where a secret stood.
 const MARK: &str = "[redacted]";

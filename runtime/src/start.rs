@@ -20,7 +20,7 @@ use crate::interceptor::{Interceptor, Parts, clock};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::redact::Redact;
-use crate::server::{App, Listen, Server, TlsFiles, Token, acceptor, router};
+use crate::server::{App, Listen, MAX_CALLS, Server, TlsFiles, Token, acceptor, router};
 use crate::tools::Tools;
 
 /// Threads that serve sockets.
@@ -49,7 +49,7 @@ pub struct Start {
 
 /// Serves until SIGTERM or SIGINT; `ready` is told where it listens once it does.
 pub fn start(start: Start, ready: &dyn Fn(&str)) -> Result<(), Reasons> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(SERVERS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(SERVERS).max_blocking_threads(MAX_CALLS).enable_all().build();
     let runtime = runtime.map_err(|error| failed("start its threads", &error))?;
     let tls = start.tls.as_ref().map(acceptor).transpose()?;
     let metrics = Arc::new(Metrics::default());
@@ -61,13 +61,11 @@ pub fn start(start: Start, ready: &dyn Fn(&str)) -> Result<(), Reasons> {
     };
     let interceptor = Interceptor::start(parts).map_err(|error| failed("start its threads", &error))?;
     let status = Status::default();
-    let watcher = Watcher::new(
-        (start.root, start.demand),
-        (Arc::clone(&interceptor), Arc::clone(&metrics)),
-        status.clone(),
-    );
+    let watcher =
+        Watcher::new((start.root, start.demand), (Arc::clone(&interceptor), Arc::clone(&metrics)), status.clone());
     let served = watch_active(watcher).and_then(|(orders, thread)| {
-        let app = App::new((Arc::clone(&interceptor), Arc::new(start.tools)), (metrics, status), start.token, start.rate);
+        let app =
+            App::new((Arc::clone(&interceptor), Arc::new(start.tools)), (metrics, status), start.token, start.rate);
         let served = runtime.block_on(serve((&start.listen, tls), app, (&interceptor, orders.clone()), ready));
         // A watcher that ended by itself has nobody to tell.
         orders.send(Order::End).ok();
@@ -91,7 +89,8 @@ fn watch_active(watcher: Watcher) -> Result<(Sender<Order>, JoinHandle<()>), Rea
     let (orders, asked) = mpsc::channel();
     let (first, begun) = mpsc::sync_channel(1);
     let builder = thread::Builder::new().name("active".to_owned()).stack_size(STACK_BYTES);
-    let thread = builder.spawn(move || watcher.run(&asked, &first)).map_err(|error| failed("start its threads", &error))?;
+    let thread =
+        builder.spawn(move || watcher.run(&asked, &first)).map_err(|error| failed("start its threads", &error))?;
     let lost = |_lost| Reasons::from(Reason::new(Code::PolicyError, "the policy could not be compiled"));
     begun.recv().map_err(lost)??;
     Ok((orders, thread))

@@ -57,7 +57,8 @@ impl Tools {
     /// Sets them up.
     pub fn new(config: Config) -> Result<Self, Reason> {
         let Config { domains, networks, ca_file, files, shell } = config;
-        let http_get = if domains.is_empty() { None } else { Some(HttpGet::new(domains, networks, ca_file.as_deref())?) };
+        let http_get =
+            if domains.is_empty() { None } else { Some(HttpGet::new(domains, networks, ca_file.as_deref())?) };
         Ok(Self { http_get, files: files.map(Files::new).transpose()?, shell: shell.map(Shell::new).transpose()? })
     }
 

@@ -70,6 +70,11 @@ impl Runtime {
         if !arguments.contains("--listen") && !arguments.contains("--unix-socket") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        Self::spawn(site, &mut command)
+    }
+
+    /// Starts a command that says where it listens.
+    pub(crate) fn spawn(site: &Site, command: &mut Command) -> Self {
         let log = std::fs::File::create(site.world.path("runtime.log")).expect("log");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("starts");
         let mut line = String::new();
@@ -166,7 +171,12 @@ fn a_signed_policy_decides_and_its_decision_is_durable() {
     let site = site(TOOL);
     let runtime = Runtime::start(&site, "");
     let echo = runtime.call("tool.echo", &json!({ "message": "ahoy", "password": "hunter2" }));
-    assert_eq!((echo.code, echo.codes()), (400, vec!["bad_request"]), "allowed, and it has no such parameter: {}", echo.body);
+    assert_eq!(
+        (echo.code, echo.codes()),
+        (400, vec!["bad_request"]),
+        "allowed, and it has no such parameter: {}",
+        echo.body
+    );
     let echo = runtime.call("tool.echo", &json!({ "message": "ahoy" }));
     assert_eq!(echo.code, 200, "{}", echo.body);
     assert_eq!(echo.body["decision"], "allow");
@@ -190,11 +200,20 @@ fn a_signed_policy_decides_and_its_decision_is_durable() {
     assert_eq!(found[2]["body"]["policy"]["digest"], shell.body["policy_ref"]["digest"]);
     assert_eq!(shell.body["decision_id"], format!("runtime:wal:{}", found[2]["seq"]));
     assert_eq!(found[2]["body"]["input_digest"], shell.body["input_digest"]);
-    let input = autonomy_schema::canonical::to_bytes(&json!({ "kind": "tool.shell", "params": { "argv": ["/bin/true"] } }));
+    let input =
+        autonomy_schema::canonical::to_bytes(&json!({ "kind": "tool.shell", "params": { "argv": ["/bin/true"] } }));
     assert_eq!(shell.body["input_digest"], autonomy_schema::Blake3::of(&input.expect("canonical")).to_string());
     // With curl, as people ask.
     let curl = Command::new("curl")
-        .args(["-sS", "-w", "%{http_code}", "-H", "Content-Type: application/json", "-d", r#"{"kind":"tool.shell","params":{}}"#])
+        .args([
+            "-sS",
+            "-w",
+            "%{http_code}",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            r#"{"kind":"tool.shell","params":{}}"#,
+        ])
         .arg(format!("http://{}/v1/tool", runtime.at))
         .output()
         .expect("curl");

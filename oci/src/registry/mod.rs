@@ -15,7 +15,6 @@ use std::time::Duration;
 use autonomy_schema::Sha256;
 use reqwest::Method;
 
-pub use roots::trusted as trusted_certificates;
 pub use self::blobs::Reopen;
 pub use self::error::RegistryError;
 use self::http::{Ask, Http, header, place};
@@ -23,6 +22,7 @@ use crate::reference::Reference;
 use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES,
 };
+pub use roots::trusted as trusted_certificates;
 
 /// How long a registry may be silent, where nobody says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -87,7 +87,13 @@ pub(super) fn look(root: &StateRoot, demand: &Demand, clock: Time) -> Looked {
                 (Some(_), _) | (_, None) => Err(Reason::new(Code::LockInvalid, why.clone()).into()),
             };
             let lock = lock.map_err(|reasons| no_lock(&reasons));
-            return Looked { lock, policy: Err(Reason::new(Code::NoPolicy, why)), generation, fallback: None, agent: None };
+            return Looked {
+                lock,
+                policy: Err(Reason::new(Code::NoPolicy, why)),
+                generation,
+                fallback: None,
+                agent: None,
+            };
         }
     };
     let Active { bundle, origin, fallback, manifest } = active;
@@ -97,7 +103,9 @@ pub(super) fn look(root: &StateRoot, demand: &Demand, clock: Time) -> Looked {
             let agent = agent_of(&name, manifest.document()).map(|(path, _)| path);
             (lock, Some(name), agent)
         }
-        (Origin::Generation(_) | Origin::Current | Origin::Lkg, _) => (unmanaged(root, demand, &bundle, clock), None, None),
+        (Origin::Generation(_) | Origin::Current | Origin::Lkg, _) => {
+            (unmanaged(root, demand, &bundle, clock), None, None)
+        }
     };
     Looked { lock: lock.map_err(|reasons| no_lock(&reasons)), policy: Ok(bundle), generation, fallback, agent }
 }
@@ -166,6 +174,10 @@ fn agent(root: &StateRoot, name: &Name, manifest: &StateManifest, lock: &Lock) -
     if found == Some(lock.agent_artifact.digest) {
         return Ok(());
     }
-    let message = format!("`{path}` hashes to {}; the lock binds {}", found.map_or_else(String::new, |found| found.to_string()), lock.agent_artifact.digest);
+    let message = format!(
+        "`{path}` hashes to {}; the lock binds {}",
+        found.map_or_else(String::new, |found| found.to_string()),
+        lock.agent_artifact.digest
+    );
     Err(Reason::new(Code::DigestMismatch, message).into())
 }

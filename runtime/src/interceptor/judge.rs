@@ -36,7 +36,12 @@ impl Verdict {
 }
 
 /// Asks the policy. Its `deny` stays whatever else is said; its `allow` does not help a kind that nobody carries out.
-pub(super) fn judge(policy: &Policy, prepared: &mut Prepared, input: &Value, kinds: &Kinds) -> Result<Verdict, EvalError> {
+pub(super) fn judge(
+    policy: &Policy,
+    prepared: &mut Prepared,
+    input: &Value,
+    kinds: &Kinds,
+) -> Result<Verdict, EvalError> {
     let decision = prepared.decide(input)?;
     let kind = input["kind"].as_str().unwrap_or_default();
     let mut reasons: Vec<Reason> = decision.deny.iter().map(|why| denied(why.clone())).collect();

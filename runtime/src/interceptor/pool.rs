@@ -184,7 +184,8 @@ impl Shared {
             Standing::Serving(policy) => policy,
         };
         if self.runaways.load(Ordering::SeqCst) >= MAX_RUNAWAYS {
-            let message = format!("{MAX_RUNAWAYS} evaluations overran their budget and have not ended; start the runtime anew");
+            let message =
+                format!("{MAX_RUNAWAYS} evaluations overran their budget and have not ended; start the runtime anew");
             return Verdict::refused(standing, Reason::new(Code::PolicyError, message));
         }
         let judged = catch_unwind(AssertUnwindSafe(|| {
@@ -195,11 +196,12 @@ impl Shared {
             let (_, prepared) = own.insert((Arc::clone(standing), prepared));
             judge(policy, prepared, &asked.input, &self.parts.kinds)
         }));
-        judged.unwrap_or_else(|_panic| {
-            *own = None;
-            Err(EvalError::Broken)
-        })
-        .unwrap_or_else(|error| Verdict::failed(standing, &error))
+        judged
+            .unwrap_or_else(|_panic| {
+                *own = None;
+                Err(EvalError::Broken)
+            })
+            .unwrap_or_else(|error| Verdict::failed(standing, &error))
     }
 
     fn wake(&self) {

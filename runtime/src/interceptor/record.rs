@@ -21,7 +21,12 @@ const MAX_MESSAGE: usize = 1_000;
 
 /// Records the verdict and answers.
 pub(super) fn settle(parts: &Arc<Parts>, asked: Arc<Asked>, verdict: Verdict, answer: Answer) {
-    let record = Record { kind: KIND.to_owned(), priority: Priority::Decision, time: clock(), body: body(parts, &asked, &verdict) };
+    let record = Record {
+        kind: KIND.to_owned(),
+        priority: Priority::Decision,
+        time: clock(),
+        body: body(parts, &asked, &verdict),
+    };
     let metrics = Arc::clone(&parts.metrics);
     parts.log.write(record, move |written| {
         let ruling = match written {

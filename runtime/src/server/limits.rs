@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Largest body of a call.
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// Calls under way at once, tools included.
-pub(super) const MAX_CALLS: usize = 64;
+pub(crate) const MAX_CALLS: usize = 64;
 /// Connections at once; more wait in the kernel's queue.
 pub(super) const MAX_CONNECTIONS: usize = 256;
 /// Until a request's head is there, also on a connection that idles.

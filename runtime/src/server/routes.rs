@@ -35,7 +35,8 @@ impl Token {
     /// Takes the content of a token file; white space around it does not count.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(blake3::hash(text.as_bytes())))
+        (text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()))
+            .then(|| Self(blake3::hash(text.as_bytes())))
     }
 
     fn is_shown(&self, headers: &HeaderMap) -> bool {
@@ -75,7 +76,10 @@ impl App {
 /// The OpenAPI document.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "Autonomy runtime", description = "Every call of a tool is decided by the signed policy of the node."),
+    info(
+        title = "Autonomy runtime",
+        description = "Every call of a tool is decided by the signed policy of the node."
+    ),
     paths(tool, healthz, readyz, metrics, openapi),
     components(schemas(ToolCall, Decided, Refused, Readiness, Why))
 )]
@@ -109,7 +113,10 @@ async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         refused(StatusCode::UNAUTHORIZED, Reason::new(Code::Unauthorized, message))
     } else if app.token.is_none() && !is_own_host(request.headers()) {
         // A page in a browser on this machine may reach loopback under a name of its own choice.
-        refused(StatusCode::BAD_REQUEST, bad("`Host` is a name; without a token only an address or `localhost` is answered"))
+        refused(
+            StatusCode::BAD_REQUEST,
+            bad("`Host` is a name; without a token only an address or `localhost` is answered"),
+        )
     } else {
         next.run(request).await
     };
@@ -146,7 +153,7 @@ fn is_own_host(headers: &HeaderMap) -> bool {
     )
 )]
 async fn tool(State(app): State<Arc<App>>, request: Request) -> Response {
-    let Ok(_place) = Arc::clone(&app.calls).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&app.calls).try_acquire_owned() else {
         let message = format!("{MAX_CALLS} calls are under way");
         return refused(StatusCode::TOO_MANY_REQUESTS, Reason::new(Code::Overloaded, message));
     };
@@ -165,8 +172,13 @@ async fn tool(State(app): State<Arc<App>>, request: Request) -> Response {
     let Some(permit) = ruling.permit.take() else { return denied(ruling) };
     let (name, is_quick) = Tools::named(permit.kind());
     let tools = Arc::clone(&app.tools);
-    // What takes its time has a thread of its own, and goes on when the caller hangs up.
-    let outcome = if is_quick { Ok(tools.run(&permit)) } else { tokio::task::spawn_blocking(move || tools.run(&permit)).await };
+    // What takes its time has a thread of its own, and goes on, in its place, when the caller hangs up.
+    let run = move || {
+        let outcome = tools.run(&permit);
+        drop(place);
+        outcome
+    };
+    let outcome = if is_quick { Ok(run()) } else { tokio::task::spawn_blocking(run).await };
     let Ok(outcome) = outcome else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     app.metrics.ran(name, outcome.is_ok());
     ran(ruling, outcome)

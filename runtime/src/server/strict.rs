@@ -17,8 +17,9 @@ const MAX_KIND: usize = 256;
 /// Reads `{"kind": …, "params": {…}}`.
 pub(super) fn call(bytes: &[u8]) -> Result<Call, Reason> {
     let bad = |why: String| Reason::new(Code::BadRequest, why);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Reason::new(Code::NotUtf8, format!("the body is not UTF-8 after byte {}", error.valid_up_to())))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Reason::new(Code::NotUtf8, format!("the body is not UTF-8 after byte {}", error.valid_up_to()))
+    })?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Strict(0).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     let value = value.map_err(|error| bad(format!("the body is not the JSON of a call: {error}")))?;
@@ -156,7 +157,8 @@ mod tests {
         refused(b"{\"kind\":\"tool.\xff\"}", "not UTF-8");
         refused(br#"{"kind":"\ud800"}"#, "surrogate");
         refused(format!(r#"{{"kind":"{}"}}"#, "x".repeat(MAX_KIND + 1)).as_bytes(), "at most");
-        let nested = |levels: usize| format!(r#"{{"kind":"k","params":{{"a":{}1{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let nested =
+            |levels: usize| format!(r#"{{"kind":"k","params":{{"a":{}1{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
         assert!(call(nested(MAX_DEPTH - 2).as_bytes()).is_ok());
         refused(nested(MAX_DEPTH - 1).as_bytes(), "deeper");
         refused(nested(100_000).as_bytes(), "deeper");

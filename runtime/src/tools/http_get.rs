@@ -48,7 +48,8 @@ impl std::str::FromStr for Domain {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected `example.org`, `.example.org` for the hosts below it, or `example.org:8443`".to_owned();
+        let wrong =
+            || "expected `example.org`, `.example.org` for the hosts below it, or `example.org:8443`".to_owned();
         let (below, rest) = text.strip_prefix('.').map_or((false, text), |rest| (true, rest));
         let url = Url::parse(&format!("https://{rest}/")).map_err(|_no_host| wrong())?;
         let is_plain = url.path() == "/" && url.query().is_none() && url.username().is_empty() && !rest.contains('/');
@@ -248,12 +249,20 @@ mod tests {
     fn a_domain_holds_its_host_and_port_alone() {
         let domain = |text: &str| text.parse::<Domain>().expect("domain");
         let exact = domain("Example.org");
-        for inside in ["https://example.org/x", "http://EXAMPLE.org", "https://example.org./", "https://example.org:443/"] {
+        for inside in
+            ["https://example.org/x", "http://EXAMPLE.org", "https://example.org./", "https://example.org:443/"]
+        {
             assert!(exact.holds(&url(inside)), "{inside}");
         }
         for outside in [
-            "https://a.example.org", "https://example.org.evil.net", "https://evil-example.org", "https://example.org:8443",
-            "https://example.org@evil.net", "https://evil.net/example.org", "https://evil.net#example.org", "https://exаmple.org",
+            "https://a.example.org",
+            "https://example.org.evil.net",
+            "https://evil-example.org",
+            "https://example.org:8443",
+            "https://example.org@evil.net",
+            "https://evil.net/example.org",
+            "https://evil.net#example.org",
+            "https://exаmple.org",
         ] {
             assert!(!exact.holds(&url(outside)), "{outside}");
         }

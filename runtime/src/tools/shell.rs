@@ -67,7 +67,9 @@ impl Shell {
         let Some(program) = params.argv.first() else { return Err(failed("`argv` is empty".to_owned())) };
         let bytes: usize = params.argv.iter().map(String::len).sum();
         if params.argv.len() > MAX_ARGUMENTS || bytes > MAX_ARGUMENT_BYTES {
-            return Err(failed(format!("`argv` has more than {MAX_ARGUMENTS} arguments or {MAX_ARGUMENT_BYTES} bytes")));
+            return Err(failed(format!(
+                "`argv` has more than {MAX_ARGUMENTS} arguments or {MAX_ARGUMENT_BYTES} bytes"
+            )));
         }
         if program.is_empty() || params.argv.iter().any(|argument| argument.contains('\0')) {
             return Err(failed("`argv` holds an empty program or a zero byte".to_owned()));
@@ -124,8 +126,12 @@ fn run(mut command: Command) -> Result<Value, Reason> {
     let ((stdout, more_out), (stderr, more_err)) = (stdout.join().map_err(lost)?, stderr.join().map_err(lost)?);
     let told = String::from_utf8_lossy(&stderr).into_owned();
     match status.code() {
-        Some(TIMED_OUT) if started.elapsed() >= TIME => Err(failed(format!("it took longer than {} s and was ended", TIME.as_secs()))),
-        Some(TOO_MUCH) if told.ends_with(OVER) => Err(failed("it took more memory than it may, and was ended".to_owned())),
+        Some(TIMED_OUT) if started.elapsed() >= TIME => {
+            Err(failed(format!("it took longer than {} s and was ended", TIME.as_secs())))
+        }
+        Some(TOO_MUCH) if told.ends_with(OVER) => {
+            Err(failed("it took more memory than it may, and was ended".to_owned()))
+        }
         Some(NOT_STARTED) => Err(failed(told.trim().chars().take(300).collect())),
         code => Ok(json!({
             "exit_code": code,

@@ -65,7 +65,11 @@ fn interceptor_fail_closed() {
         ("package autonomy.tool\n\nallow := true\n\ndeny := [\"x\"]\n", "policy_error", "not a set"),
         ("package autonomy.tool\n\nallow := true\n\ndeny contains 1\n", "policy_error", "not a set"),
         ("package autonomy.tool\n\nallow if to_number(input.kind) == 1\n", "policy_error", "failed"),
-        ("package autonomy.tool\n\nallow := true\n\ndeny contains x if x := json.unmarshal(\"{\")\n", "policy_error", "failed"),
+        (
+            "package autonomy.tool\n\nallow := true\n\ndeny contains x if x := json.unmarshal(\"{\")\n",
+            "policy_error",
+            "failed",
+        ),
         ("package autonomy.tool\n\ndefault allow := false\n", "policy_denied", "no `allow`"),
         ("package autonomy.tool\n\nallow if input.nothing\n", "policy_denied", "no `allow`"),
     ] {
@@ -82,9 +86,18 @@ fn interceptor_fail_closed() {
     }
     // Unknown tools, and names that look like known ones.
     place.interceptor.swap(Standing::Serving(policy("package autonomy.tool\n\nallow := true\n")));
-    for kind in
-        ["", "echo", "Tool.Echo", "tool.echo ", " tool.echo", "tool.echo\0", "tool.echo\n", "tool.\u{435}cho", "tool..echo", "tool.echo/../tool.shell"]
-    {
+    for kind in [
+        "",
+        "echo",
+        "Tool.Echo",
+        "tool.echo ",
+        " tool.echo",
+        "tool.echo\0",
+        "tool.echo\n",
+        "tool.\u{435}cho",
+        "tool..echo",
+        "tool.echo/../tool.shell",
+    ] {
         let ruling = ask(kind);
         assert_eq!((codes(&ruling), ruling.rule), (vec!["unknown_tool"], None), "{kind:?}");
         assert!(!ruling.allow && ruling.permit.is_none());

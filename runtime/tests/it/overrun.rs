@@ -60,7 +60,10 @@ fn evaluations_that_cannot_be_stopped_are_given_up_and_replaced_and_four_of_them
     let ruling = place.interceptor.decide(call("tool.echo", stuck.clone()));
     assert_eq!(codes(&ruling), ["policy_error"]);
     assert!(ruling.reasons[0].message.contains("no answer within"), "{:?}", ruling.reasons);
-    assert!(place.metrics.text().expect("text").contains("policy_overruns_total 1"), "it was given up, not timed by the engine");
+    assert!(
+        place.metrics.text().expect("text").contains("policy_overruns_total 1"),
+        "it was given up, not timed by the engine"
+    );
     assert!(place.interceptor.decide(call("tool.echo", json!({}))).allow, "another thread took its place");
     for _ in 0..3 {
         assert!(!place.interceptor.decide(call("tool.echo", stuck.clone())).allow);

@@ -12,7 +12,8 @@ const ALLOW: &str = "package autonomy.tool\n\nallow := true\n\ndeny contains inp
 #[test]
 fn a_decision_is_on_record_with_its_policy_rule_and_input_and_without_secrets() {
     let place = Place::serving(ALLOW);
-    let ruling = place.interceptor.decide(call("tool.echo", json!({ "message": "x", "PIN": "1234", "in": [{ "token": "t" }] })));
+    let ruling =
+        place.interceptor.decide(call("tool.echo", json!({ "message": "x", "PIN": "1234", "in": [{ "token": "t" }] })));
     let found = place.decisions();
     assert_eq!(ruling.decision_id, Some(format!("runtime:wal:{}", found[0].seq)));
     let body = &found[0].body;

@@ -35,7 +35,9 @@ fn a_swap_under_load_drops_and_mixes_no_decision() {
                 while !ends.load(Ordering::Relaxed) {
                     let ruling = place.interceptor.decide(call("tool.echo", json!({ "v": v })));
                     decided.fetch_add(1, Ordering::Relaxed);
-                    let by = digests.iter().position(|digest| Some(*digest) == ruling.policy.as_ref().map(|policy| policy.digest));
+                    let by = digests
+                        .iter()
+                        .position(|digest| Some(*digest) == ruling.policy.as_ref().map(|policy| policy.digest));
                     let by = by.expect("one of the two decided");
                     seen[by].fetch_add(1, Ordering::Relaxed);
                     assert_eq!(ruling.allow, by == v, "{ruling:?}");

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use landlock::{
@@ -41,7 +41,9 @@ const LANDLOCK: ABI = ABI::V5;
 
 /// In the trampoline: becomes the owner of the folder, and makes the namespaces that the command will live in.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(folder)?;
+    // Before the user changes, who may not get there by its path.
+    std::env::set_current_dir(folder)?;
+    let metadata = fs::metadata(".")?;
     if geteuid().is_root() {
         if metadata.uid() == 0 {
             return Err(io::Error::other("the folder belongs to root, and commands never run as root"));
@@ -53,9 +55,9 @@ pub(super) fn prepare(folder: &Path) -> io::Result<()> {
         prctl::set_dumpable(true)?;
     }
     prctl::set_no_new_privs()?;
-    std::env::set_current_dir(folder)?;
     let (uid, gid) = (geteuid(), getegid());
-    let apart = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC;
+    let apart =
+        CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC;
     let used = match unshare(apart) {
         Ok(()) => {
             fs::write("/proc/self/setgroups", "deny")?;
@@ -87,29 +89,26 @@ fn tasks_of(uid: Uid) -> u64 {
 /// In the trampoline: this program once more, to become the command.
 pub(super) fn inner(folder: &Path, program: &std::ffi::OsStr, arguments: &[std::ffi::OsString]) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["exec-limited", "--parent", "0", "--timeout-ms", "0", "--confine"]).arg(folder).arg("--").arg(program);
+    command
+        .args(["exec-limited", "--parent", "0", "--timeout-ms", "0", "--confine"])
+        .arg(folder)
+        .arg("--")
+        .arg(program);
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
 
 /// In the child: shuts itself in and becomes the command. It comes back only with why that failed.
 pub(super) fn become_command(folder: &Path, program: &std::ffi::OsStr, arguments: &[std::ffi::OsString]) -> io::Error {
-    let confined = setsid().map_err(io::Error::from).and_then(|_session| confine(folder));
+    let confined = setsid().map_err(io::Error::from).and_then(|_session| confine());
     if let Err(error) = confined {
         return error;
     }
-    let home: PathBuf = folder.to_path_buf();
-    Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LANG", "C.UTF-8")
-        .env("HOME", home)
-        .exec()
+    Command::new(program).args(arguments).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").env("HOME", folder).exec()
 }
 
-/// Landlock: the folder is the command's, programs and libraries may be read and run, nothing else is there.
-fn confine(folder: &Path) -> io::Result<()> {
+/// Landlock: the folder that the trampoline went to is the command's, programs and libraries may be read and run, nothing else is there.
+fn confine() -> io::Result<()> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::from_read(LANDLOCK);
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all);
@@ -122,7 +121,7 @@ fn confine(folder: &Path) -> io::Result<()> {
             ruleset = ruleset.add_rule(PathBeneath::new(opened, access)).map_err(io::Error::other)?;
         }
     }
-    let own = PathFd::new(folder).map_err(io::Error::other)?;
+    let own = PathFd::new(".").map_err(io::Error::other)?;
     let ruleset = ruleset.add_rule(PathBeneath::new(own, all)).map_err(io::Error::other)?;
     ruleset.restrict_self().map(drop).map_err(io::Error::other)
 }

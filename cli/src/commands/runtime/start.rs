@@ -95,7 +95,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     };
     let json = args.output == Output::Json;
     let ready = |at: &str| {
-        let line = if json { json!({ "listen": at, "pid": std::process::id() }).to_string() } else { format!("serving tools on {at}") };
+        let line = if json {
+            json!({ "listen": at, "pid": std::process::id() }).to_string()
+        } else {
+            format!("serving tools on {at}")
+        };
         ui::out(&format!("{line}\n"));
     };
     autonomy_runtime::start(start, &ready).map_err(|reasons| Failure::refused(reasons, json))?;
@@ -128,7 +132,12 @@ fn token(args: &Args) -> Result<Option<Token>, Failure> {
     let Some(path) = &args.token_file else { return Ok(None) };
     let bytes = files::read_private(path, MAX_TOKEN_BYTES, Code::KeyExposed)?;
     let token = std::str::from_utf8(&bytes).ok().and_then(Token::new);
-    let wrong = || Failure::because(Code::WrongKey, format!("{}: a token has 16 printable ASCII characters or more", path.display()));
+    let wrong = || {
+        Failure::because(
+            Code::WrongKey,
+            format!("{}: a token has 16 printable ASCII characters or more", path.display()),
+        )
+    };
     token.map(Some).ok_or_else(wrong)
 }
 
@@ -154,7 +163,8 @@ fn tools(args: &Args, state_root: &Path) -> Result<Tools, Failure> {
 fn outside(folder: &Path, state_root: &Path) -> Result<PathBuf, Failure> {
     let absolute = folder.canonicalize().map_err(|error| Failure::io("use", folder, &error))?;
     if absolute.starts_with(state_root) || state_root.starts_with(&absolute) {
-        let message = format!("{}: tools would reach the state root; give them a folder of their own", folder.display());
+        let message =
+            format!("{}: tools would reach the state root; give them a folder of their own", folder.display());
         return Err(Failure::Usage(message));
     }
     Ok(absolute)
