@@ -22,8 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use limits::{ACCEPT_PAUSE, DRAIN, HANDSHAKE, HEAD, MAX_CONNECTIONS, MAX_HEAD};
 pub(crate) use limits::MAX_CALLS;
+use limits::{ACCEPT_PAUSE, DRAIN, HANDSHAKE, HEAD, MAX_CONNECTIONS, MAX_HEAD};
 use listener::{Listener, Stream};
 pub use routes::Token;
 pub(crate) use routes::{App, router};

@@ -49,7 +49,11 @@ pub struct Start {
 
 /// Serves until SIGTERM or SIGINT; `ready` is told where it listens once it does.
 pub fn start(start: Start, ready: &dyn Fn(&str)) -> Result<(), Reasons> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(SERVERS).max_blocking_threads(MAX_CALLS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVERS)
+        .max_blocking_threads(MAX_CALLS)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| failed("start its threads", &error))?;
     let tls = start.tls.as_ref().map(acceptor).transpose()?;
     let metrics = Arc::new(Metrics::default());

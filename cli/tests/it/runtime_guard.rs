@@ -21,7 +21,12 @@ fn an_apply_swaps_the_policy_under_a_running_runtime() {
     let runtime = Runtime::start(&site, "");
     let first = runtime.call("tool.echo", &echo());
     assert_eq!(first.code, 200);
-    release(&site, "two", 2, "package autonomy.tool\n\nallow := true\n\ndeny contains \"quiet now\" if input.kind == \"tool.echo\"\n");
+    release(
+        &site,
+        "two",
+        2,
+        "package autonomy.tool\n\nallow := true\n\ndeny contains \"quiet now\" if input.kind == \"tool.echo\"\n",
+    );
     let before = first.body["policy_ref"]["digest"].as_str().expect("digest").to_owned();
     let after = autonomy_schema::Sha256::of(&site.world.read("two/policy.tar.gz")).to_string();
     // Calls go on while it is applied: each is answered, wholly by the one policy or by the other.
@@ -30,7 +35,10 @@ fn an_apply_swaps_the_policy_under_a_running_runtime() {
         let calls = scope.spawn(|| {
             while !ends.load(Ordering::Relaxed) {
                 let answer = runtime.call("tool.echo", &echo());
-                let by = answer.body["policy_ref"]["digest"].as_str().unwrap_or_else(|| panic!("{}", answer.body)).to_owned();
+                let by = answer.body["policy_ref"]["digest"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{}", answer.body))
+                    .to_owned();
                 let mut seen = seen.lock().expect("lock");
                 if by == before {
                     assert_eq!(answer.code, 200, "{}", answer.body);
@@ -158,8 +166,12 @@ fn a_token_is_demanded_of_everybody_who_asks() {
     };
     assert_eq!(ask("Authorization: Bearer correct-horse-battery\r\n").code, 200);
     for wrong in [
-        "", "Authorization: Bearer correct-horse-batterx\r\n", "Authorization: Bearer correct-horse-battery-staple\r\n",
-        "Authorization: Bearer\r\n", "Authorization: Basic correct-horse-battery\r\n", "Authorization: correct-horse-battery\r\n",
+        "",
+        "Authorization: Bearer correct-horse-batterx\r\n",
+        "Authorization: Bearer correct-horse-battery-staple\r\n",
+        "Authorization: Bearer\r\n",
+        "Authorization: Basic correct-horse-battery\r\n",
+        "Authorization: correct-horse-battery\r\n",
         "Authorization: Bearer wrong-wrong-wrong\r\nAuthorization: Bearer correct-horse-battery\r\n",
     ] {
         let refused = ask(wrong);
@@ -178,18 +190,28 @@ fn a_token_is_demanded_of_everybody_who_asks() {
 fn clients_with_a_certificate_of_the_ca_are_let_in_and_nobody_else() {
     let site = site(TOOL);
     let openssl = |arguments: &str| {
-        let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(site.world.path("")).output().expect("openssl");
+        let ran = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(site.world.path(""))
+            .output()
+            .expect("openssl");
         assert!(ran.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ran.stderr));
     };
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     for ca in ["ca", "stranger"] {
         openssl(&format!("req -x509 {key} -keyout {ca}.key -out {ca}.crt -days 30 -subj /CN={ca}"));
     }
-    for (name, ca, san) in [("server", "ca", "IP:127.0.0.1"), ("client", "ca", "DNS:agent"), ("other", "stranger", "DNS:agent")] {
-        openssl(&format!("req -x509 -CA {ca}.crt -CAkey {ca}.key {key} -keyout {name}.key -out {name}.crt -days 30 -subj /CN={name} -addext subjectAltName={san} -addext basicConstraints=critical,CA:FALSE"));
-        std::fs::set_permissions(site.world.path(&format!("{name}.key")), std::fs::Permissions::from_mode(0o600)).expect("mode");
+    for (name, ca, san) in
+        [("server", "ca", "IP:127.0.0.1"), ("client", "ca", "DNS:agent"), ("other", "stranger", "DNS:agent")]
+    {
+        openssl(&format!(
+            "req -x509 -CA {ca}.crt -CAkey {ca}.key {key} -keyout {name}.key -out {name}.crt -days 30 -subj /CN={name} -addext subjectAltName={san} -addext basicConstraints=critical,CA:FALSE"
+        ));
+        std::fs::set_permissions(site.world.path(&format!("{name}.key")), std::fs::Permissions::from_mode(0o600))
+            .expect("mode");
     }
-    let runtime = Runtime::start(&site, "--listen 127.0.0.1:0 --tls-cert server.crt --tls-key server.key --client-ca ca.crt");
+    let runtime =
+        Runtime::start(&site, "--listen 127.0.0.1:0 --tls-cert server.crt --tls-key server.key --client-ca ca.crt");
     let curl = |arguments: &str| {
         let ran = Command::new("curl")
             .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"])
@@ -204,7 +226,11 @@ fn clients_with_a_certificate_of_the_ca_are_let_in_and_nobody_else() {
     assert_eq!(curl("--cacert ca.crt --cert client.crt --key client.key"), "200");
     assert_eq!(curl("--cacert ca.crt"), "000");
     assert_eq!(curl("--cacert ca.crt --cert other.crt --key other.key"), "000");
-    assert_eq!(curl("--cacert stranger.crt --cert client.crt --key client.key"), "000", "curl does not know the server");
+    assert_eq!(
+        curl("--cacert stranger.crt --cert client.crt --key client.key"),
+        "000",
+        "curl does not know the server"
+    );
     assert_eq!(curl("--cacert ca.crt --tls-max 1.2 --cert client.crt --key client.key"), "000");
 }
 
@@ -217,7 +243,10 @@ fn a_unix_socket_is_for_its_user_alone_and_goes_away() {
     assert_eq!(metadata.mode() & 0o777, 0o600);
     let mut stream = UnixStream::connect(&path).expect("connects");
     let body = json!({ "kind": "tool.echo", "params": echo() }).to_string();
-    let head = format!("POST /v1/tool HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/tool HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).expect("sends");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("reads");
@@ -244,17 +273,22 @@ fn the_openapi_document_and_the_metrics_tell_what_there_is() {
     runtime.call("tool.echo", &echo());
     runtime.call("tool.shell", &json!({}));
     let document = runtime.get("/openapi.json");
-    assert_eq!((document.code, document.body["openapi"].as_str().map(|version| version.starts_with("3."))), (200, Some(true)));
+    assert_eq!(
+        (document.code, document.body["openapi"].as_str().map(|version| version.starts_with("3."))),
+        (200, Some(true))
+    );
     let paths: Vec<&String> = document.body["paths"].as_object().expect("paths").keys().collect();
     assert_eq!(paths, ["/healthz", "/metrics", "/openapi.json", "/readyz", "/v1/tool"]);
-    let codes: Vec<&String> = document.body["paths"]["/v1/tool"]["post"]["responses"].as_object().expect("codes").keys().collect();
+    let codes: Vec<&String> =
+        document.body["paths"]["/v1/tool"]["post"]["responses"].as_object().expect("codes").keys().collect();
     assert_eq!(codes, ["200", "400", "401", "403", "405", "408", "413", "415", "429"]);
     // Every reference leads somewhere, and the answers have the fields that it draws.
     let text = document.body.to_string();
     for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().expect("end")) {
         assert!(document.body.pointer(reference).is_some(), "{reference}");
     }
-    let drawn = document.body["components"]["schemas"]["Decided"]["properties"].as_object().expect("properties").clone();
+    let drawn =
+        document.body["components"]["schemas"]["Decided"]["properties"].as_object().expect("properties").clone();
     let answer = runtime.call("tool.shell", &json!({}));
     for field in answer.body.as_object().expect("object").keys() {
         assert!(drawn.contains_key(field), "{field}");

@@ -25,16 +25,25 @@ fn requests_that_are_none_are_refused_before_the_policy_is_asked() {
     // 10 MiB of parameters, told and untold.
     let large = json!({ "kind": "tool.echo", "params": { "message": "x".repeat(10 << 20) } }).to_string();
     is(&runtime.post(large.as_bytes()), 413, "document_too_large");
-    let head = format!("POST /v1/tool HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", runtime.at);
+    let head = format!(
+        "POST /v1/tool HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        runtime.at
+    );
     let chunks = (0..40).map(|_| format!("10000\r\n{}\r\n", "x".repeat(0x10000))).collect::<String>();
     is(&runtime.raw(&[head.as_bytes(), chunks.as_bytes(), b"0\r\n\r\n"].concat()), 413, "document_too_large");
     let fits = json!({ "kind": "tool.echo", "params": { "message": "x".repeat((1 << 20) - 100) } }).to_string();
     assert_eq!(runtime.post(fits.as_bytes()).code, 200);
     // Bytes that are no text, text that is no call.
     is(&runtime.post(b"{\"kind\":\"tool.echo\",\"params\":{\"message\":\"\xff\xfe\"}}"), 400, "not_utf8");
-    let nested = |levels: usize| format!(r#"{{"kind":"tool.echo","params":{{"message":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let nested = |levels: usize| {
+        format!(r#"{{"kind":"tool.echo","params":{{"message":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels))
+    };
     for body in [
-        nested(65), nested(200_000), "{".repeat(500_000), String::new(), "null".to_owned(),
+        nested(65),
+        nested(200_000),
+        "{".repeat(500_000),
+        String::new(),
+        "null".to_owned(),
         r#"{"kind":"tool.shell","kind":"tool.echo"}"#.to_owned(),
         r#"{"kind":"tool.echo","params":{"message":"a","message":"b"}}"#.to_owned(),
         r#"{"kind":"tool.echo","params":{"message":"a"},"decision":"allow"}"#.to_owned(),
@@ -51,10 +60,18 @@ fn requests_that_are_none_are_refused_before_the_policy_is_asked() {
         assert!(answer.head.contains("allow: post"), "{}", answer.head);
     }
     let body = br#"{"kind":"tool.echo","params":{"message":"x"}}"#;
-    for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: application/jsonp\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"] {
+    for kind in [
+        "",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/jsonp\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+    ] {
         is(&runtime.request("POST", "/v1/tool", kind, body), 415, "bad_request");
     }
-    assert_eq!(runtime.request("POST", "/v1/tool", "Content-Type: Application/JSON; charset=utf-8\r\n", body).code, 200);
+    assert_eq!(
+        runtime.request("POST", "/v1/tool", "Content-Type: Application/JSON; charset=utf-8\r\n", body).code,
+        200
+    );
     for path in ["/v1/tool/", "/v1//tool", "/v2/tool", "/../v1/tool", "/v1/tool%2f", "/metrics/../v1/tool"] {
         assert_eq!(runtime.request("POST", path, "Content-Type: application/json\r\n", body).code, 404, "{path}");
     }
@@ -68,7 +85,17 @@ fn requests_that_are_none_are_refused_before_the_policy_is_asked() {
     let code = runtime.raw(huge.as_bytes()).code;
     assert!(matches!(code, 0 | 400 | 431), "{code}");
     // Names that look like a tool's.
-    for kind in ["TOOL.ECHO", "tool.echo ", "tool.echo\0", "tool.\u{435}cho", "tool/echo", "../tool.echo", "tool.echo;tool.shell", "mcp.tool.echo", ""] {
+    for kind in [
+        "TOOL.ECHO",
+        "tool.echo ",
+        "tool.echo\0",
+        "tool.\u{435}cho",
+        "tool/echo",
+        "../tool.echo",
+        "tool.echo;tool.shell",
+        "mcp.tool.echo",
+        "",
+    ] {
         is(&runtime.call(kind, &json!({ "message": "x" })), 403, "unknown_tool");
     }
     // Nothing of all that is on record but what came to a decision.
@@ -86,7 +113,8 @@ fn more_calls_than_the_rate_wait() {
     let served = codes.iter().filter(|code| **code == 200).count();
     let waits = codes.iter().filter(|code| **code == 429).count();
     assert!(served >= 3 && waits >= 1 && served + waits == 12, "{codes:?}");
-    let answer = (0..20).map(|_| runtime.call("tool.echo", &json!({ "message": "x" }))).find(|answer| answer.code == 429);
+    let answer =
+        (0..20).map(|_| runtime.call("tool.echo", &json!({ "message": "x" }))).find(|answer| answer.code == 429);
     let answer = answer.expect("one is over the rate");
     assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
     assert_eq!(answer.codes(), ["quota_exceeded"]);
@@ -110,7 +138,19 @@ fn paths_do_not_leave_the_folder() {
     let write = |path: &str| runtime.call("tool.file_write", &json!({ "path": path, "content": "x" }));
     assert_eq!(read("hello").body["result"], json!({ "path": "hello", "size": 4, "content": "ahoy" }));
     let began = Instant::now();
-    for path in ["../secret", "/etc/passwd", "below/../../secret", "..", ".", "", "a\0b", "below//x", "\u{202e}x", "./hello", "a\\..\\b"] {
+    for path in [
+        "../secret",
+        "/etc/passwd",
+        "below/../../secret",
+        "..",
+        ".",
+        "",
+        "a\0b",
+        "below//x",
+        "\u{202e}x",
+        "./hello",
+        "a\\..\\b",
+    ] {
         for answer in [read(path), write(path)] {
             assert_eq!((answer.code, answer.body["decision"].as_str()), (400, Some("allow")), "{path:?}");
             assert_eq!(answer.codes(), ["unsafe_path"], "{path:?}: {}", answer.body);
@@ -139,7 +179,11 @@ fn paths_do_not_leave_the_folder() {
     std::fs::File::create(site.world.path("files/endless")).expect("file").set_len(1 << 40).expect("sparse");
     is(&read("endless"), 400, "tool_failed");
     is(&runtime.call("tool.file_write", &json!({ "path": "x" })), 400, "tool_failed");
-    is(&runtime.call("tool.file_write", &json!({ "path": "x", "content": "a", "content_base64": "" })), 400, "tool_failed");
+    is(
+        &runtime.call("tool.file_write", &json!({ "path": "x", "content": "a", "content_base64": "" })),
+        400,
+        "tool_failed",
+    );
     is(&runtime.call("tool.file_write", &json!({ "path": "x", "content": "a", "mode": "0777" })), 400, "bad_request");
     // The state root is no folder for tools.
     for folder in ["node", "node/objects", "."] {
@@ -166,7 +210,10 @@ fn pages(at: &str, answer: impl Fn(&str) -> String + Send + 'static) -> (String,
 }
 
 fn page(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn redirect(to: &str) -> String {
@@ -188,7 +235,8 @@ fn a_page_comes_from_allowed_hosts_and_judged_addresses_alone() {
         "/loop" => redirect("/loop"),
         "/once" => redirect("/"),
         "/gone" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
-        "/gzip" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\u{1f}x".to_owned(),
+        "/gzip" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\u{1f}x"
+            .to_owned(),
         _ => String::new(),
     });
     let port = at.rsplit_once(':').expect("port").1;
@@ -200,12 +248,24 @@ fn a_page_comes_from_allowed_hosts_and_judged_addresses_alone() {
     {
         let runtime = Runtime::start(&site, &allowed);
         for url in [
-            format!("http://localhost:{port}/"), format!("http://{at}/"), format!("http://127.1:{port}/"), format!("http://0x7f000001:{port}/"),
-            format!("http://2130706433:{port}/"), format!("http://0177.0.0.1:{port}/"), format!("http://[::1]:{port}/"),
-            format!("http://[::ffff:127.0.0.1]:{port}/"), format!("http://LOCALHOST:{port}/"), format!("http://localhost.:{port}/"),
-            "http://169.254.169.254/".to_owned(), "http://[fd00:ec2::254]/".to_owned(), "http://[64:ff9b::7f00:1]/".to_owned(),
-            "http://[2002:7f00:1::]/".to_owned(), "http://0/".to_owned(), "file:///etc/passwd".to_owned(), "gopher://localhost/".to_owned(),
-            format!("http://user:pass@localhost:{port}/"), format!("http://localhost:{port}@169.254.169.254/"),
+            format!("http://localhost:{port}/"),
+            format!("http://{at}/"),
+            format!("http://127.1:{port}/"),
+            format!("http://0x7f000001:{port}/"),
+            format!("http://2130706433:{port}/"),
+            format!("http://0177.0.0.1:{port}/"),
+            format!("http://[::1]:{port}/"),
+            format!("http://[::ffff:127.0.0.1]:{port}/"),
+            format!("http://LOCALHOST:{port}/"),
+            "http://169.254.169.254/".to_owned(),
+            "http://[fd00:ec2::254]/".to_owned(),
+            "http://[64:ff9b::7f00:1]/".to_owned(),
+            "http://[2002:7f00:1::]/".to_owned(),
+            "http://0/".to_owned(),
+            "file:///etc/passwd".to_owned(),
+            "gopher://localhost/".to_owned(),
+            format!("http://user:pass@localhost:{port}/"),
+            format!("http://localhost:{port}@169.254.169.254/"),
         ] {
             is(&get(&runtime, &url), 400, "address_refused");
         }
@@ -213,7 +273,8 @@ fn a_page_comes_from_allowed_hosts_and_judged_addresses_alone() {
         is(&runtime.call("tool.http_get", &json!({ "url": "http://x/", "method": "POST" })), 400, "bad_request");
     }
     // What the operator opens is open, and no more than that.
-    let runtime = Runtime::start(&site, &format!("{allowed} --allow-address 127.0.0.0/8 --allow-address 169.254.0.0/16"));
+    let runtime =
+        Runtime::start(&site, &format!("{allowed} --allow-address 127.0.0.0/8 --allow-address 169.254.0.0/16"));
     let url = |path: &str| format!("http://{at}{path}");
     let answer = get(&runtime, &url("/"));
     assert_eq!((answer.code, answer.body["result"]["body"].as_str()), (200, Some("ahoy")), "{}", answer.body);
@@ -243,6 +304,7 @@ fn a_page_that_does_not_end_is_given_up() {
     let at = listener.local_addr().expect("address");
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("accepts");
+        stream.read(&mut [0; 4096]).expect("reads");
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok();
         // A byte now and then is no end.
         while stream.write_all(b"x").is_ok() {
@@ -261,7 +323,9 @@ fn a_page_that_does_not_end_is_given_up() {
 fn jail(site: &Site) {
     std::fs::create_dir(site.world.path("jail")).expect("folder");
     if is_root() {
-        assert!(Command::new("chown").args(["65534:65534"]).arg(site.world.path("jail")).status().expect("chown").success());
+        assert!(
+            Command::new("chown").args(["65534:65534"]).arg(site.world.path("jail")).status().expect("chown").success()
+        );
     }
 }
 
@@ -288,19 +352,30 @@ fn a_command_is_a_list_of_arguments_in_a_folder_of_its_own() {
     let text = |value: &Value| value["stdout"].as_str().expect("stdout").to_owned();
     // No shell reads it.
     assert_eq!(text(&said(&["echo", "$(id)", "; rm -rf /", "`x`", "*"])), "$(id) ; rm -rf / `x` *\n");
-    assert_eq!(said(&["/bin/sh", "-c", "echo out; echo err >&2; exit 3"]), json!({ "exit_code": 3, "stdout": "out\n", "stderr": "err\n", "truncated": false }));
+    assert_eq!(
+        said(&["/bin/sh", "-c", "echo out; echo err >&2; exit 3"]),
+        json!({ "exit_code": 3, "stdout": "out\n", "stderr": "err\n", "truncated": false })
+    );
     // An empty environment, no input, its own folder and nothing outside.
     let env = text(&said(&["/usr/bin/env"]));
     assert!(!env.contains("COSIGN_PASSWORD") && env.contains("PATH=/usr/local/bin:/usr/bin:/bin"), "{env}");
     assert_eq!(text(&said(&["cat"])), "");
-    assert_eq!(text(&said(&["/bin/sh", "-c", "pwd; echo x > note; cat note"])), format!("{}\nx\n", site.world.path("jail").canonicalize().expect("path").display()));
+    assert_eq!(
+        text(&said(&["/bin/sh", "-c", "pwd; echo x > note; cat note"])),
+        format!("{}\nx\n", site.world.path("jail").canonicalize().expect("path").display())
+    );
     if is_root() {
         assert_eq!(text(&said(&["id", "-u"])), "65534\n", "never as root");
     }
     for argv in [
-        vec!["cat", "../outside"], vec!["cat", "../node/trust/root.json"], vec!["cat", "../node/identity/attest.key"],
-        vec!["ls", ".."], vec!["/bin/sh", "-c", "echo x > ../escaped"], vec!["/bin/sh", "-c", "echo x > /tmp/escaped"],
-        vec!["cat", "/proc/1/environ"], vec!["/bin/sh", "-c", "ls /proc/[0-9]*"],
+        vec!["cat", "../outside"],
+        vec!["cat", "../node/trust/root.json"],
+        vec!["cat", "../node/identity/attest.key"],
+        vec!["ls", ".."],
+        vec!["/bin/sh", "-c", "echo x > ../escaped"],
+        vec!["/bin/sh", "-c", "echo x > /tmp/escaped"],
+        vec!["cat", "/proc/1/environ"],
+        vec!["/bin/sh", "-c", "ls /proc/[0-9]*"],
     ] {
         let result = said(&argv);
         assert_ne!(result["exit_code"], 0, "{argv:?}: {result}");

@@ -104,7 +104,13 @@ pub(super) fn become_command(folder: &Path, program: &std::ffi::OsStr, arguments
     if let Err(error) = confined {
         return error;
     }
-    Command::new(program).args(arguments).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").env("HOME", folder).exec()
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C.UTF-8")
+        .env("HOME", folder)
+        .exec()
 }
 
 /// Landlock: the folder that the trampoline went to is the command's, programs and libraries may be read and run, nothing else is there.
