@@ -5,7 +5,7 @@ use std::sync::Arc;
 use autonomy_schema::manifest::semver_text::Version;
 use autonomy_schema::{Blake3, Name, Reason, Sha256};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// What an agent wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,9 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new(call: Call) -> Self {
-        let input = json!({ "kind": call.kind, "params": call.params });
+        let Call { kind, params } = call;
+        let fields = [("kind".to_owned(), Value::String(kind)), ("params".to_owned(), Value::Object(params))];
+        let input = Value::Object(Map::from_iter(fields));
         // JSON that was read can be written; were it not so, the digest of nothing would stand in the record.
         let digest = autonomy_schema::canonical::fingerprint(&input).unwrap_or_else(|_unwritable| Blake3::of(b""));
         Self { input, digest }

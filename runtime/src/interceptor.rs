@@ -53,6 +53,7 @@ impl Policy {
 
 /// By what calls are judged at one moment.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, behind a pointer")]
 pub enum Standing {
     /// By nothing: every call is denied for this reason.
     Closed(Reason),

@@ -85,13 +85,12 @@ pub(crate) fn run(args: &Args) -> u8 {
     if getppid().as_raw() != args.parent {
         return NOT_STARTED;
     }
-    let mut command = match &args.jail {
-        Some(folder) => jail::inner(folder, program, arguments),
-        None => {
-            let mut command = Command::new(program);
-            command.args(arguments).process_group(0);
-            command
-        }
+    let mut command = if let Some(folder) = &args.jail {
+        jail::inner(folder, program, arguments)
+    } else {
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        command
     };
     let resident = args.jail.as_ref().map(|_| jail::MAX_RESIDENT_BYTES);
     let code = match command.spawn() {

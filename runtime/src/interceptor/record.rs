@@ -48,7 +48,7 @@ impl Ruling {
             policy: verdict.policy,
             rule: verdict.rule,
             input_digest: asked.digest,
-            permit: allow.then(|| Permit(asked)),
+            permit: allow.then_some(Permit(asked)),
         }
     }
 

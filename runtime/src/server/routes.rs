@@ -73,7 +73,7 @@ impl App {
     }
 }
 
-/// The OpenAPI document.
+/// The document of `/openapi.json`.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(

@@ -50,12 +50,18 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => {
             let [a, b, c, _] = address.octets();
             let is_kept = match (a, b, c) {
-                // This host, private, loopback, multicast and what is reserved.
-                (0 | 10 | 127 | 224.., ..) => true,
-                // Carrier-grade NAT, link-local, private.
-                (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _) => true,
-                // Protocol assignments, documentation, 6to4 relays, benchmarks.
-                (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => true,
+                // This host, private, loopback, multicast and what is reserved; then carrier-grade NAT, link-local, private;
+                // then protocol assignments, documentation, 6to4 relays, benchmarks.
+                (0 | 10 | 127 | 224.., ..)
+                | (100, 64..=127, _)
+                | (169, 254, _)
+                | (172, 16..=31, _)
+                | (192, 168, _)
+                | (192, 0, 0 | 2)
+                | (192, 88, 99)
+                | (198, 18 | 19, _)
+                | (198, 51, 100)
+                | (203, 0, 113) => true,
                 _ => false,
             };
             !is_kept

@@ -1,7 +1,7 @@
 //! `tool.echo`: says back what it is told.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 /// Parameters of `tool.echo`.
 #[derive(Deserialize)]
@@ -11,5 +11,6 @@ pub(super) struct Params {
 }
 
 pub(super) fn run(params: Params) -> Value {
-    json!({ "message": params.message })
+    let Params { message } = params;
+    Value::Object(Map::from_iter([("message".to_owned(), Value::String(message))]))
 }

@@ -52,7 +52,11 @@ impl Files {
         let unreadable = |error: SourceError| match error {
             SourceError::Missing(path) => failed(format!("there is no file `{path}`")),
             SourceError::NotRegular(_) => error.to_reason(),
-            other => failed(other.to_reason().message),
+            SourceError::NotFound(..)
+            | SourceError::TooMany(_)
+            | SourceError::TooLarge { .. }
+            | SourceError::Incomplete(_)
+            | SourceError::Io { .. } => failed(error.to_reason().message),
         };
         let file = DirSet::open(&self.folder).and_then(|folder| folder.open(&path)).map_err(unreadable)?;
         let mut bytes = Vec::new();
