@@ -46,6 +46,7 @@ mod rollback;
 mod runtime;
 mod runtime_guard;
 mod runtime_hostile;
+mod runtime_slots;
 mod saved;
 mod selftest;
 mod sigstore_js;

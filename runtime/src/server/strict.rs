@@ -155,7 +155,7 @@ mod tests {
         refused(br#"{"kind":"tool.echo"}{}"#, "trailing");
         refused(br#"{"kind":"tool.echo","params":{"n":1e999}}"#, "number");
         refused(b"{\"kind\":\"tool.\xff\"}", "not UTF-8");
-        refused(br#"{"kind":"\ud800"}"#, "surrogate");
+        refused(br#"{"kind":"\ud800"}"#, "hex escape");
         refused(format!(r#"{{"kind":"{}"}}"#, "x".repeat(MAX_KIND + 1)).as_bytes(), "at most");
         let nested =
             |levels: usize| format!(r#"{{"kind":"k","params":{{"a":{}1{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
