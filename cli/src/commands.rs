@@ -37,6 +37,7 @@ mod restore;
 mod resume;
 mod rollback;
 mod run;
+mod runtime;
 mod schema;
 mod segments;
 mod selftest;
@@ -120,6 +121,9 @@ pub(crate) enum Command {
     Restore(restore::Args),
     /// Supervise the active generation's agent where there is no systemd.
     Run(run::Args),
+    /// Tools for agents, each call decided by the signed policy.
+    #[command(subcommand)]
+    Runtime(runtime::Command),
     /// Let this build prove itself.
     #[command(subcommand)]
     Selftest(selftest::Command),
@@ -185,6 +189,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Result<u8, Failure> {
         Command::Backup(args) => backup::run(&args, global),
         Command::Restore(args) => restore::run(&args, global),
         Command::Run(args) => run::run(&args, global),
+        Command::Runtime(command) => runtime::run(&command, global),
         Command::Selftest(command) => selftest::run(&command),
         Command::Export(args) => export::run(&args, global),
         Command::Import(args) => import::run(&args, global),

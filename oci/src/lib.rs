@@ -50,7 +50,7 @@ pub use leave::leave_receipts;
 pub use pack::{Cut, Cuts, MAX_PACK_BYTES, PACK_TYPE};
 pub use publish::{Attached, LOCK_TYPE, SIGNATURES_TYPE, single_file};
 pub use reference::{Reference, ReferenceError};
-pub use registry::{Registry, RegistryError, RegistryOptions};
+pub use registry::{Registry, RegistryError, RegistryOptions, trusted_certificates};
 pub use remote::{PulledSet, RemoteSet, Strays};
 pub use set::{BASES, FILE_TYPE, SET_TYPE, TRUST_TAG, TRUST_TYPE};
 pub use split::{MIN_VOLUME_BYTES, Split, write_volumes};

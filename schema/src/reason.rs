@@ -44,13 +44,14 @@ macro_rules! codes {
 }
 
 codes! {
+    AddressRefused "address_refused" 1 "A tool would reach a host that is not allowed, or an address that is not public." "allow the host with `--allow-domain`, or the network with `--allow-address`";
     AssuranceReduced "assurance_reduced" 5 "The platform cannot give the durability that the manifest demands: high durability needs cgroup v2 with the memory and cpu controllers (INV-05)." "boot with cgroup v2 (`systemd.unified_cgroup_hierarchy=1`) and its memory and cpu controllers, or demand `durability: standard`";
     BadConfig "bad_config" 1 "A file that configures the relay daemon cannot be used." "see the message for what would be right; `edgectl relay config get` shows what is in force";
     BadDigest "bad_digest" 3 "A digest is not `sha256:` or `blake3:` and 64 lower-case hex digits." "write the digest as the tool prints it";
     BadDuration "bad_duration" 3 "A duration has no unit or is not a whole number." "write for example `7d`, `30s` or `250ms`";
     BadMode "bad_mode" 3 "A file mode is not four octal digits, or sets setuid, setgid or sticky." "write for example \"0755\", quoted";
     BadName "bad_name" 3 "A name holds characters that are not safe as a file name." "use letters, digits, `.`, `_` and `-`";
-    BadRequest "bad_request" 1 "A request to the relay is not what its protocol says, or an answer is not." "`docs/formats/relay.md` draws the protocol; both ends must speak the same version";
+    BadRequest "bad_request" 1 "A request to the relay or to the runtime is not what its protocol says, or an answer is not." "`docs/formats/relay.md` and `docs/formats/runtime.md` draw the protocols; both ends must speak the same version";
     BadSignatureLine "bad_signature_line" 3 "A line of a `.sigstore.jsonl` file is neither a Sigstore bundle v0.3 nor a base64 signature, or its messageDigest is not that of the signed bytes; or a signature made elsewhere is not that of the named key over these bytes." "sign again with `autonomy sign`, or take the file from the signer again";
     BadTime "bad_time" 3 "A time is not RFC 3339 in UTC with whole seconds." "write for example `2026-11-20T09:00:00Z`";
     BadValue "bad_value" 3 "A value is well formed but contradicts another value or a limit." "see the message for what would be right";
@@ -84,6 +85,7 @@ codes! {
     CrlNotYetValid "crl_not_yet_valid" 3 "The revocation list begins in the future." "check the clocks of the node and of the CA";
     CrlUnreadable "crl_unreadable" 3 "`crl.pem` is not PEM with X.509 revocation lists alone, says not when the next one is due, or is larger than its cap." "make the list again: `autonomy cert crl`";
     CrlUntrusted "crl_untrusted" 3 "No revocation list in `crl.pem` is signed by the issuer of the node's certificate, or that issuer may not sign any (cRLSign)." "fetch the list of the CA that issued the certificate";
+    DecisionLogFailed "decision_log_failed" 1 "A decision of the runtime could not be made durable, so the tool did not run." "see the message for the cause; after a failed sync the runtime must be started anew";
     DestinationRefused "destination_refused" 5 "A reconstruction step writes outside the allowed destinations." "choose a destination below an allowed folder, or widen the list in `node.yaml`";
     DigestMismatch "digest_mismatch" 3 "Bytes do not hash to the digest that the signed manifest pins." "take the set again from its source; if it repeats, the source is damaged or hostile";
     DiskFull "disk_full" 5 "The forecast does not leave the free space that the plan needs." "free space, run `autonomy gc`, or lower `precheck.minFreeBytes`";
@@ -103,6 +105,7 @@ codes! {
     KeyUnreadable "key_unreadable" 3 "`node.key` is not an unencrypted P-256, P-384 or Ed25519 private key in PEM." "put back the key that belongs to the certificate, or issue a new one";
     LimitExceeded "limit_exceeded" 3 "The document holds more nesting, aliases or entries than any honest one." "write the document without anchors, or split it";
     Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
+    LockInvalid "lock_invalid" 3 "The lock of what the runtime serves is missing or does not verify, or agent or policy are not the ones that it binds." "apply a signed set; without a managed node give a signed lock with `--lock FILE`";
     MissingField "missing_field" 3 "A required field is absent." "add it";
     MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
     NoPolicy "no_policy" 4 "The node has no policy that can be asked: no generation, and no bundle in its slots that is signed and whole." "apply a manifest, or load a signed bundle with `autonomy policy load`";
@@ -150,10 +153,14 @@ codes! {
     Suspended "suspended" 10 "The node is suspended." "run `autonomy resume`";
     SymlinkRefused "symlink_refused" 3 "A symbolic link or special file stands where a regular file must be." "replace it with the file itself";
     Syntax "syntax" 3 "The document is not well-formed YAML or JSON." "see the message for the place";
+    ToolFailed "tool_failed" 1 "The policy allowed the call, and the tool could not do it." "see the message for what failed";
     ToolTooOld "tool_too_old" 3 "The manifest demands a newer version of this tool." "update autonomy on this node";
+    ToolUnconfigured "tool_unconfigured" 1 "The policy allowed the call, and this runtime was not told how the tool may be used." "see the message for the flag of `autonomy runtime start`";
+    Unauthorized "unauthorized" 1 "The request to the runtime carries no token, or not the right one." "send `Authorization: Bearer` with the content of the token file";
     UnknownCritical "unknown_critical" 3 "A field named in `critical` is not understood by this version, so the document must not be acted on." "update autonomy on this node";
     UnknownField "unknown_field" 3 "A field is not part of the format. A misspelt field must not be ignored." "check the spelling against `autonomy schema`";
     UnknownGeneration "unknown_generation" 1 "No generation of that name exists." "list them with `autonomy generations`";
+    UnknownTool "unknown_tool" 4 "No tool of that name exists. The policy was asked all the same; its yes does not make one." "`docs/formats/runtime.md` lists the tools";
     UnknownVersion "unknown_version" 3 "The document's `apiVersion` has a major version that this tool does not know." "update autonomy, or write `apiVersion: autonomy/v1`";
     UnsafePath "unsafe_path" 3 "A path is absolute, climbs with `..`, or holds characters that are not safe." "write a plain relative path";
     WrongKey "wrong_key" 1 "A key file cannot be read: not a key, a wrong password, or readable by others." "check the file, its mode (0600) and COSIGN_PASSWORD";

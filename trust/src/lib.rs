@@ -55,7 +55,7 @@ pub use image::{
     ImageSignature, verify_bundle, verify_image, verify_image_by, verify_simple_signing, verify_statement_bundle,
 };
 pub use key::{KeyError, PublicKey, key_id};
-pub use lock::verify_lock;
+pub use lock::{verify_lock, verify_lock_alone};
 pub use manifest::verify_manifest;
 pub use policy_bundle::verify_policy_bundle;
 pub use policy_override::verify_override;

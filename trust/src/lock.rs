@@ -37,6 +37,18 @@ pub fn verify_lock(
     Ok(Verified::new(lock, signed, signers))
 }
 
+/// Verifies `signed` as a lock by itself, on a node that no manifest manages: a threshold of role `artifact` over the raw
+/// bytes, then the document and its fingerprint. Whether agent and policy are those that it binds is the caller's to ask.
+pub fn verify_lock_alone(signed: Signed<'_>, context: &Context<'_>) -> Result<Verified<Lock>, Reasons> {
+    let revoked = rules::revoked_keys(context, None);
+    let signers = rules::under_any_root(context, |root| {
+        let (what, code) = (Kind::Lock.as_str(), Code::BelowThreshold);
+        Demand { what, code, root, any_of: &[Role::Artifact], revoked: &revoked }.judge(signed)
+    })?;
+    let lock: Lock = parse(signed.bytes)?;
+    Ok(Verified::new(lock, signed, signers))
+}
+
 fn pinned_bytes(bytes: &[u8], manifest: &StateManifest) -> Vec<Reason> {
     let pinned = &manifest.spec.lock;
     if bytes.len() as u64 != pinned.size {

@@ -1,4 +1,5 @@
-//! `autonomy exec-limited`: the trampoline that the health command is started through. It is no verb for people.
+//! `autonomy exec-limited`: the trampoline that the health command and commands of `tool.shell` are started through. It is no
+//! verb for people.
 //!
 //! What a process inherits must be set by its parent, and setting it between fork and exec is unsafe code; so this
 //! program is started again, sets the limits on itself, and starts the command. It stays to see to the time, and as
@@ -7,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +23,18 @@ use nix::unistd::{Pid, getppid};
 
 use crate::ui;
 
+mod jail;
+
 /// As timeout(1) says it.
 const TIMED_OUT: u8 = 124;
+/// Too much memory, where it is counted.
+const TOO_MUCH: u8 = 125;
 /// As shells say that a command could not be started.
 const NOT_STARTED: u8 = 127;
 /// How often the command is looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// So many looks lie between two at its memory.
+const RESIDENT_LOOKS: u32 = 5;
 /// How long ending what was left behind may take.
 const SWEEP: Duration = Duration::from_secs(5);
 /// A check writes no large files.
@@ -45,24 +53,48 @@ pub(crate) struct Args {
     /// How long it may take.
     #[arg(long)]
     timeout_ms: u64,
+    /// The folder of a command of `tool.shell`, which is shut into it.
+    #[arg(long)]
+    jail: Option<PathBuf>,
+    /// Be that command: the trampoline starts itself with this.
+    #[arg(long)]
+    confine: Option<PathBuf>,
     /// The command.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args) -> u8 {
+    let Some((program, arguments)) = args.command.split_first() else { return NOT_STARTED };
+    if let Some(folder) = &args.confine {
+        let error = jail::become_command(folder, program, arguments);
+        ui::err(&ui::printable(&format!("cannot start {}: {error}\n", program.display())));
+        return NOT_STARTED;
+    }
+    // What is set for a command binds this process too, which must still be able to end it.
+    if let Some(Err(error)) = args.jail.as_deref().map(jail::prepare) {
+        ui::err(&format!("cannot shut the command in: {error}\n"));
+        return NOT_STARTED;
+    }
     let ended = Arc::new(AtomicBool::new(false));
-    if let Err(error) = prepare(&ended) {
-        ui::err(&format!("cannot set the limits of the health command: {error}\n"));
+    if let Err(error) = prepare(&ended, args.jail.is_some()) {
+        ui::err(&format!("cannot set the limits of the command: {error}\n"));
         return NOT_STARTED;
     }
     // The bond holds from here on; who died before it was tied sends no signal any more.
     if getppid().as_raw() != args.parent {
         return NOT_STARTED;
     }
-    let Some((program, arguments)) = args.command.split_first() else { return NOT_STARTED };
-    let code = match Command::new(program).args(arguments).process_group(0).spawn() {
-        Ok(child) => watch(child, Duration::from_millis(args.timeout_ms), &ended),
+    let mut command = if let Some(folder) = &args.jail {
+        jail::inner(folder, program, arguments)
+    } else {
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        command
+    };
+    let resident = args.jail.as_ref().map(|_| jail::MAX_RESIDENT_BYTES);
+    let code = match command.spawn() {
+        Ok(child) => watch(child, Duration::from_millis(args.timeout_ms), resident, &ended),
         Err(error) => {
             ui::err(&ui::printable(&format!("cannot start {}: {error}\n", program.display())));
             NOT_STARTED
@@ -73,17 +105,19 @@ pub(crate) fn run(args: &Args) -> u8 {
 }
 
 /// Limits, and the bond to the process that asked: when that dies, SIGTERM comes.
-fn prepare(ended: &Arc<AtomicBool>) -> Result<(), Errno> {
+fn prepare(ended: &Arc<AtomicBool>, is_jail: bool) -> Result<(), Errno> {
     let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(ended)).map_err(failed)?;
     }
     prctl::set_pdeathsig(Signal::SIGTERM)?;
     prctl::set_child_subreaper(true)?;
+    let (file_bytes, data_bytes) =
+        if is_jail { (jail::MAX_FILE_BYTES, jail::MAX_DATA_BYTES) } else { (MAX_FILE_BYTES, MAX_DATA_BYTES) };
     for (resource, wanted) in [
         (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, MAX_FILE_BYTES),
-        (Resource::RLIMIT_DATA, MAX_DATA_BYTES),
+        (Resource::RLIMIT_FSIZE, file_bytes),
+        (Resource::RLIMIT_DATA, data_bytes),
         (Resource::RLIMIT_NOFILE, MAX_OPEN_FILES),
     ] {
         let (_, hard) = getrlimit(resource)?;
@@ -94,14 +128,15 @@ fn prepare(ended: &Arc<AtomicBool>) -> Result<(), Errno> {
 }
 
 /// Waits within the limit.
-fn watch(mut child: Child, limit: Duration, ended: &AtomicBool) -> u8 {
+fn watch(mut child: Child, limit: Duration, resident: Option<u64>, ended: &AtomicBool) -> u8 {
     let started = Instant::now();
+    let mut looks = 0u32;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return code_of(status),
             Ok(None) => {}
             Err(error) => {
-                ui::err(&format!("cannot wait for the health command: {error}\n"));
+                ui::err(&format!("cannot wait for the command: {error}\n"));
                 return NOT_STARTED;
             }
         }
@@ -111,6 +146,12 @@ fn watch(mut child: Child, limit: Duration, ended: &AtomicBool) -> u8 {
         }
         if ended.load(Ordering::Relaxed) {
             return TIMED_OUT;
+        }
+        looks = looks.wrapping_add(1);
+        // Every process has a limit of its own; together they are looked at now and then.
+        if looks.is_multiple_of(RESIDENT_LOOKS) && resident.is_some_and(|most| resident_bytes() > most) {
+            ui::err(autonomy_runtime::tools::OVER);
+            return TOO_MUCH;
         }
         std::thread::sleep(POLL);
     }
@@ -140,7 +181,17 @@ fn sweep() {
         }
         std::thread::sleep(POLL);
     }
-    ui::err("the health command left processes behind that could not be ended\n");
+    ui::err("the command left processes behind that could not be ended\n");
+}
+
+/// Resident bytes of every process below this one.
+fn resident_bytes() -> u64 {
+    let of = |pid: Pid| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) << 10
+    };
+    descendants().into_iter().map(of).sum()
 }
 
 /// Every process below this one, as `/proc` shows it now.

@@ -22,6 +22,7 @@ use crate::reference::Reference;
 use crate::spec::{
     DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, MAX_MANIFEST_BYTES,
 };
+pub use roots::trusted as trusted_certificates;
 
 /// How long a registry may be silent, where nobody says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Certificate;
 
+use autonomy_schema::Reason;
+
 use super::error::RegistryError;
 
 /// Largest file of certificates: the bundle of a distribution has a quarter of a MiB.
@@ -18,6 +20,11 @@ const BUNDLES: &[&str] =
 pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
     let bundle = || BUNDLES.iter().map(Path::new).find(|path| path.exists());
     given.or_else(bundle).map(Path::to_path_buf)
+}
+
+/// The certificates that https trusts: those of the given file, else the system's. For whoever else speaks https.
+pub fn trusted(given: Option<&Path>) -> Result<Vec<Certificate>, Reason> {
+    read(file(given).as_deref()).map_err(|error| error.to_reason())
 }
 
 /// Reads them. None at all is not an error here: the handshake will fail and say what was trusted.
