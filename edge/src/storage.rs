@@ -1,4 +1,5 @@
-//! The one thread on which everything that waits for the disk runs: the store and the ledger. Sockets stay elsewhere.
+//! The one thread on which everything that waits for the disk runs, the store and the ledger, and beside it the one that syncs.
+//! Sockets stay elsewhere.
 //!
 //! Jobs run in the order in which they were called, one after the other. The channel is bounded: who calls waits, and holds
 //! back the peer that it reads from. Syncs of what peers sent run beside it, one at a time, so that the next segments are
@@ -11,12 +12,14 @@ use autonomy_schema::{Blake3, Time};
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::ledger::Ledger;
-use crate::store::{Store, StoreError, Ticket};
+use crate::store::{Store, StoreError, Synced, Ticket, Unsynced};
 
 /// Jobs that may wait. Each may hold a pack of 8 MiB, so few.
 const WAITING: usize = 4;
 
 type Job = Box<dyn FnOnce(&mut Stores) + Send>;
+/// What is to be synced, and who waits for it.
+type Sync = (Unsynced, oneshot::Sender<Synced>);
 
 /// What the thread works on.
 #[derive(Debug)]
@@ -42,20 +45,31 @@ impl From<oneshot::error::RecvError> for StorageGone {
 #[derive(Debug, Clone)]
 pub struct Storage {
     jobs: mpsc::Sender<Job>,
+    syncs: mpsc::Sender<Sync>,
     /// Held while a sync is under way.
     syncing: Arc<Mutex<()>>,
 }
 
 impl Storage {
-    /// Starts the thread.
+    /// Starts the thread, and the one that syncs, which ends before it.
     pub fn start(mut stores: Stores) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
+        let (syncs, mut unsynced) = mpsc::channel::<Sync>(1);
+        let syncing = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
+            while let Some((unsynced, answer)) = unsynced.blocking_recv() {
+                // Who waited is told, and takes note, also when nobody waits for him any more.
+                let _gone = answer.send(unsynced.sync());
+            }
+        })?;
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
             while let Some(job) = waiting.blocking_recv() {
                 job(&mut stores);
             }
+            if syncing.join().is_err() {
+                tracing::error!(event = "edge.storage.failed", "the thread that syncs ended with a panic");
+            }
         })?;
-        Ok((Self { jobs, syncing: Arc::default() }, thread))
+        Ok((Self { jobs, syncs, syncing: Arc::default() }, thread))
     }
 
     /// Runs a job, and gives what it gave.
@@ -92,7 +106,9 @@ impl Storage {
         let committed = tokio::spawn(async move {
             let _turn = storage.syncing.lock().await;
             let unsynced = storage.call(|stores| stores.store.unsynced()).await?;
-            let synced = tokio::task::spawn_blocking(move || unsynced.sync()).await.map_err(|_panicked| StorageGone)?;
+            let (answer, synced) = oneshot::channel();
+            storage.syncs.send((unsynced, answer)).await.map_err(|_ended| StorageGone)?;
+            let synced = synced.await?;
             storage.call(move |stores| stores.store.commit(synced, ticket, clock)).await
         });
         committed.await.map_err(|_panicked| StorageGone)?

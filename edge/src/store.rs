@@ -21,7 +21,7 @@ mod sync;
 pub use body::Incoming;
 pub use error::StoreError;
 pub use progress::{Artifact, MAX_MISSING, MAX_RECEIPTS, Progress, SetState, SignedReceipt};
-pub use sync::Unsynced;
+pub use sync::{Synced, Unsynced};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -155,6 +155,8 @@ pub struct Store {
     next_body: u64,
     /// What was reserved for segments that are not synced yet.
     reserved: u64,
+    /// The same, of those whose sync is under way.
+    in_flight: u64,
     /// Generations that are not with every peer yet.
     unrelayed: BTreeSet<Blake3>,
     /// Sets in transit that need not be here for anybody any more.
@@ -187,6 +189,7 @@ impl Store {
             bodies: Vec::new(),
             next_body: 0,
             reserved: 0,
+            in_flight: 0,
             unrelayed: BTreeSet::new(),
             handed_on: BTreeSet::new(),
             failures: 0,

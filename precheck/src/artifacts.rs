@@ -49,7 +49,7 @@ impl Artifacts<'_> {
     }
 
     fn is_whole(&self, place: &RelPath, pins: &FilePins) -> bool {
-        let found = autonomy_stateroot::digests(self.root.disk(), place, pins.size).ok().flatten();
+        let found = autonomy_stateroot::digests(self.root.disk(), place, pins.size).ok();
         found.is_some_and(|(blake3, _)| blake3 == pins.blake3)
     }
 

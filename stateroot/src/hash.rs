@@ -10,20 +10,16 @@ use crate::disk::{DiskError, Query};
 use crate::durable::WRITE_BYTES;
 
 /// Both digests of a file of the state root; at most one byte beyond `size` is read.
-pub fn digests(disk: &(impl Query + ?Sized), path: &RelPath, size: u64) -> Result<Option<(Blake3, Sha256)>, DiskError> {
+pub fn digests(disk: &(impl Query + ?Sized), path: &RelPath, size: u64) -> Result<(Blake3, Sha256), DiskError> {
     Front::default().finish(disk, path, size)
 }
 
 /// The digests of a file that is still being written, taken of its front: what is there already need not be read at the end.
+#[derive(Default)]
 pub struct Front {
-    hashes: Hashes,
+    blake3: blake3::Hasher,
+    sha256: sha2::Sha256,
     length: u64,
-}
-
-impl Default for Front {
-    fn default() -> Self {
-        Self { hashes: Hashes::new(true, true), length: 0 }
-    }
 }
 
 impl fmt::Debug for Front {
@@ -47,11 +43,17 @@ impl Front {
             match fill(&mut file, &mut buffer).map_err(|source| DiskError::new("read", path, source))? {
                 0 => return Ok(()),
                 read => {
-                    self.hashes.update(&buffer[..read]);
+                    self.blake3.update(&buffer[..read]);
+                    self.sha256.update(&buffer[..read]);
                     self.length += read as u64;
                 }
             }
         }
+    }
+
+    /// Both digests of what was hashed.
+    pub fn digests(self) -> (Blake3, Sha256) {
+        (Blake3::from_bytes(*self.blake3.finalize().as_bytes()), Sha256::from_bytes(self.sha256.finalize().into()))
     }
 
     /// Both digests of a file of `size` bytes; one that is longer gives others, and is read one byte further only.
@@ -60,10 +62,9 @@ impl Front {
         disk: &(impl Query + ?Sized),
         path: &RelPath,
         size: u64,
-    ) -> Result<Option<(Blake3, Sha256)>, DiskError> {
+    ) -> Result<(Blake3, Sha256), DiskError> {
         self.advance(disk, path, size.saturating_add(1))?;
-        let (blake3, sha256) = self.hashes.finish();
-        Ok(blake3.zip(sha256))
+        Ok(self.digests())
     }
 }
 

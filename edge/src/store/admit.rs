@@ -270,7 +270,7 @@ impl Store {
         let indices = pinned_contents(manifest).unwrap_or_default().into_iter();
         indices.filter(|content| !content.path.as_str().starts_with(set::ARTIFACTS)).all(|content| {
             let found = digests(self.root.disk(), &base.join(&content.path), content.pins.size);
-            found.ok().flatten().is_some_and(|(blake3, _)| blake3 == content.pins.blake3)
+            found.is_ok_and(|(blake3, _)| blake3 == content.pins.blake3)
         })
     }
 

@@ -70,7 +70,7 @@ impl Store {
         self.sets.get(&fingerprint).is_some_and(|set| {
             let mut keys = set.manifest.spec.artifacts.iter().filter_map(Key::of);
             !set.is_transit
-                && keys.all(|(key, _)| self.payloads.get(&key).is_some_and(|it| it.is_whole() && !it.is_syncing()))
+                && keys.all(|(key, _)| self.payloads.get(&key).is_some_and(super::payload::Payload::is_durable))
         })
     }
 
@@ -166,7 +166,7 @@ impl Store {
                 durable::ensure_dir(disk, &layout::segments())?;
                 disk.set_len(&partial, 0)?;
             }
-            if payload.hashing.finish(&self.root, &partial, pins.size)? != Some((pins.blake3, pins.digest)) {
+            if payload.hashing.finish(&self.root, &partial)? != (pins.blake3, pins.digest) {
                 // Every segment is as the signed index says, so it is the index that is wrong.
                 let message = format!("the segments of `{}` do not make up what the manifest pins", artifact.name);
                 return Err(refused(Reason::new(Code::DigestMismatch, message)));

@@ -90,7 +90,7 @@ impl Payload {
             lacking: pins.segments.count,
             whole: None,
             is_dirty: false,
-            hashing: Hashing::default(),
+            hashing: Hashing::new(pins.size),
             allocated: 0,
             is_linked: false,
             life: Arc::default(),
@@ -99,6 +99,11 @@ impl Payload {
 
     pub(super) fn is_whole(&self) -> bool {
         self.whole.is_some() || self.lacking == 0
+    }
+
+    /// It is whole, and no part of it waits for a sync.
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_whole() && !self.is_dirty && !self.is_syncing()
     }
 
     pub(super) fn has(&self, number: u32) -> bool {
@@ -117,7 +122,7 @@ impl Payload {
     pub(super) fn forget(&mut self) {
         self.present.fill(0);
         self.is_dirty = false;
-        self.hashing = Hashing::default();
+        self.hashing = Hashing::new(self.pins.size);
         self.lacking = self.pins.segments.count;
         self.whole = None;
         self.allocated = 0;
@@ -185,7 +190,8 @@ impl Payload {
         let length = bytes.len() as u64;
         self.hashing.wrote(offset, length);
         // Somewhat more than comes, so that what lies ahead is caught up with.
-        self.hashing.go_on(root, &partial, length.saturating_mul(2))
+        self.hashing.go_on(root, &partial, length.saturating_mul(2));
+        Ok(())
     }
 
     /// What is to be synced now; nothing of it is durable before [`Payload::synced`].

@@ -42,7 +42,9 @@ impl Store {
     pub fn unsynced(&mut self) -> Unsynced {
         let dirty = self.payloads.values_mut().filter(|payload| payload.is_dirty);
         let files = dirty.map(super::payload::Payload::begin_sync).collect();
-        Unsynced { root: self.root.clone(), files, reserved: std::mem::take(&mut self.reserved) }
+        let reserved = std::mem::take(&mut self.reserved);
+        self.in_flight += reserved;
+        Unsynced { root: self.root.clone(), files, reserved }
     }
 
     /// Takes note of what was synced, and completes the sets that became whole: gives their manifests. That one of them cannot
@@ -74,10 +76,15 @@ impl Store {
         let (mut taken, mut failed) = (0, None);
         for (file, result) in synced.files {
             // One that was dropped meanwhile is nobody's.
-            let Some(payload) = self.payloads.get_mut(&file.key).filter(|payload| payload.is_of(&file)) else {
-                continue;
+            let Some(payload) = self.payloads.get_mut(&file.key) else { continue };
+            let noted = match result {
+                Ok(()) if payload.is_of(&file) => payload.synced(&self.root),
+                // It went, or another one has its name: that one has its own sync, and a disk that fails fails both.
+                Ok(()) => continue,
+                Err(error) if error.is_not_found() && !payload.is_of(&file) => continue,
+                Err(error) => Err(error),
             };
-            match result.and_then(|()| payload.synced(&self.root)) {
+            match noted {
                 Ok(more) => taken += more,
                 Err(error) => {
                     // What the kernel holds of it may differ from what the disk holds: nothing of it is believed.
@@ -88,8 +95,9 @@ impl Store {
                 }
             }
         }
+        self.in_flight -= synced.reserved;
         self.account.measured(synced.reserved, taken);
-        let is_quiet = self.reserved == 0 && !self.payloads.values().any(super::payload::Payload::is_syncing);
+        let is_quiet = self.reserved == 0 && self.in_flight == 0;
         if is_quiet && self.account.is_owing() && self.bodies.iter().all(|(_, alive)| alive.strong_count() == 0) {
             // What failed kept its reservation.
             self.account.settle(&self.root)?;

@@ -26,7 +26,7 @@ use super::metrics::Metrics;
 use super::server::Health;
 use super::tls::Tls;
 use crate::store::Progress;
-use upload::{Pace, Upload};
+use upload::{Hold, Pace, Upload};
 
 /// A body on its way out.
 type Out = BoxBody<Bytes, std::io::Error>;
@@ -145,7 +145,8 @@ impl Connection {
         let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
         let pace = Arc::new(Pace::begun());
         let metrics = (Arc::clone(&self.metrics), self.peer.clone());
-        let body = Upload::new(chunks, length, Arc::clone(&pace), metrics, turn).boxed();
+        let hold = Hold::new(chunks, turn);
+        let body = Upload::new(&hold, length, Arc::clone(&pace), metrics).boxed();
         let request = self.request(method, &path, Some(media_type), body)?;
         self.exchange(request, &pace, MAX_ANSWER).await
     }

@@ -12,6 +12,8 @@ pub(super) const MAX_HANDSHAKES_OF_ADDRESS: usize = 64;
 pub(super) const MAX_CONNECTIONS_OF_PEER: usize = 4;
 /// Bodies of one peer that are read at once; the rest waits unread.
 pub(super) const MAX_BODIES_OF_PEER: usize = 2;
+/// Packs of one peer that were read and wait for their commit; what became of their segments is in memory.
+pub(super) const MAX_COMMITS_OF_PEER: usize = 4;
 /// What a question about a set takes of the quota of its peer: less than what an honest one asks for in passing.
 pub(super) const QUESTION_BYTES: u64 = 512;
 /// Peers that are remembered, connected or not.

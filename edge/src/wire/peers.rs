@@ -10,7 +10,7 @@ use autonomy_schema::relay::IngestQuota;
 use autonomy_schema::segments::MAX_SEGMENT;
 use tokio::sync::Semaphore;
 
-use super::limits::{MAX_BODIES_OF_PEER, MAX_CONNECTIONS_OF_PEER, MAX_PEERS};
+use super::limits::{MAX_BODIES_OF_PEER, MAX_COMMITS_OF_PEER, MAX_CONNECTIONS_OF_PEER, MAX_PEERS};
 
 /// All peers.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ struct Known {
     connections: usize,
     bucket: Arc<Mutex<Bucket>>,
     bodies: Arc<Semaphore>,
+    commits: Arc<Semaphore>,
     questions: Arc<Semaphore>,
 }
 
@@ -44,6 +45,8 @@ pub(super) struct Guest {
     bucket: Arc<Mutex<Bucket>>,
     /// Bodies of this peer that are read at once, over all its connections.
     pub(super) bodies: Arc<Semaphore>,
+    /// Packs that wait for their commit.
+    pub(super) commits: Arc<Semaphore>,
     /// Its turn to ask, over all its connections.
     pub(super) questions: Arc<Semaphore>,
 }
@@ -84,6 +87,7 @@ impl Peers {
                 connections: 0,
                 bucket: Arc::new(Mutex::new(bucket)),
                 bodies: Arc::new(Semaphore::new(MAX_BODIES_OF_PEER)),
+                commits: Arc::new(Semaphore::new(MAX_COMMITS_OF_PEER)),
                 questions: Arc::new(Semaphore::new(1)),
             };
             inner.known.insert(key.clone(), known);
@@ -94,8 +98,9 @@ impl Peers {
         }
         known.connections += 1;
         let bucket = Arc::clone(&known.bucket);
-        let (bodies, questions) = (Arc::clone(&known.bodies), Arc::clone(&known.questions));
-        Ok(Guest { peers: Arc::clone(self), key, bucket, bodies, questions })
+        let (bodies, commits) = (Arc::clone(&known.bodies), Arc::clone(&known.commits));
+        let questions = Arc::clone(&known.questions);
+        Ok(Guest { peers: Arc::clone(self), key, bucket, bodies, commits, questions })
     }
 
     /// Milliseconds since the start.

@@ -229,14 +229,14 @@ pub(super) fn objects(
         let found = digests(root.disk(), &folder.join(&at), stat.size)?;
         (options.progress)(report.bytes, total);
         match found {
-            Some((blake3, sha256)) if blake3 == digest && layout::object(digest, stat.mode).file_name() == name => {
+            (blake3, sha256) if blake3 == digest && layout::object(digest, stat.mode).file_name() == name => {
                 cache.put(stat.identity, stat.size, blake3, sha256);
             }
-            Some((blake3, _)) if blake3 == digest => {
+            (blake3, _) if blake3 == digest => {
                 let message = format!("its mode is {}, which is not what its name says", stat.mode);
                 report.findings.push(Finding::repairable(path, message, Mend::Object(name)));
             }
-            Some(_) | None => {
+            _ => {
                 let message = "its bytes do not hash to its name";
                 report.findings.push(Finding::repairable(path, message, Mend::Object(name)));
             }

@@ -251,9 +251,8 @@ impl Hands<'_> {
         let Some(digest) = layout::object_digest(name) else { return Ok(String::new()) };
         let mode = name.rsplit_once('-').and_then(|(_, mode)| mode.parse().ok());
         let stat = disk.stat(&path)?;
-        let sound = |path: &RelPath, size: u64| -> Result<bool, DiskError> {
-            Ok(digests(disk, path, size)?.is_some_and(|(blake3, _)| blake3 == digest))
-        };
+        let sound =
+            |path: &RelPath, size: u64| -> Result<bool, DiskError> { Ok(digests(disk, path, size)?.0 == digest) };
         let stat = stat.filter(|stat| stat.kind == autonomy_stateroot::FileKind::File);
         if let (Some(stat), Some(mode)) = (stat, mode)
             && sound(&path, stat.size)?

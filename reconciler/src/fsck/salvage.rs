@@ -65,10 +65,7 @@ impl<'a> Salvage<'a> {
 
     fn whole(&self, place: &RelPath, wanted: Blake3) -> bool {
         let stat = self.root.disk().stat(place).ok().flatten();
-        stat.is_some_and(|stat| {
-            let found = digests(self.root.disk(), place, stat.size).ok().flatten();
-            found.is_some_and(|(blake3, _)| blake3 == wanted)
-        })
+        stat.is_some_and(|stat| digests(self.root.disk(), place, stat.size).is_ok_and(|(blake3, _)| blake3 == wanted))
     }
 }
 

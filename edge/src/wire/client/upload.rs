@@ -53,27 +53,56 @@ impl Pace {
     }
 }
 
+/// What a body holds while it goes out: its chunks, and its turn on the connection. Bodies go one after the other, so that
+/// what was sent first is made durable over there while the next one is under way.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Mutex<Option<Held>>>);
+
+#[derive(Debug)]
+struct Held {
+    chunks: mpsc::Receiver<Bytes>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Hold {
+    pub(super) fn new(chunks: mpsc::Receiver<Bytes>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self(Arc::new(Mutex::new(Some(Held { chunks, _turn: turn }))))
+    }
+}
+
+impl Drop for Hold {
+    /// The exchange is over, whatever came of it: a peer that answers and does not read on keeps nobody waiting.
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// The body.
 pub(super) struct Upload {
-    chunks: mpsc::Receiver<Bytes>,
+    held: Arc<Mutex<Option<Held>>>,
     left: u64,
     pace: Arc<Pace>,
     metrics: (Arc<Metrics>, Name),
-    /// Given back when the body has ended.
-    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Upload {
-    /// A body that has its turn on the connection: bodies go one after the other, so that what was sent first is made durable
-    /// over there while the next one is under way.
-    pub(super) fn new(
-        chunks: mpsc::Receiver<Bytes>,
-        length: u64,
-        pace: Arc<Pace>,
-        metrics: (Arc<Metrics>, Name),
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self { chunks, left: length, pace, metrics, turn }
+    pub(super) fn new(hold: &Hold, length: u64, pace: Arc<Pace>, metrics: (Arc<Metrics>, Name)) -> Self {
+        Self { held: Arc::clone(&hold.0), left: length, pace, metrics }
+    }
+
+    /// What comes of the next chunk.
+    fn note(&mut self, chunk: Option<Bytes>) -> Option<io::Result<Frame<Bytes>>> {
+        let short = |what| Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, what)));
+        let Some(chunk) = chunk else {
+            return if self.left > 0 { short("the body ended before the length that was announced") } else { None };
+        };
+        let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
+            return short("the body is longer than was announced");
+        };
+        self.left = left;
+        self.pace.note(left == 0);
+        self.metrics.0.sent(&self.metrics.1, chunk.len() as u64);
+        Some(Ok(Frame::data(chunk)))
     }
 }
 
@@ -82,24 +111,19 @@ impl Body for Upload {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Poll::Ready(chunk) = self.chunks.poll_recv(context) else { return Poll::Pending };
-        let short = |what| Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))));
-        match chunk {
-            None if self.left > 0 => short("the body ended before the length that was announced"),
-            None => Poll::Ready(None),
-            Some(chunk) => {
-                let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
-                    return short("the body is longer than was announced");
-                };
-                self.left = left;
-                self.pace.note(left == 0);
-                if left == 0 {
-                    self.turn = None;
-                }
-                self.metrics.0.sent(&self.metrics.1, chunk.len() as u64);
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
+        let shared = Arc::clone(&self.held);
+        let mut held = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let chunk = match held.as_mut().map(|held| held.chunks.poll_recv(context)) {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(chunk)) => chunk,
+            None => None,
+        };
+        let frame = self.note(chunk);
+        if self.left == 0 {
+            // The next body has its turn.
+            *held = None;
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -90,7 +90,8 @@ pub(super) async fn post(shared: &Arc<Shared>, visit: &Arc<Visit>, request: Requ
         }
     }
     reader.end().map_err(|error| bad_pack(&error))?;
-    // The next pack of the peer is read from now on.
+    // The next pack of the peer is read from now on. The semaphore is never closed.
+    let _commit = Arc::clone(&visit.guest.commits).acquire_owned().await.ok();
     drop(body);
     batch.flush(shared).await?;
     batch.settle().await?;

@@ -138,6 +138,21 @@ fn no_set_is_whole_while_a_sync_of_it_is_under_way() {
 }
 
 #[test]
+fn a_set_that_lacks_nothing_waits_for_the_sync_of_its_last_segment() {
+    let fleet = Fleet::new();
+    let disk = fleet.node();
+    let mut store = open(&disk);
+    let sent = fleet.set(&Release::of(1, noise("agent", 400_000)));
+    offer(&mut store, &sent).expect("accepts");
+    let (last, all) = (sent.all()[..1].to_vec(), sent.all()[1..].to_vec());
+    let first = store.put(all, &name("node-a")).expect("puts");
+    let under_way = store.unsynced();
+    let put = store.put(last, &name("node-a")).expect("puts");
+    assert_eq!(store.commit(under_way.sync(), first.ticket, now()).expect("commits"), []);
+    assert_eq!(commit(&mut store, put.ticket, now()).expect("commits"), [sent.fingerprint]);
+}
+
+#[test]
 fn what_is_put_during_a_sync_that_fails_is_not_acknowledged() {
     const EIO: i32 = 5;
     let fleet = Fleet::new();
