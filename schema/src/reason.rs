@@ -104,8 +104,8 @@ codes! {
     KeyShared "key_shared" 3 "The key of the node's certificate is also its attest key. Whoever may use one could then act as the other." "issue a certificate with a key of its own: `autonomy cert renew --new-key`";
     KeyUnreadable "key_unreadable" 3 "`node.key` is not an unencrypted P-256, P-384 or Ed25519 private key in PEM." "put back the key that belongs to the certificate, or issue a new one";
     LimitExceeded "limit_exceeded" 3 "The document holds more nesting, aliases or entries than any honest one." "write the document without anchors, or split it";
-    Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
     LockInvalid "lock_invalid" 3 "The lock of what the runtime serves is missing or does not verify, or agent or policy are not the ones that it binds." "apply a signed set; without a managed node give a signed lock with `--lock FILE`";
+    Locked "locked" 6 "Another process holds the lock of the state root." "wait for it; `autonomy status` names it";
     MissingField "missing_field" 3 "A required field is absent." "add it";
     MissingFile "missing_file" 9 "A file that the manifest names is not in the set." "copy the set again, whole";
     NoPolicy "no_policy" 4 "The node has no policy that can be asked: no generation, and no bundle in its slots that is signed and whole." "apply a manifest, or load a signed bundle with `autonomy policy load`";
