@@ -169,15 +169,10 @@ fn agent(root: &StateRoot, name: &Name, manifest: &StateManifest, lock: &Lock) -
     let Some((path, size)) = agent_of(name, manifest) else {
         return Err(Reason::new(Code::MissingFile, format!("no file artifact is named `{AGENT}`")).into());
     };
-    let found = digests(root.disk(), &path, size).map_err(|error| Reasons::from(error.to_reason()))?;
-    let found = found.map(|(_, sha256)| sha256);
-    if found == Some(lock.agent_artifact.digest) {
+    let (_, found) = digests(root.disk(), &path, size).map_err(|error| Reasons::from(error.to_reason()))?;
+    if found == lock.agent_artifact.digest {
         return Ok(());
     }
-    let message = format!(
-        "`{path}` hashes to {}; the lock binds {}",
-        found.map_or_else(String::new, |found| found.to_string()),
-        lock.agent_artifact.digest
-    );
+    let message = format!("`{path}` hashes to {found}; the lock binds {}", lock.agent_artifact.digest);
     Err(Reason::new(Code::DigestMismatch, message).into())
 }
