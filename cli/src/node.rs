@@ -220,8 +220,8 @@ pub(crate) fn facts_file(path: &Path) -> Result<Facts, Failure> {
 
 /// A document and the signatures beside it.
 pub(crate) struct SignedFile {
-    bytes: Vec<u8>,
-    signatures: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) signatures: Vec<u8>,
 }
 
 impl SignedFile {
@@ -231,9 +231,14 @@ impl SignedFile {
     }
 }
 
-/// Reads a policy override. Without its signature file it is signed by nobody: that is what the verifier then says.
+/// Reads a policy override.
 pub(crate) fn override_file(path: &Path) -> Result<SignedFile, Failure> {
-    let bytes = files::read(path, MAX_DOCUMENT_BYTES as u64)?;
+    signed_file(path, MAX_DOCUMENT_BYTES as u64)
+}
+
+/// Reads a file of at most `cap` bytes. Without its signature file it is signed by nobody: that is what the verifier then says.
+pub(crate) fn signed_file(path: &Path, cap: u64) -> Result<SignedFile, Failure> {
+    let bytes = files::read(path, cap)?;
     let signatures = files::read_if_there(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
     Ok(SignedFile { bytes, signatures })
 }

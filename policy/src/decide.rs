@@ -245,7 +245,7 @@ fn strings(value: &Rego) -> Option<BTreeSet<&str>> {
 /// Waits for the answer, and gives up when time or memory is overstepped.
 fn wait<T>(receiver: &Receiver<Result<T, EvalError>>, budget: Limits) -> Result<T, EvalError> {
     let start = Instant::now();
-    let before = resident();
+    let before = resident_bytes();
     loop {
         match receiver.recv_timeout(LOOK) {
             Ok(answer) => return answer,
@@ -256,14 +256,14 @@ fn wait<T>(receiver: &Receiver<Result<T, EvalError>>, budget: Limits) -> Result<
         if start.elapsed() > budget.time + budget.time / 4 {
             return Err(EvalError::Time(budget.time));
         }
-        if resident().saturating_sub(before) > budget.memory_bytes {
+        if resident_bytes().saturating_sub(before) > budget.memory_bytes {
             return Err(EvalError::Memory(budget.memory_bytes));
         }
     }
 }
 
 /// Resident bytes of this process; 0 where the platform does not say.
-fn resident() -> u64 {
+pub fn resident_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());

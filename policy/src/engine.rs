@@ -115,9 +115,19 @@ pub(crate) fn timed(
     time: Duration,
 ) -> Result<Engine, Fault> {
     let (mut engine, _packages) = load(modules, data)?;
-    engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
-    told!(engine.eval_query("true".to_owned(), false))?;
+    ready(&mut engine, time)?;
     Ok(engine)
+}
+
+/// Sets the timer; and has the rules ordered and checked now, not within the first question.
+fn ready(engine: &mut Engine, time: Duration) -> Result<(), Fault> {
+    engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
+    told!(engine.eval_query("true".to_owned(), false)).map(|_| ())
+}
+
+/// The modules that take part in decisions: tests never do.
+pub(crate) fn deciding(modules: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    modules.iter().filter(|(path, _)| !is_test(path)).map(|(path, text)| (path.clone(), text.clone())).collect()
 }
 
 /// What `allow` and `deny` of one package say. `None` is undefined.
@@ -156,22 +166,14 @@ impl Ready {
         entry: &str,
         time: Duration,
     ) -> Result<Option<Self>, Fault> {
-        let modules: BTreeMap<String, String> = modules
-            .iter()
-            .filter(|(path, _)| !is_test(path))
-            .map(|(path, text)| (path.clone(), text.clone()))
-            .collect();
-        let (mut engine, packages) = load(&modules, data)?;
-        engine.set_execution_timer_config(ExecutionTimerConfig { limit: time, check_interval: CHECK_INTERVAL });
+        let (mut engine, packages) = load(&deciding(modules), data)?;
         let (allow, deny) = (format!("data.{entry}.allow"), format!("data.{entry}.deny"));
         if !declared(&engine, &packages, &allow)? {
             return Ok(None);
         }
         let deny = declared(&engine, &packages, &deny)?.then_some(deny);
-        let mut ready = Self { engine, allow, deny };
-        // Rules are ordered and checked when the first question comes; that is the caller's time, not its.
-        told!(ready.engine.eval_query("true".to_owned(), false))?;
-        Ok(Some(ready))
+        ready(&mut engine, time)?;
+        Ok(Some(Self { engine, allow, deny }))
     }
 
     pub(crate) fn ask(&mut self, input: Value) -> Result<Answer, Fault> {

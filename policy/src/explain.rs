@@ -1,7 +1,5 @@
 //! A query of any kind, and which rules were evaluated for its answer: for people, who wonder why.
 
-use std::collections::BTreeMap;
-
 use regorus::Value as Rego;
 use regorus::unstable::{Module, Rule, RuleHead};
 use serde_json::Value;
@@ -65,9 +63,7 @@ pub fn evaluate(bundle: &Bundle, query: &str, input: &Value) -> Result<Evaluated
 
 fn answer(bundle: &Bundle, query: &str, input: &str) -> Result<Evaluated, Fault> {
     nesting::check("query", query)?;
-    let modules = bundle.modules().iter().filter(|(path, _)| !engine::is_test(path));
-    let modules: BTreeMap<String, String> = modules.map(|(path, text)| (path.clone(), text.clone())).collect();
-    let mut engine = engine::timed(&modules, bundle.data(), Budget::UPDATE.time)?;
+    let mut engine = engine::timed(&engine::deciding(bundle.modules()), bundle.data(), Budget::UPDATE.time)?;
     engine.set_input(engine::input(input)?);
     let bare = engine.clone();
     engine.set_enable_coverage(true);

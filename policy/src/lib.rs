@@ -38,7 +38,7 @@ pub use admit::{AdmittedPlan, Asked, admit, asked, overridden, question, verdict
 pub use build::{BuildError, BuildOptions, build};
 pub use bundle::{Bundle, BundleError, PolicyManifest};
 pub use compare::{Comparison, compare};
-pub use decide::{Budget, Decision, EvalError, STACK_BYTES, decide};
+pub use decide::{Budget, Decision, EvalError, STACK_BYTES, decide, resident_bytes};
 pub use explain::{Evaluated, Outcome, Ruled, evaluate};
 pub use opa::{Opa, OpaSignature};
 pub use outline::{Outlined, outline};

@@ -207,7 +207,7 @@ impl Slots {
 }
 
 /// The bundle and its signatures in a folder of a bundle.
-fn files(folder: &RelPath) -> [RelPath; 2] {
+pub fn files(folder: &RelPath) -> [RelPath; 2] {
     [set::POLICY, POLICY_SIGNATURES].map(|name| folder.join(&RelPath::fixed(name)))
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 
+use autonomy_policy::slots::TOOL_ENTRY;
 use autonomy_policy::{Budget, Bundle, EvalError, Prepared};
 use autonomy_schema::{Code, Reason};
 use autonomy_telemetry::Record;
@@ -22,9 +23,6 @@ use crate::redact::Redact;
 use pool::Pool;
 
 pub(crate) use record::clock;
-
-/// The package that tools are asked about.
-pub const ENTRY: &str = "autonomy.tool";
 
 /// A policy that is ready to be asked.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Policy {
             version: manifest.policy_bundle_version.clone(),
             digest: bundle.digest(),
         };
-        Ok(Self { reference, prepared: Prepared::new(bundle, ENTRY, &Budget::TOOL)? })
+        Ok(Self { reference, prepared: Prepared::new(bundle, TOOL_ENTRY, &Budget::TOOL)? })
     }
 
     /// Which bundle it is.

@@ -26,7 +26,7 @@ pub mod tools;
 
 pub use active::{Demand, LockFile};
 pub use call::{Call, Permit, PolicyRef, Ruling};
-pub use interceptor::{ENTRY, Interceptor, Kinds, Parts, Policy, Standing};
+pub use interceptor::{Interceptor, Kinds, Parts, Policy, Standing};
 pub use log::Log;
 pub use metrics::Metrics;
 pub use redact::Redact;

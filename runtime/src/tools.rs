@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use address::Network;
 pub use http_get::Domain;
-pub use shell::OVER;
+pub use shell::{NOT_STARTED, OVER, TIMED_OUT, TOO_MUCH};
 
 use crate::call::Permit;
 use file::Files;

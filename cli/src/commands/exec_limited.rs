@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use autonomy_runtime::tools::{NOT_STARTED, OVER, TIMED_OUT, TOO_MUCH};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -25,12 +26,6 @@ use crate::ui;
 
 mod jail;
 
-/// As timeout(1) says it.
-const TIMED_OUT: u8 = 124;
-/// Too much memory, where it is counted.
-const TOO_MUCH: u8 = 125;
-/// As shells say that a command could not be started.
-const NOT_STARTED: u8 = 127;
 /// How often the command is looked at.
 const POLL: Duration = Duration::from_millis(10);
 /// So many looks lie between two at its memory.
@@ -150,7 +145,7 @@ fn watch(mut child: Child, limit: Duration, resident: Option<u64>, ended: &Atomi
         looks = looks.wrapping_add(1);
         // Every process has a limit of its own; together they are looked at now and then.
         if looks.is_multiple_of(RESIDENT_LOOKS) && resident.is_some_and(|most| resident_bytes() > most) {
-            ui::err(autonomy_runtime::tools::OVER);
+            ui::err(OVER);
             return TOO_MUCH;
         }
         std::thread::sleep(POLL);

@@ -1,7 +1,7 @@
 //! One look at a state root: which generation is active, whether its lock binds what lies there, and its policy.
 
 use autonomy_policy::Bundle;
-use autonomy_policy::slots::{Active, Marks, Origin, Slots};
+use autonomy_policy::slots::{self, Active, Marks, Origin, Slots};
 use autonomy_schema::lock::Lock;
 use autonomy_schema::{Blake3, Code, Name, Reason, Reasons, RelPath, StateManifest, Time, document, set};
 use autonomy_sets::load;
@@ -65,9 +65,7 @@ impl Mark {
             files.extend(documents.map(|file| layout::in_generation(name, &RelPath::fixed(file))));
         }
         for digest in [marks.current, marks.lkg].into_iter().flatten() {
-            let folder = layout::policy_bundle(digest);
-            let documents = [set::POLICY.to_owned(), format!("{}{}", set::POLICY, set::SIGNATURES_SUFFIX)];
-            files.extend(documents.iter().filter_map(|file| Some(folder.join(&file.parse::<RelPath>().ok()?))));
+            files.extend(slots::files(&layout::policy_bundle(digest)));
         }
         let seen = files.iter().map(|file| root.disk().stat(file).map(|stat| stat.map(|stat| stat.identity)));
         Some(Self(marks, seen.collect::<Result<_, _>>().ok()?))

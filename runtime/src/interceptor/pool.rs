@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use autonomy_policy::{Budget, EvalError, Prepared, STACK_BYTES};
+use autonomy_policy::{Budget, EvalError, Prepared, STACK_BYTES, resident_bytes};
 use autonomy_schema::{Code, Reason};
 
 use super::judge::{Verdict, judge};
@@ -272,7 +271,7 @@ impl Running {
         if elapsed < LOOK {
             return None;
         }
-        let resident = resident();
+        let resident = resident_bytes();
         let before = *self.resident.get_or_insert(resident);
         if resident.saturating_sub(before) > budget.memory_bytes {
             return Some(EvalError::Memory(budget.memory_bytes));
@@ -280,12 +279,4 @@ impl Running {
         // `allow` and `deny` may each take the engine's time.
         (elapsed > budget.time * 5 / 2).then_some(EvalError::Time(budget.time))
     }
-}
-
-/// Resident bytes of this process; 0 where the platform does not say.
-fn resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: Option<u64> = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }

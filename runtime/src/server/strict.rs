@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use autonomy_schema::canonical::MAX_INTEGER;
 use autonomy_schema::{Code, Reason};
-use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -42,6 +42,14 @@ pub(super) fn call(bytes: &[u8]) -> Result<Call, Reason> {
     Ok(Call { kind, params })
 }
 
+/// Larger integers have no canonical form of their own: two of them would have one digest on record.
+fn exact<E: de::Error>(magnitude: u64) -> Result<(), E> {
+    if magnitude > MAX_INTEGER {
+        return Err(E::custom(format!("{magnitude} is above 2^53-1, the largest integer that is kept exact")));
+    }
+    Ok(())
+}
+
 /// A JSON value at this depth.
 struct Strict(usize);
 
@@ -73,11 +81,13 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        exact(value)?;
         Ok(Value::from(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        exact(value.unsigned_abs())?;
         Ok(Value::from(value))
     }
 
@@ -107,24 +117,15 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some(key) = map.next_key::<Key>()? {
+        while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(self.below()?)?;
-            if let Some(key) = fields.contains_key(&key.0).then_some(&key.0) {
+            if fields.contains_key(&key) {
                 let shown: String = key.chars().take(80).flat_map(char::escape_debug).collect();
                 return Err(de::Error::custom(format!("`{shown}` occurs twice")));
             }
-            fields.insert(key.0, value);
+            fields.insert(key, value);
         }
         Ok(Value::Object(fields))
-    }
-}
-
-/// A key of an object.
-struct Key(String);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
     }
 }
 
@@ -154,6 +155,10 @@ mod tests {
         refused(br#"{"kind":"tool.echo","params":{"a":{"b":1,"\u0062":2}}}"#, "`b` occurs twice");
         refused(br#"{"kind":"tool.echo"}{}"#, "trailing");
         refused(br#"{"kind":"tool.echo","params":{"n":1e999}}"#, "number");
+        for number in ["9007199254740992", "-9007199254740992", "18446744073709551615"] {
+            refused(format!(r#"{{"kind":"k","params":{{"n":{number}}}}}"#).as_bytes(), "2^53-1");
+        }
+        assert!(call(br#"{"kind":"k","params":{"n":-9007199254740991}}"#).is_ok());
         refused(b"{\"kind\":\"tool.\xff\"}", "not UTF-8");
         refused(br#"{"kind":"\ud800"}"#, "hex escape");
         refused(format!(r#"{{"kind":"{}"}}"#, "x".repeat(MAX_KIND + 1)).as_bytes(), "at most");

@@ -26,10 +26,12 @@ const MAX_OUTPUT: usize = 256 << 10;
 /// Arguments, and their bytes.
 const MAX_ARGUMENTS: usize = 256;
 const MAX_ARGUMENT_BYTES: usize = 64 << 10;
-/// What the trampoline ends with when the time was up, as timeout(1), and when the command could not be started.
-const TIMED_OUT: i32 = 124;
-const TOO_MUCH: i32 = 125;
-const NOT_STARTED: i32 = 127;
+/// What the trampoline ends with when the time was up, as timeout(1).
+pub const TIMED_OUT: u8 = 124;
+/// … when the command took too much memory, where that is counted.
+pub const TOO_MUCH: u8 = 125;
+/// … and when the command could not be started, as shells say it.
+pub const NOT_STARTED: u8 = 127;
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -125,16 +127,16 @@ fn run(mut command: Command) -> Result<Value, Reason> {
     let lost = |_panic| failed("the output of the command was lost".to_owned());
     let ((stdout, more_out), (stderr, more_err)) = (stdout.join().map_err(lost)?, stderr.join().map_err(lost)?);
     let told = String::from_utf8_lossy(&stderr).into_owned();
-    match status.code() {
-        Some(TIMED_OUT) if started.elapsed() >= TIME => {
+    match status.code().map(u8::try_from) {
+        Some(Ok(TIMED_OUT)) if started.elapsed() >= TIME => {
             Err(failed(format!("it took longer than {} s and was ended", TIME.as_secs())))
         }
-        Some(TOO_MUCH) if told.ends_with(OVER) => {
+        Some(Ok(TOO_MUCH)) if told.ends_with(OVER) => {
             Err(failed("it took more memory than it may, and was ended".to_owned()))
         }
-        Some(NOT_STARTED) => Err(failed(told.trim().chars().take(300).collect())),
-        code => Ok(json!({
-            "exit_code": code,
+        Some(Ok(NOT_STARTED)) => Err(failed(told.trim().chars().take(300).collect())),
+        _ => Ok(json!({
+            "exit_code": status.code(),
             "stdout": String::from_utf8_lossy(&stdout),
             "stderr": told,
             "truncated": more_out || more_err,

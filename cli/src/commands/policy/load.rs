@@ -1,17 +1,15 @@
 //! `autonomy policy load`: a signed bundle becomes the policy of a node that no manifest gave one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use autonomy_reconciler::PolicyChange;
 use autonomy_schema::set;
-use autonomy_trust::Signed;
 use serde_json::json;
 
 use crate::Global;
-use crate::commands::sign::signatures_of;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
-use crate::{files, ui};
+use crate::ui;
 
 /// Load a signed policy bundle into the node's slots. It must be signed by role `policy` (`FILE.sigstore.jsonl`), compile,
 /// have `data.autonomy.tool.allow`, fit this version and pass its own tests; else the old one stays. A node with an active
@@ -30,20 +28,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<u8, Failure> {
     load(args, global).map_err(|failure| failure.with_json(args.output == Output::Json))
 }
 
-/// A bundle and the signatures beside it; without a file it is signed by nobody, which is what the verifier then says.
-pub(super) fn signed_bundle(path: &Path) -> Result<(Vec<u8>, Vec<u8>), Failure> {
-    let bytes = files::read(path, set::MAX_POLICY_BYTES)?;
-    let signatures = files::read_if_there(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?;
-    Ok((bytes, signatures.unwrap_or_default()))
-}
-
 fn load(args: &Args, global: &Global) -> Result<u8, Failure> {
     let (root, path) = node::state_root(global)?;
-    let (bytes, signatures) = signed_bundle(&args.bundle)?;
+    let file = node::signed_file(&args.bundle, set::MAX_POLICY_BYTES)?;
     let actor = node::actor("policy load", node::clock());
     let runner = node::runner(global, &path);
-    let signed = Signed { bytes: &bytes, signatures: &signatures };
-    let noted = autonomy_reconciler::load_policy(&root, &actor, &runner, signed)?;
+    let noted = autonomy_reconciler::load_policy(&root, &actor, &runner, file.signed())?;
     ui::warn(noted.warning.as_deref());
     let verb = if noted.result.slots.changed { "Loaded" } else { "Loaded already:" };
     show(&noted.result, verb, args.output);

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use autonomy_policy::slots::judge_tests;
 use autonomy_reconciler::Loaded;
-use autonomy_schema::{Code, Reason, Sha256, Time};
-use autonomy_trust::{Purpose, Signed, verify_policy_bundle};
+use autonomy_schema::{Code, Reason, Sha256, Time, set};
+use autonomy_trust::{Purpose, verify_policy_bundle};
 use serde_json::json;
 
-use super::{load, source};
+use super::source;
 use crate::commands::init;
 use crate::failure::{Failure, exit};
 use crate::node::{self, Output};
@@ -40,17 +40,17 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 fn verify(args: &Args) -> Result<u8, Failure> {
-    let (bytes, signatures) = load::signed_bundle(&args.bundle)?;
+    let file = node::signed_file(&args.bundle, set::MAX_POLICY_BYTES)?;
     // Who signed comes first: nothing of it is read before.
     let signers = match &args.trust_root {
         Some(path) => {
             let loaded = Loaded::away(init::trust_root(path)?.0);
             let context = loaded.context(args.now.unwrap_or_else(node::clock), Purpose::Change);
-            Some(verify_policy_bundle(Signed { bytes: &bytes, signatures: &signatures }, &context)?)
+            Some(verify_policy_bundle(file.signed(), &context)?)
         }
         None => None,
     };
-    let bundle = source::loaded(&args.bundle, &bytes)?;
+    let bundle = source::loaded(&args.bundle, &file.bytes)?;
     let tests = judge_tests(&bundle)?;
     let opa_signer = args.verification_key.as_ref().map(|key| signer(args, key, &bundle)).transpose()?;
     let manifest = bundle.manifest();

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use autonomy_runtime::tools::{Config, Domain, Network, Tools};
 use autonomy_runtime::{Demand, Listen, LockFile, Start, TlsFiles, Token};
+use autonomy_schema::Code;
 use autonomy_schema::document::MAX_DOCUMENT_BYTES;
-use autonomy_schema::{Code, set};
 use clap::ArgAction;
 use serde_json::json;
 
 use crate::Global;
-use crate::commands::sign::signatures_of;
 use crate::failure::{Failure, exit};
-use crate::node::Output;
+use crate::node::{Output, SignedFile};
 use crate::{files, node, ui};
 
 /// Largest token file.
@@ -121,11 +120,10 @@ fn guarded(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A lock without its signature file is signed by nobody: that is what the verifier then says.
 fn lock(args: &Args) -> Result<Option<LockFile>, Failure> {
     let Some(path) = &args.lock else { return Ok(None) };
-    let signatures = files::read_if_there(&signatures_of(path), set::MAX_SIGNATURES_BYTES)?.unwrap_or_default();
-    Ok(Some(LockFile { bytes: files::read(path, MAX_DOCUMENT_BYTES as u64)?, signatures }))
+    let SignedFile { bytes, signatures } = node::signed_file(path, MAX_DOCUMENT_BYTES as u64)?;
+    Ok(Some(LockFile { bytes, signatures }))
 }
 
 fn token(args: &Args) -> Result<Option<Token>, Failure> {
